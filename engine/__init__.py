@@ -1,0 +1,1 @@
+"""Inference: from photos to embeddings, indexes and metrics. Never imports torch."""

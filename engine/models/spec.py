@@ -1,0 +1,104 @@
+"""What a model is: an ONNX file plus this description of its inputs and outputs.
+
+Nothing else in the code knows a model by name. A colour mix-up (BGR for RGB) or a wrong template costs accuracy without
+any error message, so both are part of the spec and are checked where a model is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from faceembed.engine.errors import ModelError
+
+Task = Literal["aligner", "encoder"]
+Colour = Literal["rgb", "bgr"]
+Points = tuple[tuple[float, float], ...]
+
+# The ArcFace five-point template in a 112x112 chip, (x, y) in pixels: left eye, right eye, nose tip, left and right mouth
+# corner, "left" as seen in the image. https://arxiv.org/abs/1801.07698 (InsightFace `face_align.py` lists the numbers.)
+ARCFACE_TEMPLATE: Points = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """One model's contract.
+
+    The network's input is ``(chip - mean) * scale``, NCHW float32, channels in the order of ``colour``.
+    """
+
+    name: str
+    task: Task
+    input_size: tuple[int, int]
+    """Height and width of the input in pixels; ``(0, 0)`` for a fully convolutional aligner."""
+    colour: Colour = "rgb"
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    """Subtracted per channel (0..255 scale), in the order of ``colour``."""
+    scale: float = 1 / 127.5
+    dimension: int = 0
+    """Length of the embedding; 0 for an aligner."""
+    normalised: bool = False
+    """Whether the network's own output has unit length. The engine normalises in any case."""
+    template: Points = ()
+    """Where the five landmarks lie in the input chip, (x, y) in pixels, pixel centres at whole numbers."""
+    threshold: float | None = None
+    """Cosine similarity above which two photos count as one person; None where it was never measured."""
+    threshold_source: str = ""
+    """The data the threshold was chosen on."""
+    licence: str = "unknown"
+    source: str = ""
+    sha256: str = ""
+    """Of the ONNX file; empty until the file is there."""
+
+    def __post_init__(self) -> None:
+        if self.task not in ("aligner", "encoder"):
+            raise ModelError(f"model {self.name}: task is '{self.task}'; expected 'aligner' or 'encoder'")
+        if self.colour not in ("rgb", "bgr"):
+            raise ModelError(f"model {self.name}: colour is '{self.colour}'; expected 'rgb' or 'bgr'")
+        if self.task == "encoder" and (self.dimension <= 0 or len(self.template) != 5):
+            raise ModelError(f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points")
+
+    def to_json(self) -> str:
+        """The spec as indented JSON, as it is stored beside the ONNX file."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "spec") -> ModelSpec:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: unknown or missing fields, or values of the wrong shape; the message names ``where``.
+        """
+        try:
+            fields: Mapping[str, Any] = json.loads(text)
+            known = {field.name for field in dataclasses.fields(cls)}
+            if unknown := sorted(set(fields) - known):
+                raise ModelError(f"{where}: unknown field '{unknown[0]}'; known are {', '.join(sorted(known))}")
+            values = dict(fields)
+            if "input_size" in values:
+                height, width = values["input_size"]
+                values["input_size"] = (int(height), int(width))
+            if "mean" in values:
+                red, green, blue = values["mean"]
+                values["mean"] = (float(red), float(green), float(blue))
+            if "template" in values:
+                values["template"] = tuple((float(x), float(y)) for x, y in values["template"])
+            return cls(**values)
+        except (TypeError, ValueError, KeyError) as error:
+            raise ModelError(f"{where}: not a model spec ({error})") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that is on disk: the ONNX file and its spec."""
+
+    spec: ModelSpec
+    path: str

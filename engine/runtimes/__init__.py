@@ -1,0 +1,1 @@
+"""How a model runs: one small interface, one module a runtime."""

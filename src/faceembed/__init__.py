@@ -1,0 +1,1 @@
+"""Folders of photos into a searchable face index, at the speed of the hardware."""
