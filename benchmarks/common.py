@@ -1,0 +1,270 @@
+"""What every benchmark here shares: where the photos are, how a process is measured, how a result is printed.
+
+A program is measured from outside, as a user meets it: wall time from start to exit, processor time, and the peak of its
+memory. Memory is the sum of PSS over the program and all its descendants, sampled every 50 ms from
+`/proc/PID/smaps_rollup`: PSS counts a page that n processes share as 1/n of a page in each, so a sum over workers does not
+count a shared library twice. A peak shorter than a sample is missed; `max_rss_bytes`, kept by the kernel for the largest
+single process, misses none and serves as a cross-check.
+
+Linux only. It knows nothing about faces.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SAMPLE_SECONDS = 0.05
+MIB = 2**20
+
+
+class BenchmarkError(Exception):
+    """A benchmark that cannot go on; the message says why and what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- photos
+
+
+def data_root() -> Path:
+    """The folder of `lfw/`, `people_wild/` and `lfw_pairs.txt`: FACEEMBED_DATA, else ~/.cache/faceembed/data."""
+    root = Path(os.environ.get("FACEEMBED_DATA") or Path.home() / ".cache/faceembed/data")
+    if not root.is_dir():
+        raise BenchmarkError(f"no photos at {root}: unpack the data there, or set FACEEMBED_DATA to their folder")
+    return root
+
+
+def list_photos(folder: Path) -> list[str]:
+    """Every photo below a folder, as sorted paths relative to it."""
+    found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+    if not found:
+        raise BenchmarkError(f"no photos below {folder}")
+    return found
+
+
+def sample(items: Sequence[str], count: int, *, seed: int = 0) -> list[str]:
+    """A sorted random sample that is the same in every run; all of them for a count of 0."""
+    if count <= 0 or count >= len(items):
+        return list(items)
+    return sorted(random.Random(seed).sample(list(items), count))
+
+
+def link_photos(root: Path, relative: Iterable[str], into: Path) -> Path:
+    """A folder of hard links to some of the photos of `root`, under the same relative names.
+
+    Hard links, so that a program that resolves links or refuses them sees ordinary files. Where `into` is on another file
+    system they are symbolic links.
+    """
+    for name in relative:
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = (root / name).resolve()
+        try:
+            os.link(source, target)
+        except OSError:
+            target.symlink_to(source)
+    return into
+
+
+def warm_page_cache(root: Path, relative: Iterable[str]) -> int:
+    """Read every file once, so that no program measured later waits for the disk; returns the bytes read."""
+    return sum(len((root / name).read_bytes()) for name in relative)
+
+
+# ------------------------------------------------------------------------------------------------------------- processes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One program, run from start to exit and seen from outside."""
+
+    seconds: float
+    cpu_seconds: float
+    """User and system time of the program and of every descendant that it waited for."""
+    peak_pss_bytes: int
+    max_rss_bytes: int
+    """Of the largest single process among them."""
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> dict[str, Any]:
+        """The last line of stdout, which the program promised to be one JSON document."""
+        lines = self.stdout.strip().splitlines()
+        try:
+            document = json.loads(lines[-1] if lines else "")
+        except json.JSONDecodeError as error:
+            # A document may also be spread over several lines; then it is all of stdout.
+            with suppress(json.JSONDecodeError):
+                return dict(json.loads(self.stdout))
+            raise BenchmarkError(f"stdout does not end with JSON: {self.stdout[-200:]!r}") from error
+        return dict(document)
+
+
+def measure(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    kill_when: Callable[[float], bool] | None = None,
+    check: bool = True,
+    env: dict[str, str] | None = None,
+) -> Measured:
+    """Run a program to its end and measure it with all its descendants.
+
+    Args:
+        command: program and arguments.
+        kill_when: given the seconds since the start, about every 50 ms; SIGKILL is sent once it says true.
+        check: raise when the program fails. A program killed by `kill_when` has not failed.
+        env: variables to set on top of our own.
+
+    Raises:
+        BenchmarkError: the program failed; the message holds the end of its stderr.
+    """
+    arguments = [os.fspath(part) for part in command]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            arguments, stdout=out, stderr=err, env=os.environ | (env or {}), start_new_session=True
+        )
+        watch = _Watch(process.pid, start, kill_when)
+        watch.start()
+        try:
+            # WNOWAIT leaves the process a zombie, so its id cannot be given to another before the watch has stopped.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            seconds = time.perf_counter() - start
+        finally:
+            watch.stop()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0), err.seek(0)
+        result = Measured(
+            seconds=seconds,
+            cpu_seconds=usage.ru_utime + usage.ru_stime,
+            peak_pss_bytes=watch.peak_pss_bytes,
+            max_rss_bytes=usage.ru_maxrss * 1024,
+            returncode=process.returncode,
+            stdout=out.read(),
+            stderr=err.read(),
+        )
+    if check and result.returncode != 0 and not watch.killed:
+        raise BenchmarkError(f"{' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()[-600:]}")
+    return result
+
+
+class _Watch(threading.Thread):
+    """Samples the memory of one session of processes, and kills its leader when told to."""
+
+    def __init__(self, session: int, start: float, kill_when: Callable[[float], bool] | None) -> None:
+        super().__init__(daemon=True)
+        self.session = session
+        self.started_at = start
+        self.kill_when = kill_when
+        self.peak_pss_bytes = 0
+        self.killed = False
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            self.peak_pss_bytes = max(self.peak_pss_bytes, sum(map(pss_bytes, session_members(self.session))))
+            if self.kill_when and not self.killed and self.kill_when(time.perf_counter() - self.started_at):
+                self.killed = True
+                os.kill(self.session, signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def session_members(session: int) -> list[int]:
+    """The processes of a session: a program started with `start_new_session` and its descendants, orphans too."""
+    members = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError, ValueError):
+            if os.getsid(int(entry.name)) == session:
+                members.append(int(entry.name))
+    return members
+
+
+def pss_bytes(pid: int) -> int:
+    """The proportional set size of one process now; 0 when it has just ended."""
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def pin_to_cores(count: int) -> int:
+    """Keep this process and everything it starts on `count` cores, fewer where there are fewer; returns how many."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, allowed[:count])
+    return len(allowed[:count])
+
+
+# --------------------------------------------------------------------------------------------------------------- results
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to know about the machine. A load above 0 says that others were at work on it."""
+    cpu = platform.processor()
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        cpu = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """The installed version of each package, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        found[package] = None
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Plain text columns: the first to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for first, *rest in cells:
+        aligned = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *aligned]).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def say(message: str) -> None:
+    """One line of progress, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit(document: dict[str, Any], path: Path | None = None) -> None:
+    """Print the result as the last line of stdout, and keep a readable copy in a file."""
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(document), flush=True)
