@@ -1,0 +1,69 @@
+"""OpenVINO on the CPU: the default on x86-64, with BF16 where the processor has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.errors import DeviceError
+from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
+from faceembed.engine.runtimes.frontend import with_pixel_input
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def version() -> str:
+    """The installed release; it is part of the key under which a parity result is kept."""
+    import openvino
+
+    return str(openvino.__version__)
+
+
+def supported_precisions() -> tuple[Precision, ...]:
+    """The precisions this processor runs at full speed, fastest first."""
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
+
+
+class OpenVinoSession(Session):
+    """One compiled model; every thread that calls `run` gets an infer request of its own.
+
+    Args:
+        model: the model on disk.
+        choice: device and precision.
+        outputs: names of the outputs wanted, in order; empty for all of them.
+        threads: processor cores to use in all. Each core is a stream of its own: batches run side by side, which costs
+            less than splitting one batch (637 against 604 chips/s of `dlib-resnet` in BF16 on 2 busy cores).
+    """
+
+    def __init__(self, model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        config = {
+            "INFERENCE_PRECISION_HINT": _HINTS[choice.precision],
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        try:
+            self._compiled = core.compile_model(core.read_model(with_pixel_input(model, outputs)), "CPU", config)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise DeviceError(f"OpenVINO cannot run {model.path} in {choice.precision}: {reason}") from error
+        self.choice = choice
+        self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
+        self._local = threading.local()
+
+    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        request: Any = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        results = request.infer([pixels], share_inputs=True)
+        return tuple(np.array(results[output], np.float32) for output in self._outputs)
