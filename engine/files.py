@@ -1,0 +1,48 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under its name complete, or not at all.
+
+    The bytes go to a temporary file in the same folder, which is flushed to disk and renamed when the block ends; if the
+    block raises, it is deleted and an older file of that name stays as it was.
+
+    Args:
+        path: the file to write; its folder must exist.
+        mode: ``wb``, or ``w`` for UTF-8 text with the line ends that are written. File names that are not UTF-8 keep
+            their bytes.
+
+    Raises:
+        OSError: as `open`, `os.fsync` and `os.replace` raise it.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode is '{mode}'; expected 'w' or 'wb'")
+    target = os.fspath(path)
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(target) or ".")
+    try:
+        with os.fdopen(descriptor, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0600 would hide the file from everybody else
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
