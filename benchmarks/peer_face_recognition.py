@@ -14,7 +14,7 @@ made here on dlib directly; see `face_recognition/api.py` (https://github.com/ag
 The list is a JSON array of paths relative to the root. The .npz holds `paths` and `embeddings` of shape (n, 128), float32,
 NaN where no face was found. The last line of stdout is JSON: images, faces, failed, seconds without the start-up.
 
-It knows nothing of faceembed. What bounds it: HOG over the whole photo, then 0.4 G multiply-adds of ResNet for each face,
+It knows nothing of faceembed. What bounds it: HOG over the whole photo, then 0.3 G multiply-adds of ResNet for each face,
 one photo at a time, in dlib's own single-threaded kernels.
 """
 

@@ -1,0 +1,89 @@
+"""Verification error of two encoders on the same pair list, from embeddings keyed by photo.
+
+    report = compare(pairs, peer, ours)
+
+A pair with a photo in which no face was found scores lowest of all, and so counts as a non-match: an encoder cannot win by
+refusing hard photos. The EER, its threshold and its interval are those of `faceembed.engine.metrics`; each threshold is the
+test's own, so these are EERs and not error rates of a chosen setting. The bootstrap takes pairs as independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from faceembed.engine.metrics import bootstrap_eer, eer, eer_of, roc
+from faceembed.engine.pairs import PairList
+from numpy.typing import NDArray
+
+Embeddings = Mapping[str, NDArray[np.float32]]
+Floats = NDArray[np.float64]
+FAILED_COSINE = -1.0
+BOOTSTRAP_SAMPLES = 1000
+
+
+def pair_scores(pairs: PairList, embeddings: Embeddings, *, euclidean: bool = False) -> Floats:
+    """One score a pair, higher is more alike.
+
+    Args:
+        pairs: n pairs of photo names.
+        embeddings: photo name to (d,) float32; a photo without a face has none.
+        euclidean: negative distance of the vectors as they are, which is how dlib's encoder is meant to be compared; a
+            failed pair then scores one below the worst. Default: cosine similarity; a failed pair scores -1.
+
+    Returns:
+        (n,) float64.
+    """
+    scores = np.full(len(pairs.pairs), np.nan)
+    for row, pair in enumerate(pairs.pairs):
+        a, b = embeddings.get(pair.path_a), embeddings.get(pair.path_b)
+        if a is None or b is None:
+            continue
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        scores[row] = -np.linalg.norm(x - y) if euclidean else x @ y / (np.linalg.norm(x) * np.linalg.norm(y))
+    failed = FAILED_COSINE
+    if euclidean:
+        failed = float(np.nanmin(scores, initial=0.0)) - 1.0
+    return np.where(np.isnan(scores), failed, scores)
+
+
+def error_rate(scores: Floats, labels: NDArray[np.bool_]) -> dict[str, Any]:
+    """EER, its 95 % bootstrap interval and its threshold, as JSON."""
+    curve = roc(scores, labels)
+    rate, threshold = eer_of(curve)
+    low, high = bootstrap_eer(curve, resamples=BOOTSTRAP_SAMPLES)
+    return {"eer": rate, "ci95": [low, high], "threshold": threshold}
+
+
+def paired_difference(ours: Floats, peer: Floats, labels: NDArray[np.bool_], *, samples: int = 500) -> list[float]:
+    """95 % interval of EER(ours) - EER(peer): both are scored on the same resampled pairs, so hard pairs cancel out.
+
+    An interval that holds 0 says that these pairs cannot tell the two apart.
+    """
+    rng = np.random.default_rng(0)
+    same, other = np.flatnonzero(labels), np.flatnonzero(~labels)
+    differences = np.empty(samples)
+    for i in range(samples):
+        rows = np.concatenate([rng.choice(same, same.size), rng.choice(other, other.size)])
+        differences[i] = eer(ours[rows], labels[rows])[0] - eer(peer[rows], labels[rows])[0]
+    return [float(bound) for bound in np.quantile(differences, [0.025, 0.975])]
+
+
+def compare(pairs: PairList, peer: Embeddings, ours: Embeddings) -> dict[str, Any]:
+    """Both encoders on one list; `ratio` is ours over the peer's by the peer's own Euclidean distance."""
+    labels = pairs.labels
+    ours_scores = pair_scores(pairs, ours)
+    peer_scores = pair_scores(pairs, peer, euclidean=True)
+    result: dict[str, Any] = {
+        "pairs": len(pairs.pairs),
+        "photos": len(pairs.photos),
+        "no_face": {side: sum(p not in e for p in pairs.photos) for side, e in (("peer", peer), ("ours", ours))},
+        "peer_euclidean": error_rate(peer_scores, labels),
+        "peer_cosine": error_rate(pair_scores(pairs, peer), labels),
+        "ours_cosine": error_rate(ours_scores, labels),
+        "difference_ci95": paired_difference(ours_scores, peer_scores, labels),
+    }
+    base = result["peer_euclidean"]["eer"]
+    result["ratio"] = result["ours_cosine"]["eer"] / base if base else None
+    return result

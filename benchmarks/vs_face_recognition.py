@@ -1,0 +1,313 @@
+"""faceembed against the `face_recognition` recipe: the same files, the same cores, in turns.
+
+    python benchmarks/vs_face_recognition.py                                  # about 15 minutes on 2 cores
+    python benchmarks/vs_face_recognition.py --photos 200 --rounds 1 --pairs 300          # a quick look
+    python benchmarks/vs_face_recognition.py --json vs.json --plot vs.png --reuse-peer peer.npz
+    python benchmarks/vs_face_recognition.py --from-json vs.json --plot vs.png            # draw again, measure nothing
+
+What bounds it. For both, detection: a face may be anywhere at any size, so every pixel of a pyramid of scales is looked at,
+while encoding is paid once a face. The peer's encoder is the same 29-layer ResNet as our default (about 0.3 G multiply-adds
+a face); dlib runs it at 15 to 20 faces/s on a core, OpenVINO in BF16 at some 750, so the encoder alone would allow a ratio
+of 40, and our detector decides how much of that is left. The error rates of one encoder differ only by what it is shown:
+landmarks, alignment, and which photos have a face found at all. The memory of ours is OpenVINO's, with batches in flight.
+
+How. Both are whole processes, measured from outside from start to exit (common.py): models are loaded and files written
+inside the time. The rate without start-up is the one each program reports of itself. A round is one run of each, in an order
+that alternates; ratios are taken within a round, and the median of the rounds is quoted, so a slow minute of the machine
+hurts both. Before, every file is read once (page cache) and each program runs once on a few photos (its own caches).
+Both sides are kept on `--workers` cores. EER: LFW View 2, every photo of the list embedded once by each, see accuracy.py.
+
+Not measured: whether the face found is the right one or a face at all (every photo here shows one, so the detection rate
+counts finds); disks and networks; large photos; GPUs; several faces in a photo. The peer is a recipe that engineers use,
+not the fastest program that dlib allows. Load by others on the machine disturbs rates: see `load_1min` in the JSON, and the
+ratio of processor time a photo, which hardly minds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import common
+import numpy as np
+from common import MIB, BenchmarkError, Measured, say
+from faceembed.engine.metrics import wilson_interval
+from faceembed.engine.pairs import PairList, read_pairs
+from numpy.typing import NDArray
+
+HERE = Path(__file__).resolve().parent
+EMBED = f"{shlex.quote(sys.executable)} -m faceembed embed"
+WARM_UP_PHOTOS = 4
+RATIOS = ("rate", "rate_without_start", "cpu_per_photo", "peak_memory", "detection_rate")
+"""What is compared in every round, as ours over the peer's; `rate*` and `detection_rate` are better above 1, the rest below."""
+
+
+# --------------------------------------------------------------------------------------------------------- the two sides
+
+
+def run_peer(root: Path, names: Sequence[str], scratch: Path, *, workers: int) -> tuple[Measured, dict[str, Any]]:
+    """One run of the peer; also {photo name: (128,) raw embedding} of the photos with a face."""
+    listing, out = scratch / "peer.json", scratch / "peer.npz"
+    listing.write_text(json.dumps(list(names)), encoding="utf-8")
+    script = HERE / "peer_face_recognition.py"
+    command = [sys.executable, script, "--root", root, "--list", listing, "--out", out, "--workers", str(workers)]
+    return common.measure(command), load_peer(out)
+
+
+def load_peer(path: Path) -> dict[str, NDArray[np.float32]]:
+    with np.load(path) as data:
+        rows = zip(data["paths"].tolist(), data["embeddings"], strict=True)
+        return {name: row for name, row in rows if np.isfinite(row[0])}
+
+
+def run_ours(folder: Path, scratch: Path, *, command: str) -> tuple[Measured, dict[str, Any]]:
+    """One run of `faceembed embed`, from nothing; also {photo name: embedding} of the photos with a face."""
+    with tempfile.TemporaryDirectory(dir=scratch) as fresh:
+        index = Path(fresh) / "index.faiss"
+        measured = common.measure([*shlex.split(command), folder, "-o", index, "--json"])
+        return measured, load_index(index, folder)
+
+
+def load_index(index: Path, folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The vector of each photo's largest face, by the photo's path relative to the embedded folder."""
+    import faiss
+    import pyarrow.parquet
+
+    vectors = faiss.read_index(str(index))
+    rows = pyarrow.parquet.read_table(index.with_suffix(".parquet")).to_pylist()
+    largest: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        name = os.path.relpath(folder / row["path"], folder)  # an absolute path replaces the folder it is joined to
+        if name not in largest or row["w"] * row["h"] > largest[name]["w"] * largest[name]["h"]:
+            largest[name] = row
+    return {name: vectors.reconstruct(int(row["face_id"])) for name, row in largest.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------- one round
+
+
+def side(measured: Measured, faces_in: int, photos: int) -> dict[str, float]:
+    """One run as figures. `seconds` without start-up is the program's own word."""
+    own = float(measured.json()["seconds"])
+    return {
+        "seconds": round(measured.seconds, 3),
+        "rate": photos / measured.seconds,
+        "rate_without_start": photos / own if own > 0 else float("nan"),
+        "cpu_per_photo": measured.cpu_seconds / photos,
+        "peak_memory": measured.peak_pss_bytes,
+        "max_rss": measured.max_rss_bytes,
+        "detection_rate": faces_in / photos,
+    }
+
+
+def measure_set(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
+    """All rounds over one set of photos: [{"peer": figures, "ours": figures}]."""
+    rounds: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=scratch) as links:
+        folder = common.link_photos(root, names, Path(links))
+        common.warm_page_cache(folder, names)
+        for number in range(args.rounds):
+            order = ("peer", "ours") if number % 2 == 0 else ("ours", "peer")
+            figures: dict[str, Any] = {}
+            for who in order:
+                if who == "peer":
+                    measured, found = run_peer(folder, names, scratch, workers=args.workers)
+                else:
+                    measured, found = run_ours(folder, scratch, command=args.embed_command)
+                figures[who] = side(measured, len(found), len(names))
+                say(f"  round {number + 1}/{args.rounds} {who}: {figures[who]['rate']:.1f} photos/s")
+            rounds.append(figures)
+    return rounds
+
+
+def summarise(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of each side, and the median, lowest and highest of the ratios taken within each round."""
+    summary: dict[str, Any] = {}
+    for who in ("peer", "ours"):
+        summary[who] = {key: statistics.median(r[who][key] for r in rounds) for key in rounds[0][who]}
+    summary["ratio"] = {}
+    for key in RATIOS:
+        ratios = [r["ours"][key] / r["peer"][key] for r in rounds if r["peer"][key]]
+        if ratios:
+            summary["ratio"][key] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+    return summary
+
+
+# -------------------------------------------------------------------------------------------------------------- the run
+
+
+def warm_up(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> None:
+    """Models fetched, engines compiled, libraries in the page cache: nobody measures a first run."""
+    few = list(names[:WARM_UP_PHOTOS])
+    with tempfile.TemporaryDirectory(dir=scratch) as links:
+        folder = common.link_photos(root, few, Path(links))
+        run_peer(folder, few, scratch, workers=args.workers)
+        run_ours(folder, scratch, command=args.embed_command)
+
+
+def peer_of_pairs(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> tuple[Any, bool]:
+    """The peer's embeddings of the pair list's photos, and whether they come from an earlier run."""
+    cache: Path | None = args.reuse_peer
+    if cache and cache.is_file():
+        with np.load(cache) as data:
+            known = set(data["paths"].tolist())
+        if known.issuperset(names):
+            say(f"  peer: embeddings reused from {cache}")
+            return load_peer(cache), True
+        say(f"  peer: {cache} lacks photos of this pair list; embedding them again")
+    measured, found = run_peer(root, names, scratch, workers=args.workers)
+    say(f"  peer: {len(names) / measured.seconds:.1f} photos/s")
+    if cache:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_bytes((scratch / "peer.npz").read_bytes())
+    return found, False
+
+
+def measure_eer(root: Path, args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """LFW View 2: each side embeds every photo of the list once."""
+    pairs = read_pairs(root / "lfw_pairs.txt", root="")
+    if args.pairs:
+        pairs = take_pairs(pairs, args.pairs)
+    names = list(pairs.photos)
+    say(f"EER: {len(pairs.pairs)} pairs of {len(names)} photos")
+    peer, reused = peer_of_pairs(root / "lfw", names, args, scratch)
+    with tempfile.TemporaryDirectory(dir=scratch) as links:
+        folder = common.link_photos(root / "lfw", names, Path(links))
+        measured, ours = run_ours(folder, scratch, command=args.embed_command)
+    say(f"  ours: {len(names) / measured.seconds:.1f} photos/s")
+    return accuracy.compare(pairs, peer, ours) | {"peer_reused": reused, "complete": not args.pairs}
+
+
+def take_pairs(pairs: PairList, count: int) -> PairList:
+    """Every n-th pair, so that both labels keep their shares. For a quick look only."""
+    step = max(1, len(pairs.pairs) // count)
+    return dataclasses.replace(pairs, pairs=pairs.pairs[::step], lines=pairs.lines[::step])
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything that was asked for."""
+    root = common.data_root()
+    document: dict[str, Any] = {
+        "benchmark": "vs_face_recognition",
+        "machine": common.machine() | {"cores": common.pin_to_cores(args.workers)},
+        "versions": common.versions("faceembed", "dlib-bin", "openvino", "onnxruntime", "numpy"),
+        "settings": {"photos": args.photos, "rounds": args.rounds, "workers": args.workers, "seed": args.seed},
+        "sets": {},
+        "eer": None,
+    }
+    with tempfile.TemporaryDirectory(prefix="faceembed-vs-") as temporary:
+        scratch = Path(temporary)
+        for position, name in enumerate(args.sets):
+            names = common.sample(common.list_photos(root / name), args.photos, seed=args.seed)
+            if position == 0:
+                warm_up(root / name, names, args, scratch)
+            say(f"{name}: {len(names)} photos")
+            rounds = measure_set(root / name, names, args, scratch)
+            document["sets"][name] = {"photos": len(names), **summarise(rounds), "rounds": rounds}
+        if not args.skip_eer:
+            document["eer"] = measure_eer(root, args, scratch)
+    return document
+
+
+# --------------------------------------------------------------------------------------------------------------- output
+
+
+def report(document: dict[str, Any]) -> str:
+    """The tables, for people."""
+    parts = [_set_table(name, entry) for name, entry in document["sets"].items()]
+    if document["eer"]:
+        parts.append(_eer_table(document["eer"]))
+    return "\n\n".join(parts)
+
+
+def _set_table(name: str, entry: dict[str, Any]) -> str:
+    peer, ours, photos = entry["peer"], entry["ours"], entry["photos"]
+    shown = {
+        "rate": ("photos/s, whole process", "{:.1f}", 1.0),
+        "rate_without_start": ("photos/s, without start-up", "{:.1f}", 1.0),
+        "cpu_per_photo": ("processor ms a photo", "{:.1f}", 1e3),
+        "peak_memory": ("peak memory (sum of PSS), MiB", "{:.0f}", 1 / MIB),
+        "detection_rate": ("photos with a face found, %", "{:.2f}", 100.0),
+    }
+    rows = []
+    for key, (label, form, scale) in shown.items():
+        ratio = entry["ratio"].get(key)
+        spread = f"{ratio['median']:.2f}  ({ratio['low']:.2f}-{ratio['high']:.2f})" if ratio else "-"
+        rows.append((label, form.format(peer[key] * scale), form.format(ours[key] * scale), spread))
+    low, high = wilson_interval(round(ours["detection_rate"] * photos), photos)
+    title = (
+        f"{name}: {photos} photos, {len(entry['rounds'])} rounds; ours finds {100 * low:.2f}-{100 * high:.2f} % (95 %)"
+    )
+    return title + "\n" + common.table(("", "peer", "ours", "ours/peer (range)"), rows)
+
+
+def _eer_table(entry: dict[str, Any]) -> str:
+    rows = []
+    for key, label in (
+        ("peer_euclidean", "peer, Euclidean (its own)"),
+        ("peer_cosine", "peer, cosine"),
+        ("ours_cosine", "ours, cosine"),
+    ):
+        rate, (low, high) = entry[key]["eer"], entry[key]["ci95"]
+        no_face = entry["no_face"]["ours" if key == "ours_cosine" else "peer"]
+        rows.append((label, f"{100 * rate:.2f}", f"{100 * low:.2f}-{100 * high:.2f}", no_face))
+    title = f"LFW View 2: {entry['pairs']} pairs, {entry['photos']} photos; a photo without a face scores lowest"
+    title += "" if entry["complete"] else " - A SUBSET of the pairs: not LFW's EER"
+    title += "; the peer's embeddings are from an earlier run" if entry["peer_reused"] else ""
+    low, high = (100 * bound for bound in entry["difference_ci95"])
+    ratio = "-" if entry["ratio"] is None else f"{entry['ratio']:.2f}"
+    foot = f"ours/peer (Euclidean) {ratio}; difference on the same pairs {low:+.2f} to {high:+.2f} points (95 %)"
+    return title + "\n" + common.table(("", "EER %", "95 %", "no face"), rows) + "\n" + foot
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="faceembed against the face_recognition recipe, on the same files.")
+    parser.add_argument("--photos", type=int, default=1000, help="photos of each set, 0 for all (default 1000)")
+    parser.add_argument("--sets", default="lfw,people_wild", help="folders of the data (default lfw,people_wild)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side on each set (default 3)")
+    parser.add_argument("--workers", type=int, default=2, help="the peer's processes, and cores for both (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample of photos")
+    parser.add_argument("--pairs", type=int, default=0, help="a quick look at so many LFW pairs (default: all 6,000)")
+    parser.add_argument("--skip-eer", action="store_true", help="rates and memory only")
+    parser.add_argument(
+        "--reuse-peer", type=Path, metavar="NPZ", help="keep the peer's LFW embeddings here, or use them"
+    )
+    parser.add_argument(
+        "--embed-command", default=EMBED, help="what to run as ours (default: python -m faceembed embed)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--plot", type=Path, help="draw the result as PNG or SVG")
+    parser.add_argument("--from-json", type=Path, help="draw and print an earlier result; measure nothing")
+    args = parser.parse_args(arguments)
+    args.sets = [name for name in args.sets.split(",") if name]
+    if args.rounds < 1 or args.workers < 1:
+        parser.error("--rounds and --workers must be 1 or more")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse(arguments)
+    try:
+        document = json.loads(args.from_json.read_text(encoding="utf-8")) if args.from_json else run(args)
+    except BenchmarkError as error:
+        raise SystemExit(f"error: {error}") from error
+    if args.plot:
+        from plot import draw
+
+        draw(document, args.plot)
+    print(report(document), end="\n\n")
+    common.emit(document, args.json)
+
+
+if __name__ == "__main__":
+    main()
