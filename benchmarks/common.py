@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+EMBED = f"{shlex.quote(sys.executable)} -m faceembed embed"
+WARM_UP_PHOTOS = 4
 SAMPLE_SECONDS = 0.05
 MIB = 2**20
 
@@ -216,6 +219,19 @@ def pin_to_cores(count: int) -> int:
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, allowed[:count])
     return len(allowed[:count])
+
+
+def embed_command(embed: str, folder: Path, index: Path) -> list[str | Path]:
+    """The command line that is measured: `faceembed embed FOLDER -o INDEX --json`."""
+    return [*shlex.split(embed), folder, "-o", index, "--json"]
+
+
+def warm_up(embed: str, root: Path, names: Sequence[str]) -> None:
+    """One run over a few photos: models fetched and converted, libraries in the page cache. Nobody measures a first run."""
+    few = names[:WARM_UP_PHOTOS]
+    with tempfile.TemporaryDirectory(prefix="faceembed-warm-up-") as temporary:
+        folder = link_photos(root, few, Path(temporary) / "photos")
+        measure(embed_command(embed, folder, Path(temporary) / "index.faiss"))
 
 
 # --------------------------------------------------------------------------------------------------------------- results

@@ -29,7 +29,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shlex
 import statistics
 import sys
 import tempfile
@@ -46,8 +45,6 @@ from faceembed.engine.pairs import PairList, read_pairs
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
-EMBED = f"{shlex.quote(sys.executable)} -m faceembed embed"
-WARM_UP_PHOTOS = 4
 RATIOS = ("rate", "rate_without_start", "cpu_per_photo", "peak_memory", "detection_rate")
 """What is compared in every round, as ours over the peer's; `rate*` and `detection_rate` are better above 1, the rest below."""
 
@@ -74,7 +71,7 @@ def run_ours(folder: Path, scratch: Path, *, command: str) -> tuple[Measured, di
     """One run of `faceembed embed`, from nothing; also {photo name: embedding} of the photos with a face."""
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         index = Path(fresh) / "index.faiss"
-        measured = common.measure([*shlex.split(command), folder, "-o", index, "--json"])
+        measured = common.measure(common.embed_command(command, folder, index))
         return measured, load_index(index, folder)
 
 
@@ -146,15 +143,6 @@ def summarise(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- the run
 
 
-def warm_up(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> None:
-    """Models fetched, engines compiled, libraries in the page cache: nobody measures a first run."""
-    few = list(names[:WARM_UP_PHOTOS])
-    with tempfile.TemporaryDirectory(dir=scratch) as links:
-        folder = common.link_photos(root, few, Path(links))
-        run_peer(folder, few, scratch, workers=args.workers)
-        run_ours(folder, scratch, command=args.embed_command)
-
-
 def peer_of_pairs(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> tuple[Any, bool]:
     """The peer's embeddings of the pair list's photos, and whether they come from an earlier run."""
     cache: Path | None = args.reuse_peer
@@ -210,7 +198,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for position, name in enumerate(args.sets):
             names = common.sample(common.list_photos(root / name), args.photos, seed=args.seed)
             if position == 0:
-                warm_up(root / name, names, args, scratch)
+                say("warming up")
+                run_peer(root / name, names[: common.WARM_UP_PHOTOS], scratch, workers=args.workers)
+                common.warm_up(args.embed_command, root / name, names)
             say(f"{name}: {len(names)} photos")
             rounds = measure_set(root / name, names, args, scratch)
             document["sets"][name] = {"photos": len(names), **summarise(rounds), "rounds": rounds}
@@ -283,7 +273,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--reuse-peer", type=Path, metavar="NPZ", help="keep the peer's LFW embeddings here, or use them"
     )
     parser.add_argument(
-        "--embed-command", default=EMBED, help="what to run as ours (default: python -m faceembed embed)"
+        "--embed-command", default=common.EMBED, help="what to run as ours (default: python -m faceembed embed)"
     )
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--plot", type=Path, help="draw the result as PNG or SVG")

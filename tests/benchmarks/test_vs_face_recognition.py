@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,29 +13,9 @@ import pytest
 from faceembed.engine.pairs import Pair, PairList
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # the benchmarks are scripts, not a package
-
 import accuracy
 import common
 import vs_face_recognition as vs
-
-# Stands in for `faceembed embed FOLDER -o INDEX --json`: one random face a photo, a second smaller one in the first photo.
-STUB = """
-import json, sys
-from pathlib import Path
-import faiss, numpy, pyarrow, pyarrow.parquet
-folder, index = Path(sys.argv[1]), Path(sys.argv[3])
-paths = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.jpg"))
-rows = [{"path": p, "w": 9.0, "h": 9.0} for p in paths] + [{"path": paths[0], "w": 2.0, "h": 2.0}]
-rows = [row | {"face_id": 100 + i} for i, row in enumerate(rows)]
-vectors = numpy.random.default_rng(0).normal(size=(len(rows), 128)).astype("float32")
-faiss.normalize_L2(vectors)
-store = faiss.IndexIDMap2(faiss.IndexFlatIP(128))
-store.add_with_ids(vectors, numpy.array([row["face_id"] for row in rows]))
-faiss.write_index(store, str(index))
-pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), index.with_suffix(".parquet"))
-print(json.dumps({"images": len(paths), "seconds": 0.5}))
-"""
 
 
 def figures(**changed: float) -> dict[str, float]:
@@ -121,25 +100,6 @@ def test_measure_kills_when_told() -> None:
     assert measured.returncode == -9 and measured.seconds < 5
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """LFW in small: the astronaut at two sizes, one picture with no face, and a list of two pairs."""
-    skimage = pytest.importorskip("skimage.data")
-    from PIL import Image
-
-    astronaut = Image.fromarray(skimage.astronaut()[:300, 100:400])
-    for name, image in (
-        ("Ann/Ann_0001.jpg", astronaut),
-        ("Ann/Ann_0002.jpg", astronaut.resize((250, 250))),
-        ("Bob/Bob_0001.jpg", Image.new("RGB", (250, 250), "white")),
-    ):
-        path = tmp_path / "lfw" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-    (tmp_path / "lfw_pairs.txt").write_text("1\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\n", encoding="utf-8")
-    return tmp_path
-
-
 def test_peer_finds_the_astronaut(photos: Path) -> None:
     pytest.importorskip("dlib")
     from peer_face_recognition import Peer, read_photo
@@ -151,21 +111,12 @@ def test_peer_finds_the_astronaut(photos: Path) -> None:
     assert peer.embed(read_photo(photos / "lfw/Bob/Bob_0001.jpg")) is None
 
 
-def test_whole_run_with_a_stand_in(photos: Path, tmp_path: Path) -> None:
+def test_whole_run_with_a_stand_in(photos: Path, stub: str, tmp_path: Path) -> None:
     pytest.importorskip("dlib")
-    stub = tmp_path / "stub.py"
-    stub.write_text(STUB, encoding="utf-8")
     out, picture = tmp_path / "vs.json", tmp_path / "vs.png"
     command = [sys.executable, str(BENCHMARKS / "vs_face_recognition.py"), "--sets", "lfw", "--rounds", "1"]
-    command += ["--embed-command", f"{sys.executable} {stub}", "--json", str(out), "--plot", str(picture)]
-    done = subprocess.run(
-        command,
-        check=False,
-        env=os.environ | {"FACEEMBED_DATA": str(photos)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command += ["--embed-command", stub, "--json", str(out), "--plot", str(picture)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout.strip().splitlines()[-1])
     assert document == json.loads(out.read_text(encoding="utf-8"))

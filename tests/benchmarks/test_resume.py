@@ -1,0 +1,41 @@
+"""The kill-and-resume benchmark, with a stand-in for `faceembed embed`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def test_kill_resume_and_unchanged_run(photos: Path, stub: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / "resume.py"), "--rounds", "1", "--embed-command", stub]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout.strip().splitlines()[-1])
+    (entry,) = document["kills"]
+    assert entry["same_file"] and entry["same_rows"] and entry["same_ids"] and entry["vectors_bit_for_bit"]
+    assert entry["skipped_by_second_run"] == 0 and not entry["index_seen_after_kill"]
+    assert document["unchanged"]["skipped"] == 3 and document["unchanged"]["same_file"]
+
+
+def test_different_vectors_are_told(photos: Path, stub: str, tmp_path: Path) -> None:
+    import common
+    import faiss
+    import resume
+
+    for name in ("a", "b"):
+        common.measure(common.embed_command(stub, photos, tmp_path / f"{name}.faiss"))
+    store = faiss.read_index(str(tmp_path / "b.faiss"))
+    vector = store.reconstruct(100)
+    store.remove_ids(faiss.IDSelectorRange(100, 101))
+    store.add_with_ids(-vector[None], np.array([100]))
+    faiss.write_index(store, str(tmp_path / "b.faiss"))
+    result = resume.compare_indexes(tmp_path / "a.faiss", tmp_path / "b.faiss")
+    assert result["same_rows"] and not result["vectors_bit_for_bit"] and not result["same_file"]
+    assert result["min_cosine"] == pytest.approx(-1.0)
