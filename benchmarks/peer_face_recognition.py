@@ -7,7 +7,8 @@ made here on dlib directly; see `face_recognition/api.py` (https://github.com/ag
 
     load_image_file    PIL to RGB
     face_locations     dlib's HOG detector. The package upsamples every photo once; here only those where nothing was found
-                       without it, which is several times faster on most photos and so kinder to the peer
+                       without it: a quarter of the detection work on most photos, and it finds as many
+                       (`--always-upsample` to compare), so it is kinder to the peer
     face_landmarks     five points ("small", the default of face_encodings), of the largest face
     face_encodings     a 150x150 chip, ResNet-29, 128 numbers, not normalised. num_jitters 0 and 1 are the same
 

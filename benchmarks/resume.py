@@ -50,7 +50,16 @@ def compare_indexes(reference: Path, other: Path) -> dict[str, Any]:
         a, b = (v[sorted(range(len(k)), key=k.__getitem__)] for v, k in ((vectors_a, keys_a), (vectors_b, keys_b)))
         result["vectors_bit_for_bit"] = a.tobytes() == b.tobytes()
         result["min_cosine"] = float(np.min(np.sum(a.astype(np.float64) * b, axis=1), initial=1.0))
+        result["max_row_difference"] = _row_difference(rows_a, rows_b)
     return result
+
+
+def _row_difference(rows_a: list[dict[str, Any]], rows_b: list[dict[str, Any]]) -> float:
+    """The largest difference of any float (pixels, score, norm) between the rows of one face."""
+    by_key = {(row["path"], row["face"]): row for row in rows_b}
+    couples = ((row, by_key[row["path"], row["face"]]) for row in rows_a)
+    differences = (abs(a[key] - b[key]) for a, b in couples for key in a if isinstance(a[key], float))
+    return max(differences, default=0.0)
 
 
 def _load(index: Path) -> tuple[list[dict[str, Any]], np.ndarray]:

@@ -56,9 +56,8 @@ def run_peer(root: Path, names: Sequence[str], scratch: Path, *, workers: int) -
     """One run of the peer; also {photo name: (128,) raw embedding} of the photos with a face."""
     listing, out = scratch / "peer.json", scratch / "peer.npz"
     listing.write_text(json.dumps(list(names)), encoding="utf-8")
-    script = HERE / "peer_face_recognition.py"
-    command = [sys.executable, script, "--root", root, "--list", listing, "--out", out, "--workers", str(workers)]
-    return common.measure(command), load_peer(out)
+    command: list[str | Path] = [sys.executable, HERE / "peer_face_recognition.py", "--root", root, "--list", listing]
+    return common.measure([*command, "--out", out, "--workers", str(workers)]), load_peer(out)
 
 
 def load_peer(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -114,7 +114,16 @@ def test_peer_finds_the_astronaut(photos: Path) -> None:
 def test_whole_run_with_a_stand_in(photos: Path, stub: str, tmp_path: Path) -> None:
     pytest.importorskip("dlib")
     out, picture = tmp_path / "vs.json", tmp_path / "vs.png"
-    command = [sys.executable, str(BENCHMARKS / "vs_face_recognition.py"), "--sets", "lfw", "--rounds", "1"]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "vs_face_recognition.py"),
+        "--sets",
+        "lfw",
+        "--rounds",
+        "1",
+        "--workers",
+        "1",
+    ]
     command += ["--embed-command", stub, "--json", str(out), "--plot", str(picture)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
