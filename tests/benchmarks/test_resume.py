@@ -14,7 +14,14 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def test_kill_resume_and_unchanged_run(photos: Path, stub: str) -> None:
-    command = [sys.executable, str(BENCHMARKS / "resume.py"), "--rounds", "1", "--embed-command", stub]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "resume.py"),
+        "--rounds",
+        "1",
+        "--embed-command",
+        f"env STUB_SECONDS=1 {stub}",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout.strip().splitlines()[-1])
