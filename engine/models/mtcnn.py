@@ -30,7 +30,16 @@ Weights = list[NDArray[np.float32]]
 _SHAPES: dict[str, list[tuple[int, ...]]] = {
     "pnet": [(3, 3, 3, 10), (3, 3, 10, 16), (3, 3, 16, 32), (1, 1, 32, 4), (1, 1, 32, 2)],
     "rnet": [(3, 3, 3, 28), (3, 3, 28, 48), (2, 2, 48, 64), (576, 128), (128, 4), (128, 2)],
-    "onet": [(3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 64), (2, 2, 64, 128), (1152, 256), (256, 4), (256, 10), (256, 2)],
+    "onet": [
+        (3, 3, 3, 32),
+        (3, 3, 32, 64),
+        (3, 3, 64, 64),
+        (2, 2, 64, 128),
+        (1152, 256),
+        (256, 4),
+        (256, 10),
+        (256, 2),
+    ],
 }
 
 
@@ -152,5 +161,3 @@ def build() -> tuple[bytes, ModelSpec]:
         source="PyPI mtcnn 1.0.0: mtcnn/assets/weights",
     )
     return write_graph(load_weights("pnet"), load_weights("rnet"), load_weights("onet")), spec
-
-

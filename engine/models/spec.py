@@ -64,7 +64,9 @@ class ModelSpec:
         if self.colour not in ("rgb", "bgr"):
             raise ModelError(f"model {self.name}: colour is '{self.colour}'; expected 'rgb' or 'bgr'")
         if self.task == "encoder" and (self.dimension <= 0 or len(self.template) != 5):
-            raise ModelError(f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points")
+            raise ModelError(
+                f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points"
+            )
 
     def to_json(self) -> str:
         """The spec as indented JSON, as it is stored beside the ONNX file."""

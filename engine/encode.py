@@ -1,0 +1,116 @@
+"""From chips to embeddings: L2-normalised rows whose inner product is the cosine similarity."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.errors import DeviceError
+from faceembed.engine.files import atomic_write
+from faceembed.engine.models.spec import Model
+from faceembed.engine.models.store import home
+from faceembed.engine.runtimes.base import RuntimeChoice, Session
+from faceembed.engine.runtimes.batching import run_in_chunks
+from faceembed.engine.runtimes.choose import open_session
+
+MIN_PARITY = 0.999  # smallest cosine between an embedding at a fast precision and at fp32
+_PARITY_FACES = 32
+
+
+class Encoder:
+    """An encoder ready to run. `encode` may be called from several threads at once.
+
+    A precision below fp32 must first pass the parity gate (`admit`) on real faces; `encode` refuses to run before.
+    """
+
+    def __init__(self, model: Model, choice: RuntimeChoice, *, threads: int, chunk: int = 32) -> None:
+        self.model = model
+        self.choice = choice
+        self._threads = threads
+        self._chunk = chunk
+        self._session = open_session(model, choice, threads=threads)
+        self._admitted = choice.precision == "fp32" or _remembered(model, choice) is not None
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the precision needs no parity check any more."""
+        return self._admitted
+
+    def admit(self, chips: NDArray[np.uint8]) -> float:
+        """The parity gate: compare this precision with fp32 on real faces, and remember the result on this machine.
+
+        Args:
+            chips: uint8 RGB (N, H, W, 3), N >= 1, aligned faces.
+
+        Returns:
+            The smallest cosine.
+
+        Raises:
+            DeviceError: it is below `MIN_PARITY`.
+        """
+        chips = chips[:_PARITY_FACES]
+        exact = dataclasses.replace(self.choice, precision="fp32")
+        reference = _embed(open_session(self.model, exact, threads=1), chips, self._chunk)[0]
+        lowest = float((_embed(self._session, chips, self._chunk)[0] * reference).sum(1).min())
+        if not lowest >= MIN_PARITY:  # NaN fails too
+            raise DeviceError(
+                f"{self.model.spec.name} in {self.choice.precision}: an embedding differs from fp32 "
+                f"(cosine {lowest:.5f}, at least {MIN_PARITY} wanted); use --precision fp32"
+            )
+        _remember(self.model, self.choice, lowest, len(chips))
+        self._admitted = True
+        return lowest
+
+    def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embed aligned faces.
+
+        Args:
+            chips: uint8 RGB (N, H, W, 3) of the spec's input size.
+
+        Returns:
+            embeddings: float32 (N, D), unit length.
+            norms: float32 (N,) the length before normalisation, a measure of quality for many encoders.
+
+        Raises:
+            DeviceError: the parity gate has not been passed.
+        """
+        if not self._admitted:
+            raise DeviceError(f"{self.choice.precision} has not passed the parity gate; call admit() with real faces")
+        if len(chips) == 0:
+            return np.zeros((0, self.model.spec.dimension), np.float32), np.zeros(0, np.float32)
+        return _embed(self._session, chips, self._chunk)
+
+
+def _embed(session: Session, chips: NDArray[np.uint8], chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    raw = run_in_chunks(session, chips, chunk=chunk, step=8)[0].reshape(len(chips), -1)
+    norms = np.linalg.norm(raw, axis=1)
+    return raw / np.maximum(norms, 1e-12)[:, None], norms.astype(np.float32)
+
+
+def _parity_key(model: Model, choice: RuntimeChoice) -> str:
+    from faceembed.engine.runtimes import openvino
+
+    return f"{model.spec.sha256} {choice.runtime} {openvino.version()} {choice.precision} {platform.processor()}"
+
+
+def _remembered(model: Model, choice: RuntimeChoice) -> float | None:
+    try:
+        value = json.loads((home() / "parity.json").read_text())[_parity_key(model, choice)]["min_cosine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(value) if float(value) >= MIN_PARITY else None
+
+
+def _remember(model: Model, choice: RuntimeChoice, lowest: float, faces: int) -> None:
+    path = home() / "parity.json"
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    known[_parity_key(model, choice)] = {"min_cosine": lowest, "faces": faces}
+    with atomic_write(path, "w") as file:
+        json.dump(known, file, indent=2)

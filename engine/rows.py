@@ -1,0 +1,78 @@
+"""The rows that describe faces and failures, and their columns on disk (parquet for faces, CSV for failures)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from faceembed.engine.errors import IndexFormatError
+from faceembed.engine.photos import PhotoFile, decode_path, encode_path
+
+FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("face_id", pa.int64()),
+    ("path", pa.string()),  # through `encode_path`
+    ("face", pa.int32()),  # 0 for a photo's first face
+    ("x", pa.float32()),  # the box, continuous pixels of the full upright photo
+    ("y", pa.float32()),
+    ("w", pa.float32()),
+    ("h", pa.float32()),
+    ("landmarks", pa.list_(pa.float32(), 10)),  # x, y of left eye, right eye, nose tip, left and right mouth corner
+    ("score", pa.float32()),
+    ("norm", pa.float32()),
+    ("image_width", pa.int32()),
+    ("image_height", pa.int32()),
+    ("size", pa.int64()),  # of the file, bytes
+    ("mtime_ns", pa.int64()),
+)
+FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo that has no face in the index, and why."""
+
+    photo: PhotoFile
+    stage: str
+    """``list``, ``read``, ``decode``, ``detect`` or ``align``."""
+    reason: str
+
+
+_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns")
+
+
+def format_errors(failures: Iterable[Failure]) -> str:
+    """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_ERROR_COLUMNS)
+    for failure in failures:
+        photo = failure.photo
+        writer.writerow((encode_path(photo.path), failure.stage, failure.reason, photo.size, photo.mtime_ns))
+    return out.getvalue()
+
+
+def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
+    """The rows that `format_errors` wrote; none if there is no such file.
+
+    Raises:
+        IndexFormatError: not such a file.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            Failure(
+                PhotoFile(decode_path(row["path"]), int(row["size"]), int(row["mtime_ns"])), row["stage"], row["reason"]
+            )
+            for row in rows
+        ]
+    except FileNotFoundError:
+        return []
+    except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
+        raise IndexFormatError(f"{os.fspath(path)} is damaged ({error}); delete it, or run with --fresh") from error

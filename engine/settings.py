@@ -1,0 +1,42 @@
+"""What a run looks for and how: the settings that the verbs share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from faceembed.engine.decode import MAX_PIXELS
+from faceembed.engine.errors import UsageError
+from faceembed.engine.runtimes.choose import RuntimeSettings
+
+PREPROCESSING = 1  # raised whenever the same photo would give another chip
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedSettings:
+    """How photos become embeddings."""
+
+    encoder: str = "dlib-resnet"
+    """A model's name, or the path of an ONNX file."""
+    aligner: str = "mtcnn"
+    """A model's name, or ``none`` where photos are aligned crops already (ArcFace's template, square)."""
+    faces: str = "largest"
+    """``largest``: one face a photo; ``all``: every face."""
+    min_face: int = 0
+    """Smallest face looked for, as a side in pixels of the photo; 0: 20 px in photos of up to 800 px, and 1/40 of the
+    longer side above."""
+    batch_size: int = 32
+    """Photos in a batch, at most."""
+    max_pixels: int = MAX_PIXELS
+    """Photos with more pixels are refused."""
+    runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
+    """What computes; ``runtime.threads`` batches are computed side by side."""
+
+    def __post_init__(self) -> None:
+        if self.faces not in ("largest", "all"):
+            raise UsageError(f"--faces '{self.faces}' is neither 'largest' nor 'all'")
+        if self.min_face and self.min_face < 8:
+            raise UsageError(f"--min-face {self.min_face} is too small; a face needs at least 8 pixels, better 20")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")
