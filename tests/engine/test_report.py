@@ -252,8 +252,9 @@ def test_thinning_keeps_the_curve() -> None:
     curve = roc(rng.normal(labels * 2.0, 1.0), labels)
     kept = plots._thinned(curve)
     assert len(kept) <= 2400 and kept[0] == 0 and kept[-1] == len(curve.fmr) - 1
-    drawn = np.interp(curve.fmr, curve.fmr[kept], curve.fnmr[kept])
-    assert np.abs(drawn - curve.fnmr)[curve.fmr > 0].max() < 0.005
+    # Both rates are monotone: what was left out between two points lies in the box that they span.
+    boxes = np.minimum(np.diff(curve.fmr[kept]), -np.diff(curve.fnmr[kept]))
+    assert boxes.max() < 0.003
 
 
 # --- matrix -------------------------------------------------------------------------------------------------------
