@@ -32,7 +32,8 @@ constexpr double kMaxScale = 1e6;
 // How far a matrix may be from a similarity, relative to its scale.
 constexpr double kSimilarityTolerance = 1e-6;
 
-enum class Border { constant, replicate };
+// What lies outside the image: 0, the nearest pixel, or nothing (only pixels inside count, in both sums; for `resize`).
+enum class Border { constant, replicate, inside };
 
 // 8-bit RGB pixels that somebody else owns. Rows may be further apart than `3 * width` bytes.
 struct Image {
@@ -102,49 +103,63 @@ FE_HD double sum_of_weights(const Footprint& f, double r, double low, double hig
 
 FE_HD unsigned char round_half_up(float value) { return static_cast<unsigned char>(fminf(fmaxf(value + 0.5f, 0.0f), 255.0f)); }
 
-// One output pixel, anywhere: inside the image, across its border or outside. Slow and general.
-FE_HD void sample(const Image& image, double cx, double cy, double r, Border border, unsigned char* out) {
-    const Footprint fx = footprint(cx, r, image.width), fy = footprint(cy, r, image.height);
-    const int x_low = fx.first > 0 ? fx.first : 0, y_low = fy.first > 0 ? fy.first : 0;
-    int x_high = fx.first + fx.count - 1, y_high = fy.first + fy.count - 1;
-    x_high = x_high < image.width ? x_high : image.width - 1;
-    y_high = y_high < image.height ? y_high : image.height - 1;
-    const float inverse_r = static_cast<float>(1.0 / r);
+// One axis of one output pixel, with the border taken into account: the positions inside the image and their weights.
+struct Axis {
+    Footprint at;
+    int begin, end;  // positions [begin, end) inside the image
+    int last;        // the image's last position
+    float inverse_r;
+    float beyond_low, beyond_high;  // weight of all positions below 0 and above `last`, for Border::replicate
+    double sum;                     // of all the weights that count
 
-    // With Border::replicate the pixels at the edge stand for all positions beyond it.
-    float beyond_left = 0.0f, beyond_right = 0.0f, beyond_top = 0.0f, beyond_bottom = 0.0f;
-    int x_begin = x_low, x_end = x_high, y_begin = y_low, y_end = y_high;
-    if (border == Border::replicate) {
-        beyond_left = static_cast<float>(sum_of_weights(fx, r, 0.0, -1.0 - fx.first));
-        beyond_right = static_cast<float>(sum_of_weights(fx, r, static_cast<double>(image.width) - fx.first, fx.count));
-        beyond_top = static_cast<float>(sum_of_weights(fy, r, 0.0, -1.0 - fy.first));
-        beyond_bottom = static_cast<float>(sum_of_weights(fy, r, static_cast<double>(image.height) - fy.first, fy.count));
-        x_begin = x_begin < image.width ? x_begin : image.width - 1;
-        y_begin = y_begin < image.height ? y_begin : image.height - 1;
-        x_end = x_end > 0 ? x_end : 0;
-        y_end = y_end > 0 ? y_end : 0;
+    FE_HD float weight(int p) const {
+        float w = p < at.first || p >= at.first + at.count ? 0.0f : tent_weight(static_cast<float>(p - at.first), at.offset, inverse_r);
+        if (p == 0) w += beyond_low;
+        if (p == last) w += beyond_high;
+        return w;
     }
+};
 
+FE_HD Axis make_axis(double centre, double r, int size, Border border) {
+    Axis axis;
+    axis.at = footprint(centre, r, size);
+    axis.last = size - 1;
+    axis.inverse_r = static_cast<float>(1.0 / r);
+    axis.beyond_low = axis.beyond_high = 0.0f;
+    const int first = axis.at.first, end = first + axis.at.count;
+    axis.begin = first > 0 ? first : 0;
+    axis.end = end < size ? end : size;
+    double low = 0.0, high = axis.at.count;
+    if (border == Border::replicate) {
+        axis.beyond_low = static_cast<float>(sum_of_weights(axis.at, r, 0.0, -1.0 - first));
+        axis.beyond_high = static_cast<float>(sum_of_weights(axis.at, r, static_cast<double>(size) - first, axis.at.count));
+        axis.begin = axis.begin < size ? axis.begin : size - 1;
+        axis.end = axis.end > 0 ? axis.end : 1;
+    } else if (border == Border::inside) {
+        low = axis.begin - first;
+        high = axis.end - 1.0 - first;
+    }
+    axis.sum = sum_of_weights(axis.at, r, low, high);
+    return axis;
+}
+
+// One output pixel, anywhere: inside the image, across its border or outside. `value` is not yet rounded.
+FE_HD void sample(const Image& image, double cx, double cy, double r, Border border, float* value) {
+    const Axis horizontal = make_axis(cx, r, image.width, border), vertical = make_axis(cy, r, image.height, border);
     float sum[3] = {0.0f, 0.0f, 0.0f};
-    for (int y = y_begin; y <= y_end; ++y) {
-        float wy = tent_weight(static_cast<float>(y - fy.first), fy.offset, inverse_r);
-        if (y < fy.first || y >= fy.first + fy.count) wy = 0.0f;
-        if (y == 0) wy += beyond_top;
-        if (y == image.height - 1) wy += beyond_bottom;
+    for (int y = vertical.begin; y < vertical.end; ++y) {
         const unsigned char* row = image.data + y * image.stride;
         float row_sum[3] = {0.0f, 0.0f, 0.0f};
-        for (int x = x_begin; x <= x_end; ++x) {
-            float wx = tent_weight(static_cast<float>(x - fx.first), fx.offset, inverse_r);
-            if (x < fx.first || x >= fx.first + fx.count) wx = 0.0f;
-            if (x == 0) wx += beyond_left;
-            if (x == image.width - 1) wx += beyond_right;
-            for (int channel = 0; channel < 3; ++channel) row_sum[channel] += wx * row[3 * x + channel];
+        for (int x = horizontal.begin; x < horizontal.end; ++x) {
+            const float w = horizontal.weight(x);
+            for (int channel = 0; channel < 3; ++channel) row_sum[channel] += w * row[3 * x + channel];
         }
-        for (int channel = 0; channel < 3; ++channel) sum[channel] += wy * row_sum[channel];
+        const float w = vertical.weight(y);
+        for (int channel = 0; channel < 3; ++channel) sum[channel] += w * row_sum[channel];
     }
-    const double weight = sum_of_weights(fx, r, 0.0, fx.count) * sum_of_weights(fy, r, 0.0, fy.count);
-    const float scale = static_cast<float>(1.0 / weight);
-    for (int channel = 0; channel < 3; ++channel) out[channel] = round_half_up(sum[channel] * scale);
+    const double weight = horizontal.sum * vertical.sum;
+    const float scale = weight > 0.0 ? static_cast<float>(1.0 / weight) : 0.0f;
+    for (int channel = 0; channel < 3; ++channel) value[channel] = sum[channel] * scale;
 }
 
 }  // namespace faceembed

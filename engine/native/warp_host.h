@@ -22,4 +22,10 @@ void warp(const Image& image, const Matrix& matrix, Border border, const Canvas&
 // radius is max(source / output size, 1) along each axis, and its weights are normalised over the pixels inside the image.
 void resize(const Image& image, const Canvas& out);
 
+// The loops are compiled for several instruction sets and the best one the processor has is used. Sums are made in another
+// order, and fused or not, so that a value may round to the neighbouring level. Tests and benchmarks may ask for a lesser one.
+enum class InstructionSet { baseline, avx2, avx512 };
+InstructionSet best_instruction_set();
+void use_instruction_set(InstructionSet set);
+
 }  // namespace faceembed
