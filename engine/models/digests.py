@@ -57,7 +57,14 @@ def check_hex(text: str) -> str:
 
 
 def expected(
-    name: str, url: str, *, sha256: str = "", catalog: str = "", size_bytes: int = 0, patience: Patience | None = None
+    name: str,
+    url: str,
+    *,
+    sha256: str = "",
+    catalog: str = "",
+    size_bytes: int = 0,
+    online: bool = True,
+    patience: Patience | None = None,
 ) -> Digest:
     """The digest that the file at ``url`` must have.
 
@@ -67,6 +74,7 @@ def expected(
         sha256: the user's word, which outranks all others; else empty.
         catalog: the catalog's digest; else empty.
         size_bytes: the catalog's length; else 0.
+        online: whether the hub may be asked.
         patience: timeouts and attempts.
 
     Raises:
@@ -77,7 +85,7 @@ def expected(
         return Digest(check_hex(sha256), 0, "you (--sha256)")
     known = Digest(catalog, size_bytes, "faceembed's catalog") if catalog else locked(name, url)
     try:
-        served = published(url, patience=patience)
+        served = published(url, patience=patience) if online else None
     except Unreachable:
         if known is None:
             raise
@@ -89,9 +97,9 @@ def expected(
         )
     if found := known or served:
         return found if found.size_bytes or not served else dataclasses.replace(found, size_bytes=served.size_bytes)
+    who = f"{urlsplit(url).netloc} names no SHA-256" if online else "faceembed knows no SHA-256"
     raise FetchError(
-        f"{name}: {urlsplit(url).netloc} names no SHA-256 for this file and a digest is never guessed; "
-        f"get it from the publisher and run: faceembed models pull {name} --sha256 DIGEST"
+        f"{name}: {who} for this file and never guesses one; get it from the publisher and add --sha256 DIGEST"
     )
 
 

