@@ -144,7 +144,8 @@ def _load(path: Path) -> tuple[Any, bool]:
     import onnx
 
     try:
-        size, head = path.stat().st_size, path.open("rb").read(512)
+        with open(path, "rb") as file:
+            size, head = path.stat().st_size, file.read(512)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     if kind := _foreign(head):
