@@ -64,6 +64,17 @@ inline __attribute__((always_inline)) void round_row(const float* values, int co
     for (int i = 0; i < count; ++i) out[i] = static_cast<unsigned char>(static_cast<int>(values[i] + 0.5f));
 }
 
+// A pixel whose footprint is not, or not surely, inside the image. Out of line: it would take the inner loop's registers.
+__attribute__((noinline)) void border_pixel(const Image& image, double cx, double cy, double r, Border border, int left, int top, int count,
+                                            float* value) {
+    const bool outside = left >= image.width || top >= image.height || left + count <= 0 || top + count <= 0;
+    if (outside && border == Border::constant) {
+        value[0] = value[1] = value[2] = 0.0f;
+    } else {
+        sample(image, cx, cy, r, border, value);
+    }
+}
+
 }  // namespace
 }  // namespace faceembed
 

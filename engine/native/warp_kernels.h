@@ -41,7 +41,15 @@ FE_INLINE Vector load_floats(const float* p) {
     return v;
 }
 
-FE_INLINE Vector maximum(Vector a, Vector b) { return a > b ? a : b; }
+FE_INLINE Vector maximum(Vector a, Vector b) {
+#if FE_WIDTH == 16
+    return _mm512_max_ps(a, b);
+#elif FE_WIDTH == 8
+    return _mm256_max_ps(a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
 
 FE_INLINE Vector absolute(Vector a) { return maximum(a, -a); }
 
@@ -124,26 +132,31 @@ void warp_rows(const Image& image, const Matrix& m, Border border, const Canvas&
     const int count = static_cast<int>(std::ceil(2.0 * r));
     const long long bytes = (image.height - 1) * image.stride + 3LL * image.width;
     const long long reach = (count - 1) * image.stride + 15LL * ((count - 1) / 5) + 16;  // bytes read from a footprint's first
+    // Locals, because a store into a row of floats could change a pointer inside `scratch`, as far as the compiler knows.
+    int *const x_first = scratch.x_first, *const y_first = scratch.y_first;
+    float *const x_offset = scratch.x_offset, *const y_offset = scratch.y_offset;
+    float *const x_scale = scratch.x_scale, *const y_scale = scratch.y_scale;
+    float *const row = scratch.row, *const row_weights = scratch.row_weights;
+    const unsigned char* const data = image.data;
+    const long long stride = image.stride;
+    const int width = out.width, x_last = image.width - count, y_last = image.height - count;
     for (int y = 0; y < out.height; ++y) {
         const double cx = m.b * y + m.tx, cy = m.d * y + m.ty;
-        row_footprints(cx, m.a, r, image.width, count, out.width, scratch.x_first, scratch.x_offset, scratch.x_scale);
-        row_footprints(cy, m.c, r, image.height, count, out.width, scratch.y_first, scratch.y_offset, scratch.y_scale);
-        for (int x = 0; x < out.width; ++x) {
-            const int left = scratch.x_first[x], top = scratch.y_first[x];
-            float* value = scratch.row + 3 * x;
-            const long long at = top * image.stride + 3LL * left;
-            if (left >= 0 && top >= 0 && left + count <= image.width && top + count <= image.height && at + reach <= bytes) {
-                Quad sum = inside_pixel<fixed>(image.data + at, image.stride, count, scratch.x_offset[x], scratch.y_offset[x], inverse_r,
-                                               scratch.row_weights);
-                sum *= scratch.x_scale[x] * scratch.y_scale[x];
-                std::memcpy(value, &sum, sizeof sum);  // the fourth float belongs to the next pixel, which comes later
-            } else if (border == Border::constant && (left >= image.width || top >= image.height || left + count <= 0 || top + count <= 0)) {
-                value[0] = value[1] = value[2] = 0.0f;
+        row_footprints(cx, m.a, r, image.width, count, width, x_first, x_offset, x_scale);
+        row_footprints(cy, m.c, r, image.height, count, width, y_first, y_offset, y_scale);
+        for (int x = 0; x < width; ++x) {
+            const int left = x_first[x], top = y_first[x];
+            const long long at = top * stride + 3LL * left;
+            const bool inside = (left >= 0) & (top >= 0) & (left <= x_last) & (top <= y_last) & (at + reach <= bytes);
+            if (__builtin_expect(inside, true)) {
+                Quad sum = inside_pixel<fixed>(data + at, stride, count, x_offset[x], y_offset[x], inverse_r, row_weights);
+                sum *= x_scale[x] * y_scale[x];
+                std::memcpy(row + 3 * x, &sum, sizeof sum);  // the fourth float belongs to the next pixel, which comes later
             } else {
-                sample(image, cx + m.a * x, cy + m.c * x, r, border, value);
+                border_pixel(image, cx + m.a * x, cy + m.c * x, r, border, left, top, count, row + 3 * x);
             }
         }
-        round_row(scratch.row, 3 * out.width, out.data + y * out.stride);
+        round_row(row, 3 * width, out.data + y * out.stride);
     }
 }
 

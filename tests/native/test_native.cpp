@@ -1,0 +1,158 @@
+// The kernels without Python: every instruction set the processor has against the scalar definition in warp.h, with the
+// pixels in blocks of exactly their size, so that AddressSanitizer sees a read too far.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "nms.h"
+#include "similarity.h"
+#include "warp_host.h"
+
+namespace fe = faceembed;
+
+static int failures = 0;
+
+#define CHECK(condition)                                                          \
+    do {                                                                          \
+        if (!(condition)) {                                                       \
+            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);   \
+            ++failures;                                                           \
+        }                                                                         \
+    } while (0)
+
+struct Pixels {
+    Pixels(int height, int width, unsigned seed = 1) : height(height), width(width), bytes(3 * std::size_t(height) * width) {
+        std::mt19937 random(seed);
+        for (auto& byte : bytes) byte = static_cast<unsigned char>(random());
+    }
+    fe::Image image() const { return {bytes.data(), height, width, 3LL * width}; }
+    fe::Canvas canvas() { return {bytes.data(), height, width, 3LL * width}; }
+
+    int height, width;
+    std::vector<unsigned char> bytes;
+};
+
+static fe::Matrix turn(double scale, double angle, double x, double y) {
+    const double c = scale * std::cos(angle), s = scale * std::sin(angle);
+    return {c, -s, x, s, c, y};
+}
+
+// Largest distance between the fast warp and the definition, in levels, before rounding the latter.
+static float worst_difference(const Pixels& source, const fe::Matrix& m, fe::Border border, int height, int width) {
+    Pixels out(height, width);
+    fe::warp(source.image(), m, border, out.canvas());
+    float worst = 0.0f;
+    for (int y = 0; y < height; ++y)
+        for (int x = 0; x < width; ++x) {
+            float value[3];
+            fe::sample(source.image(), m.a * x + m.b * y + m.tx, m.c * x + m.d * y + m.ty, fe::tent_radius(m), border, value);
+            for (int k = 0; k < 3; ++k) worst = std::fmax(worst, std::fabs(value[k] - out.bytes[3 * (std::size_t(y) * width + x) + k]));
+        }
+    return worst;
+}
+
+static void test_warp_follows_the_definition() {
+    const double scales[] = {0.2, 0.9, 1.0, 1.3, 1.7, 2.2, 2.5, 3.3, 4.9, 7.6, 8.1, 16.5, 40.0};
+    const double angles[] = {0.0, 1e-9, 0.4, 1.5707963267948966, -2.8};
+    const int sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {3, 4}, {17, 33}, {64, 50}};
+    for (const auto& size : sizes) {
+        const Pixels source(size[0], size[1]);
+        for (double scale : scales)
+            for (double angle : angles)
+                for (fe::Border border : {fe::Border::constant, fe::Border::replicate})
+                    CHECK(worst_difference(source, turn(scale, angle, size[1] * 0.4, size[0] * 0.3), border, 11, 14) < 0.51f);
+    }
+    const Pixels source(20, 20);
+    for (double far : {1e5, -1e5, 1e18, -1e300})
+        CHECK(worst_difference(source, turn(3.0, 0.3, far, -far), fe::Border::replicate, 5, 5) < 0.51f);
+    CHECK(worst_difference(source, turn(fe::kMaxScale, 0.3, 0.0, 0.0), fe::Border::replicate, 5, 5) < 0.51f);
+}
+
+static void test_resize_keeps_a_constant_and_its_rectangle() {
+    for (int from : {1, 2, 5, 6, 16, 47, 100})
+        for (int to : {1, 2, 7, 31, 48}) {
+            Pixels source(from, from + 3), out(to, to + 1);
+            std::fill(source.bytes.begin(), source.bytes.end(), static_cast<unsigned char>(201));
+            fe::resize(source.image(), out.canvas());
+            bool constant = true;
+            for (unsigned char byte : out.bytes) constant = constant && byte == 201;
+            CHECK(constant);
+        }
+    Pixels source(40, 30), around(20, 20, 5);
+    const Pixels before = around;
+    fe::resize(source.image(), {around.bytes.data() + 3 * (4 * 20 + 6), 10, 9, 60});
+    bool untouched = true;
+    for (int y = 0; y < 20; ++y)
+        for (int x = 0; x < 20; ++x)
+            if (y < 4 || y >= 14 || x < 6 || x >= 15)
+                for (int k = 0; k < 3; ++k) untouched = untouched && around.bytes[3 * (y * 20 + x) + k] == before.bytes[3 * (y * 20 + x) + k];
+    CHECK(untouched);
+}
+
+static void test_matrices_are_judged() {
+    CHECK(fe::check_matrix(turn(2.0, 0.7, 5.0, 6.0)) == fe::MatrixCheck::ok);
+    CHECK(fe::check_matrix({-1, 0, 3, 0, 1, 4}) == fe::MatrixCheck::ok);
+    CHECK(fe::check_matrix({1, 0, NAN, 0, 1, 0}) == fe::MatrixCheck::not_finite);
+    CHECK(fe::check_matrix({1, 0, INFINITY, 0, 1, -INFINITY}) == fe::MatrixCheck::not_finite);
+    CHECK(fe::check_matrix({1, 0.1, 0, 0, 1, 0}) == fe::MatrixCheck::not_similarity);
+    CHECK(fe::check_matrix({1, 0, 0, 0, 1.00001, 0}) == fe::MatrixCheck::not_similarity);
+    CHECK(fe::check_matrix({1, 0, 0, 0, 1.0000001, 0}) == fe::MatrixCheck::ok);
+    CHECK(fe::check_matrix({0, 0, 0, 0, 0, 0}) == fe::MatrixCheck::zero_scale);
+    CHECK(fe::check_matrix({1e7, 0, 0, 0, 1e7, 0}) == fe::MatrixCheck::too_large);
+}
+
+static void test_weights_in_closed_form() {
+    for (double r : {1.0, 1.4, 2.0, 3.7, 25.0})
+        for (double centre : {10.0, 10.25, 10.999, 11.5}) {
+            const fe::Footprint f = fe::footprint(centre, r, 40);
+            double sum = 0.0, part = 0.0;
+            for (int k = 0; k < f.count; ++k) {
+                const double w = std::fmax(0.0, 1.0 - std::fabs(k - f.offset) / r);
+                sum += w;
+                if (k >= 1 && k <= 2) part += w;
+            }
+            CHECK(std::fabs(fe::sum_of_weights(f, r, 0.0, f.count) - sum) < 1e-5);
+            CHECK(std::fabs(fe::sum_of_weights(f, r, 1.0, 2.0) - part) < 1e-5);
+        }
+}
+
+static void test_nms() {
+    const float boxes[] = {0, 0, 10, 10, 1, 1, 11, 11, 0, 0, 10, 10, 50, 50, 60, 60, 2, 2, 4, 4};
+    const float scores[] = {0.5f, 0.9f, 0.8f, 0.1f, 0.7f};
+    const std::int32_t groups[] = {0, 0, 1, 0, 0};
+    CHECK((fe::nms(boxes, scores, groups, 5, 0.5, fe::Overlap::over_union) == std::vector<std::int64_t>{1, 4, 3, 2}));
+    CHECK((fe::nms(boxes, scores, groups, 5, 0.5, fe::Overlap::over_smaller) == std::vector<std::int64_t>{1, 3, 2}));
+    CHECK(fe::nms(nullptr, nullptr, nullptr, 0, 0.5, fe::Overlap::over_union).empty());
+}
+
+static void test_fit_similarity() {
+    const double goal[10] = {38.2946, 51.6963, 73.5318, 51.5014, 56.0252, 71.7366, 41.5493, 92.3655, 70.7299, 92.2041};
+    const fe::Matrix known = turn(3.0, -0.6, 100.0, 40.0);
+    double points[10];
+    for (int i = 0; i < 5; ++i) {
+        points[2 * i] = known.a * goal[2 * i] + known.b * goal[2 * i + 1] + known.tx;
+        points[2 * i + 1] = known.c * goal[2 * i] + known.d * goal[2 * i + 1] + known.ty;
+    }
+    const fe::Matrix found = fe::fit_similarity(points, goal);
+    CHECK(std::fabs(found.a - known.a) + std::fabs(found.b - known.b) + std::fabs(found.tx - known.tx) + std::fabs(found.ty - known.ty) < 1e-9);
+    for (double& value : points) value = 4.0;
+    CHECK(std::isnan(fe::fit_similarity(points, goal).a));
+}
+
+int main() {
+    for (fe::InstructionSet set : {fe::InstructionSet::baseline, fe::InstructionSet::avx2, fe::InstructionSet::avx512}) {
+        if (set > fe::best_instruction_set()) continue;
+        std::printf("instruction set %d\n", static_cast<int>(set));
+        fe::use_instruction_set(set);
+        test_warp_follows_the_definition();
+        test_resize_keeps_a_constant_and_its_rectangle();
+    }
+    test_matrices_are_judged();
+    test_weights_in_closed_form();
+    test_nms();
+    test_fit_similarity();
+    std::printf(failures ? "%d checks failed\n" : "all checks passed\n", failures);
+    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
