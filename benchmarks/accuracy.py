@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from faceembed.engine.metrics import bootstrap_eer, eer, eer_of, roc
 from faceembed.engine.pairs import PairList
-from numpy.typing import NDArray
 
 Embeddings = Mapping[str, NDArray[np.float32]]
 Floats = NDArray[np.float64]

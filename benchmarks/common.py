@@ -226,12 +226,15 @@ def embed_command(embed: str, folder: Path, index: Path) -> list[str | Path]:
     return [*shlex.split(embed), folder, "-o", index, "--json"]
 
 
-def warm_up(embed: str, root: Path, names: Sequence[str]) -> None:
-    """One run over a few photos: models fetched and converted, libraries in the page cache. Nobody measures a first run."""
+def warm_up(embed: str, root: Path, names: Sequence[str]) -> Measured:
+    """One run over a few photos: models fetched and converted, libraries in the page cache. Nobody measures a first run.
+
+    Called once more, it is a measurement of the start-up.
+    """
     few = names[:WARM_UP_PHOTOS]
     with tempfile.TemporaryDirectory(prefix="faceembed-warm-up-") as temporary:
         folder = link_photos(root, few, Path(temporary) / "photos")
-        measure(embed_command(embed, folder, Path(temporary) / "index.faiss"))
+        return measure(embed_command(embed, folder, Path(temporary) / "index.faiss"))
 
 
 # --------------------------------------------------------------------------------------------------------------- results

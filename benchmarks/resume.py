@@ -9,7 +9,7 @@ table, and asking the file system for size and time of every file (some 2 micros
 is opened and no model loaded.
 
 How. One undisturbed run gives the reference and the pace. For each point of `--kills`, a run into a new index gets SIGKILL
-when that share of the undisturbed run's work time has passed; the same command then runs to its end. Compared with the
+when that share of the undisturbed run's time, start-up aside, has passed; the same command then runs to its end. Compared with the
 reference: the table row by row, the ids, and the vectors bit for bit. Photos redone are what the pace says was finished at
 the kill, less what the second run says it `skipped`: exact in the second number, an estimate (some per cent of the work) in
 the first, since a killed program reports nothing. Last, the reference's own command runs again with nothing changed.
@@ -80,11 +80,16 @@ def _digest(path: Path) -> str:
 
 
 def kill_and_resume(
-    folder: Path, index: Path, whole: Measured, share: float, *, photos: int, embed: str
+    folder: Path, index: Path, share: float, *, start: Measured, whole: Measured, photos: int, embed: str
 ) -> dict[str, Any]:
-    """Kill a run when `share` of the work should be done, and finish it with the same command."""
-    work = float(whole.json()["seconds"])
-    moment = whole.seconds - work + share * work  # start-up, then the share of the work
+    """Kill a run when `share` of the work should be done, and finish it with the same command.
+
+    Args:
+        start: a run over next to nothing: the start-up.
+        whole: the undisturbed run over all photos.
+    """
+    work = max(whole.seconds - start.seconds, 1e-3)
+    moment = start.seconds + share * work
     command = common.embed_command(embed, folder, index)
     killed = common.measure(command, kill_when=lambda seconds: seconds >= moment)
     if killed.returncode == 0:
@@ -92,7 +97,7 @@ def kill_and_resume(
     visible = index.exists()
     second = common.measure(command)
     skipped = int(second.json()["skipped"])
-    done = min(photos, round(photos * max(0.0, killed.seconds - (whole.seconds - work)) / work)) if work else 0
+    done = min(photos, round(photos * max(0.0, killed.seconds - start.seconds) / work))
     return {
         "killed_at": share,
         "index_seen_after_kill": visible,
@@ -116,12 +121,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         reference = _index(temporary, "reference")
         command = common.embed_command(args.embed_command, folder, reference)
         common.warm_up(args.embed_command, root, names)
+        start = common.warm_up(args.embed_command, root, names)
         say(f"{len(names)} photos, undisturbed")
         whole = common.measure(command)
         for share in args.kills:
             say(f"killed at {share:.0%}, and again")
             index = _index(temporary, f"killed-{share}")
-            entry = kill_and_resume(folder, index, whole, share, photos=len(names), embed=args.embed_command)
+            runs = {"start": start, "whole": whole}
+            entry = kill_and_resume(folder, index, share, **runs, photos=len(names), embed=args.embed_command)
             document["kills"].append(entry | compare_indexes(reference, index))
         before = _digest(reference)
         say("nothing changed, and again")

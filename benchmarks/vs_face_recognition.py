@@ -12,9 +12,10 @@ of 40, and our detector decides how much of that is left. The error rates of one
 landmarks, alignment, and which photos have a face found at all. The memory of ours is OpenVINO's, with batches in flight.
 
 How. Both are whole processes, measured from outside from start to exit (common.py): models are loaded and files written
-inside the time. The rate without start-up is the one each program reports of itself. A round is one run of each, in an order
-that alternates; ratios are taken within a round, and the median of the rounds is quoted, so a slow minute of the machine
-hurts both. Before, every file is read once (page cache) and each program runs once on a few photos (its own caches).
+inside the time. The rate without start-up is what each program says of itself: the peer leaves out Python, imports and
+models, ours only Python and imports. A round is one run of each, in an order that alternates; ratios are taken within a
+round, and the median of the rounds is quoted, so a slow minute of the machine hurts both. Before, every file is read once
+(page cache) and each program runs once on a few photos (its own caches).
 Both sides are kept on `--workers` cores. EER: LFW View 2, every photo of the list embedded once by each, see accuracy.py.
 
 Not measured: whether the face found is the right one or a face at all (every photo here shows one, so the detection rate
@@ -40,9 +41,10 @@ import accuracy
 import common
 import numpy as np
 from common import MIB, BenchmarkError, Measured, say
+from numpy.typing import NDArray
+
 from faceembed.engine.metrics import wilson_interval
 from faceembed.engine.pairs import PairList, read_pairs
-from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
 RATIOS = ("rate", "rate_without_start", "cpu_per_photo", "peak_memory", "detection_rate")

@@ -38,7 +38,7 @@ class Photo:
     @property
     def reduction(self) -> float:
         """Full size over decoded size: 1, or about 2, 4 or 8."""
-        return max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0])
+        return float(max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]))
 
 
 def read_file(path: str) -> bytes:

@@ -226,7 +226,9 @@ class _Known:
         done = list(shards.read()) if shards else []
         for shard in done:
             failures = [failure.photo for failure in shard.failures if failure.stage not in _TRANSIENT]
-            self.stamps.update({photo.path: (photo.size, photo.mtime_ns) for photo in (*shard.faces.photos(), *failures)})
+            self.stamps.update(
+                {photo.path: (photo.size, photo.mtime_ns) for photo in (*shard.faces.photos(), *failures)}
+            )
         return done
 
 
@@ -311,7 +313,9 @@ def _face_table(outcome: Outcome) -> FaceTable:
         "size": np.array([photo.size for photo in photos], np.int64),
         "mtime_ns": np.array([photo.mtime_ns for photo in photos], np.int64),
     }
-    rows = pa.Table.from_arrays([pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA)
+    rows = pa.Table.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
+    )
     return FaceTable(rows, faces.embeddings)
 
 

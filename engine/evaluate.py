@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine import metrics
 from faceembed.engine.errors import DataError
 from faceembed.engine.files import atomic_write

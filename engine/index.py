@@ -91,7 +91,7 @@ def write_index(
     files.partial.mkdir(parents=True, exist_ok=True)
     data = faiss.serialize_index(index)
     with atomic_write(files.staged(files.faiss)) as file:
-        file.write(memoryview(data))
+        file.write(data.tobytes())
     if not _is_lossless(index, faces.vectors):
         with atomic_write(files.staged(files.vectors)) as file:
             np.save(file, faces.vectors)
@@ -115,7 +115,9 @@ def read_manifest(files: IndexFiles) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(files.json.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"no index at {files.faiss}; make one with: faceembed embed PHOTOS -o {files.faiss.name}") from error
+        raise DataError(
+            f"no index at {files.faiss}; make one with: faceembed embed PHOTOS -o {files.faiss.name}"
+        ) from error
     except (OSError, ValueError) as error:
         raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
     if manifest.get("format") != FORMAT:
@@ -230,7 +232,7 @@ def _read_faiss(path: Path) -> Any:
     import faiss
 
     try:
-        index = faiss.deserialize_index(np.fromfile(path, np.uint8))
+        index: Any = faiss.deserialize_index(np.fromfile(path, np.uint8))
     except (OSError, RuntimeError) as error:
         raise IndexFormatError(f"{path} cannot be read ({_faiss_reason(error)}); run with --fresh") from error
     inner = faiss.downcast_index(index.index)

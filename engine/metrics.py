@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine.errors import DataError
 
 Floats = npt.NDArray[np.float64]

@@ -25,6 +25,7 @@ from typing import Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine.errors import DataError, PairListError
 
 Kind = Literal["same", "other", "fake"]

@@ -139,7 +139,9 @@ class Pipeline:
             parts.append(self._align(decoded, items, faces)[1])
             if sum(map(len, parts)) >= wanted:
                 break
-        return np.concatenate(parts)[:wanted] if parts else np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)
+        return (
+            np.concatenate(parts)[:wanted] if parts else np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)
+        )
 
     def _groups(self, photos: Sequence[PhotoFile], boundary: int) -> Iterator[list[PhotoFile]]:
         """Runs of photos to read together."""
@@ -209,7 +211,7 @@ class Pipeline:
         """Chips of all faces; faces whose landmarks are degenerate are left out, and photos thus without one are named."""
         spec = self.encoder.model.spec
         matrices = similarity_matrices(faces.landmarks, spec)
-        sound = np.isfinite(matrices).all((1, 2))
+        sound = np.isfinite(matrices.reshape(-1, 6)).all(axis=1)
         if not sound.all():
             lost = set(faces.photo[~sound].tolist()) - set(faces.photo[sound].tolist())
             faces, matrices = faces.take(sound), matrices[sound]
@@ -294,7 +296,11 @@ def _face_batch(
     embeddings: NDArray[np.float32],
     norms: NDArray[np.float32],
 ) -> FaceBatch:
-    zoom = np.array([photo.reduction for photo in photos], np.float32)[faces.photo] if len(faces) else np.ones(0, np.float32)
+    zoom = (
+        np.array([photo.reduction for photo in photos], np.float32)[faces.photo]
+        if len(faces)
+        else np.ones(0, np.float32)
+    )
     counts = collections.Counter(faces.photo.tolist())
     number = itertools.chain.from_iterable(range(counts[index]) for index in sorted(counts))
     sizes = np.array([(photo.width, photo.height) for photo in photos], np.int32).reshape(-1, 2)

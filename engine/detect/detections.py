@@ -49,7 +49,7 @@ class Detections:
             np.concatenate([part.scores for part in parts]),
         )
 
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
         """The faces at ``index`` (positions or a mask)."""
         return Detections(self.photo[index], self.boxes[index], self.landmarks[index], self.scores[index])
 

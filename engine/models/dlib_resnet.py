@@ -25,13 +25,15 @@ from faceembed.engine.models.spec import ModelSpec
 CHIP = 150
 MEAN = (122.782, 117.001, 104.298)  # dlib `input_rgb_image_sized`, RGB
 
-# Placeholder for the measured template
+# Where MTCNN's five landmarks lie, on average, in the chips that dlib itself cuts (`get_face_chip`, 150 px, padding 0.25),
+# (x, y) in pixels, made left-right symmetric. Measured on 2,268 photos of people who are in no test list
+# (`people_wild` training split and LFW outside View 2); the spread of the eyes is 1.9 px, of nose and mouth about 5 px.
 TEMPLATE = (
-    (52.0, 58.0),
-    (98.0, 58.0),
-    (75.0, 84.0),
-    (56.0, 108.0),
-    (94.0, 108.0),
+    (47.680, 45.062),
+    (101.320, 45.062),
+    (74.500, 77.344),
+    (50.647, 102.945),
+    (98.353, 102.945),
 )
 
 _WEIGHTS = "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -168,7 +170,7 @@ def _seek_layer(reader: DlibReader) -> str:
     found = [(at, name) for head, name in heads.items() if (at := window.find(head)) >= 0]
     if not found:
         raise ValueError(f"no known layer after byte {reader.offset}")
-    at, name = min(found)
+    at, _ = min(found)
     reader.offset += at
     return reader.string()
 
@@ -193,7 +195,7 @@ def write_graph(layers: list[Layer]) -> bytes:
 
     def conv(x: str, size: int) -> tuple[str, int, int]:
         layer, affine = take("con"), take("affine")
-        filters, rows, cols, stride, _, pad, _, *aliases = layer.settings
+        filters, rows, _, stride, _, pad, _, *aliases = layer.settings
         assert layer.params is not None and affine.params is not None
         count = int(np.prod(aliases[:4]))
         weight, bias = layer.params[:count].reshape(aliases[:4]), layer.params[count:]

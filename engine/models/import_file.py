@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models import store
 from faceembed.engine.models.catalog import CATALOG

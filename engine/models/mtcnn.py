@@ -15,7 +15,6 @@ x then five y in the same unit. Input is RGB, ``(pixel - 127.5) / 128``.
 
 from __future__ import annotations
 
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
+
 from faceembed.engine.errors import ModelError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec

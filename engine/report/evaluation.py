@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine import metrics
 from faceembed.engine.evaluate import INSUFFICIENT, Evaluation, pair_scores
 from faceembed.engine.pairs import PairList

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.report.page import Thumbnails, short_names, shown, thumbnail_source, two_digits, write_page

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from faceembed.engine.metrics import Roc, eer_of
 
 INK, FAINT, LINE = "#010203", "#010204", "#010205"

@@ -77,7 +77,7 @@ def _prepend(proto: Any, model: Model) -> None:
         raise ModelError(f"{model.path} has {len(inputs)} inputs, expected one; cut it before importing")
     old = inputs[0]
     dims = [dim.dim_param or dim.dim_value for dim in old.type.tensor_type.shape.dim]
-    if len(dims) != 4 or dims[1] not in (3, 0) and not isinstance(dims[1], str):
+    if len(dims) != 4 or (dims[1] not in (3, 0) and not isinstance(dims[1], str)):
         raise ModelError(f"{model.path} takes an input of shape {dims}; expected (N, 3, H, W)")
     prefix = "frontend."
     floats = {

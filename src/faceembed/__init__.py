@@ -1,1 +1,60 @@
-"""Folders of photos into a searchable face index, at the speed of the hardware."""
+"""Folders of photos into a searchable face index, at the speed of the hardware.
+
+The verbs of the command line, for Python:
+
+    import faceembed
+
+    faceembed.embed("photos", "people.faiss")
+    faceembed.search("people.faiss", ["query.jpg"], k=5)
+    faceembed.verify("a.jpg", "b.jpg").same
+    faceembed.matrix(["a.jpg", "b.jpg", "c.jpg"]).similarity
+    faceembed.evaluate("pairs.csv").eer
+
+Nothing heavy is imported before a verb is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from faceembed.engine.errors import FaceEmbedError
+from faceembed.version import __version__
+
+if TYPE_CHECKING:
+    from faceembed.engine.compare import matrix, verify
+    from faceembed.engine.embed import embed
+    from faceembed.engine.runtimes.choose import RuntimeSettings
+    from faceembed.engine.scoring import evaluate_pairs as evaluate
+    from faceembed.engine.search import search
+    from faceembed.engine.settings import EmbedSettings
+
+__all__ = [
+    "EmbedSettings",
+    "FaceEmbedError",
+    "RuntimeSettings",
+    "__version__",
+    "embed",
+    "evaluate",
+    "matrix",
+    "search",
+    "verify",
+]
+
+_HOMES = {
+    "EmbedSettings": ("faceembed.engine.settings", "EmbedSettings"),
+    "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
+    "embed": ("faceembed.engine.embed", "embed"),
+    "evaluate": ("faceembed.engine.scoring", "evaluate_pairs"),
+    "matrix": ("faceembed.engine.compare", "matrix"),
+    "search": ("faceembed.engine.search", "search"),
+    "verify": ("faceembed.engine.compare", "verify"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'faceembed' has no attribute '{name}'")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from faceembed.engine import metrics
 from faceembed.engine.errors import DataError
 from faceembed.engine.evaluate import Evaluation, evaluate, failed_pairs, pair_scores, write_scores

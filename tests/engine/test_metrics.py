@@ -7,13 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from faceembed.engine import metrics
-from faceembed.engine.errors import DataError
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score, roc_curve
+
+from faceembed.engine import metrics
+from faceembed.engine.errors import DataError
 
 
 def draw(seed: int, positives: int, negatives: int, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faceembed.engine
 import numpy as np
 import pytest
-from faceembed.engine import _native
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
+
+import faceembed.engine
+from faceembed.engine import _native
 
 ARCFACE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faceembed.engine.errors import DataError, PairListError
-from faceembed.engine.pairs import Pair, check_files, read_pairs
 from hypothesis import given
 from hypothesis import strategies as st
+
+from faceembed.engine.errors import DataError, PairListError
+from faceembed.engine.pairs import Pair, check_files, read_pairs
 
 
 def write(path: Path, text: str | bytes) -> Path:

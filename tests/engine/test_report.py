@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.evaluate import evaluate, failed_pairs
 from faceembed.engine.metrics import roc

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from faceembed.engine.models.graph import GraphWriter
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faceembed.engine.errors import FetchError
 from faceembed.engine.models import digests
 from faceembed.engine.models.digests import Digest, expected, lock, locked, published

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faceembed.engine.errors import FetchError, ModelError
 from faceembed.engine.models import fetch
 from faceembed.engine.models.fetch import download

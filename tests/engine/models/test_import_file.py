@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
+
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models.import_file import check_encoder, import_model
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import Model
-from onnx import TensorProto, helper
 
 pytestmark = pytest.mark.usefixtures("model_home")
 Build = Callable[..., bytes]

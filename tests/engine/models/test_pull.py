@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from faceembed.engine.errors import FetchError, ModelError
 from faceembed.engine.models import store
 from faceembed.engine.models.catalog import CATALOG, Entry

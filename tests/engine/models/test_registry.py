@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models import registry, store
 from faceembed.engine.models.catalog import CATALOG, Entry

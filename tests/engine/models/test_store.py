@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models import store
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
