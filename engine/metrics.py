@@ -7,7 +7,8 @@ A pair is accepted where its score is **at or above** the threshold. With ``posi
     FNMR(t) = share of positives with score <  t      false non-match rate (also FRR, 1 - TAR, 1 - TPR)
     EER     = the rate at which the two are equal
 
-Nothing here knows photos, models or pair lists. Sorting dominates: 100 million scores take about a minute and 6 GB.
+Nothing here knows photos, models or pair lists. Sorting dominates: on 20 million scores `roc`
+takes 6 s and 1.3 GB, the ten-fold accuracy 13 s and 2 GB (one core).
 """
 
 from __future__ import annotations

@@ -273,6 +273,12 @@ def test_auc_interval_against_drawing_pairs() -> None:
     assert metrics.auc_interval(scores, labels) == pytest.approx((low, high), abs=0.25 * (high - low))
 
 
+def test_auc_interval_by_hand() -> None:
+    # Placements 1 and 1/2 in either class: variance 1/8 each, so that of the AUC is 1/8 / 2 + 1/8 / 2 = 1/8.
+    low, high = metrics.auc_interval([0.9, 0.5, 0.6, 0.1], [True, True, False, False])
+    assert (low, high) == (pytest.approx(0.75 - 1.959964 * np.sqrt(1 / 8)), 1.0)
+
+
 @pytest.mark.parametrize(
     ("count", "total", "expected"),
     [(0, 10, (0.0, 0.2775)), (10, 10, (0.7225, 1.0)), (5, 10, (0.2366, 0.7634)), (1, 100, (0.0018, 0.0545))],

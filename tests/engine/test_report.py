@@ -131,6 +131,12 @@ def test_worst_pairs_are_the_worst(tmp_path: Path) -> None:
     shown_pairs = [6, 8, 1, 4]  # the highest negatives, highest first; the lowest positives, lowest first
     assert asked == [path for i in shown_pairs for path in (pairs[i].path_a, pairs[i].path_b)]
     assert re.findall(r"pair (\d+)", page.text) == [str(i + 1) for i in shown_pairs]
+    assert re.findall("false match|decided right|false non-match", page.text.split("Highest")[1]) == [
+        "false match",
+        "decided right",
+        "false non-match",
+        "decided right",
+    ]  # at the EER's threshold, 0.45
     assert re.findall(r"(?<![\d.])0\.\d{3}(?!\d)(?=\s*(?:false|decided))", page.text) == [
         "0.500",
         "0.400",
@@ -203,9 +209,10 @@ def test_small_and_extreme_sets(tmp_path: Path, kinds: list[Kind], scores: list[
     assert report(tmp_path / "r.html", make(kinds), np.array(scores)).tags["svg"] == 4
 
 
-def test_every_face_missing_in_one_class(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [0, 1])
+def test_every_face_missing_in_one_class(tmp_path: Path, gone: int) -> None:
     pairs = make(["same", "other"])
-    page = report(tmp_path / "r.html", pairs, np.array([0.9, 0.2]), {pairs[0].path_a: "no face found"})
+    page = report(tmp_path / "r.html", pairs, np.array([0.9, 0.2]), {pairs[gone].path_a: "no face found"})
     assert page.tags["svg"] == 4 and "None." in page.text
 
 
