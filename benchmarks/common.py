@@ -129,7 +129,8 @@ def measure(
 
     Args:
         command: program and arguments.
-        kill_when: given the seconds since the start, about every 50 ms; SIGKILL is sent once it says true.
+        kill_when: given the processor seconds that the program and its descendants have used so far, about every 50 ms;
+            SIGKILL is sent once it says true.
         check: raise when the program fails. A program killed by `kill_when` has not failed.
         env: variables to set on top of our own.
 
@@ -142,7 +143,7 @@ def measure(
         process = subprocess.Popen(
             arguments, stdout=out, stderr=err, env=os.environ | (env or {}), start_new_session=True
         )
-        watch = _Watch(process.pid, start, kill_when)
+        watch = _Watch(process.pid, kill_when)
         watch.start()
         try:
             # WNOWAIT leaves the process a zombie, so its id cannot be given to another before the watch has stopped.
@@ -172,10 +173,9 @@ def measure(
 class _Watch(threading.Thread):
     """Samples the memory of one session of processes, and kills its leader when told to."""
 
-    def __init__(self, session: int, start: float, kill_when: Callable[[float], bool] | None) -> None:
+    def __init__(self, session: int, kill_when: Callable[[float], bool] | None) -> None:
         super().__init__(daemon=True)
         self.session = session
-        self.started_at = start
         self.kill_when = kill_when
         self.peak_pss_bytes = 0
         self.killed = False
@@ -183,8 +183,9 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            self.peak_pss_bytes = max(self.peak_pss_bytes, sum(map(pss_bytes, session_members(self.session))))
-            if self.kill_when and not self.killed and self.kill_when(time.perf_counter() - self.started_at):
+            members = session_members(self.session)
+            self.peak_pss_bytes = max(self.peak_pss_bytes, sum(map(pss_bytes, members)))
+            if self.kill_when and not self.killed and self.kill_when(sum(map(cpu_seconds, members))):
                 self.killed = True
                 os.kill(self.session, signal.SIGKILL)
 
@@ -212,6 +213,16 @@ def pss_bytes(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of one process so far, without its children; 0 when it has just ended."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = (
+            file.read().rpartition(")")[2].split()
+        )  # from the third field on: the second, the name, may hold spaces
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def pin_to_cores(count: int) -> int:

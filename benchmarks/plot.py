@@ -136,8 +136,13 @@ def _frame(canvas: Figure, document: dict[str, Any]) -> None:
         canvas.patches.append(plt.Rectangle((x, 0.92), 0.011, 0.03, color=colour, transform=canvas.transFigure))
         canvas.text(x + 0.016, 0.935, name, fontsize=8.5, va="center")
     photos = ", ".join(f"{SET_NAMES.get(n, n)} {entry['photos']:,}" for n, entry in document["sets"].items())
-    foot = f"Same files, same {machine['cores']} cores, run in turns; whole processes; medians of {settings['rounds']} rounds"
-    foot += f" (whiskers: lowest and highest). Photos: {photos}." if photos else "."
+    rounds = (
+        f"medians of {settings['rounds']} rounds, whiskers: lowest and highest"
+        if settings["rounds"] > 1
+        else "one round"
+    )
+    foot = f"Same files, same {machine['cores']} cores, in turns; whole processes; {rounds}. "
+    foot += f"Photos: {photos}." if photos else ""
     canvas.text(0.03, 0.07, foot, fontsize=7.5, color=FAINT, va="center")
     canvas.text(0.03, 0.025, f"{machine['cpu']}, {machine['date'][:10]}", fontsize=7.5, color=FAINT, va="center")
 

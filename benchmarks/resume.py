@@ -9,10 +9,11 @@ table, and asking the file system for size and time of every file (some 2 micros
 is opened and no model loaded.
 
 How. One undisturbed run gives the reference and the pace. For each point of `--kills`, a run into a new index gets SIGKILL
-when that share of the undisturbed run's time, start-up aside, has passed; the same command then runs to its end. Compared with the
-reference: the table row by row, the ids, and the vectors bit for bit. Photos redone are what the pace says was finished at
-the kill, less what the second run says it `skipped`: exact in the second number, an estimate (some per cent of the work) in
-the first, since a killed program reports nothing. Last, the reference's own command runs again with nothing changed.
+when it has used that share of the undisturbed run's processor time, start-up aside (wall time would be at the mercy of
+whoever else is on the machine); the same command then runs to its end. Compared with the reference: the table row by row,
+the ids, and the vectors bit for bit. Photos redone are what the pace says was finished at the kill, less what the second
+run says it `skipped`: exact in the second number, an estimate (some per cent of the work) in the first, since a killed
+program reports nothing. Last, the reference's own command runs again with nothing changed.
 
 Not measured: loss of power (the page cache survives kill -9), a full disk, two runs into one index at the same time.
 """
@@ -88,16 +89,18 @@ def kill_and_resume(
         start: a run over next to nothing: the start-up.
         whole: the undisturbed run over all photos.
     """
-    work = max(whole.seconds - start.seconds, 1e-3)
-    moment = start.seconds + share * work
+    work = max(whole.cpu_seconds - start.cpu_seconds, 1e-3)
+    moment = start.cpu_seconds + share * work
     command = common.embed_command(embed, folder, index)
-    killed = common.measure(command, kill_when=lambda seconds: seconds >= moment)
+    killed = common.measure(command, kill_when=lambda cpu_seconds: cpu_seconds >= moment)
     if killed.returncode == 0:
-        raise BenchmarkError(f"the run ended before it could be killed at {moment:.1f} s; use more photos")
+        raise BenchmarkError(
+            f"the run ended before it could be killed at {moment:.1f} processor seconds; use more photos"
+        )
     visible = index.exists()
     second = common.measure(command)
     skipped = int(second.json()["skipped"])
-    done = min(photos, round(photos * max(0.0, killed.seconds - start.seconds) / work))
+    done = min(photos, round(photos * max(0.0, killed.cpu_seconds - start.cpu_seconds) / work))
     return {
         "killed_at": share,
         "index_seen_after_kill": visible,

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import common
 import numpy as np
 import pytest
+import resume
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
-
-def test_kill_resume_and_unchanged_run(photos: Path, stub: str) -> None:
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "resume.py"),
-        "--rounds",
-        "1",
-        "--embed-command",
-        f"env STUB_SECONDS=1 {stub}",
-    ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout.strip().splitlines()[-1])
+def test_kill_resume_and_unchanged_run(
+    photos: Path, stub: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(common, "WARM_UP_PHOTOS", 1)  # so that a start-up is less work than the three photos
+    resume.main(["--rounds", "1", "--cores", "1000", "--embed-command", f"env STUB_SECONDS=0.5 {stub}"])
+    document = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     (entry,) = document["kills"]
     assert entry["same_file"] and entry["same_rows"] and entry["same_ids"] and entry["vectors_bit_for_bit"]
     assert entry["skipped_by_second_run"] == 0 and not entry["index_seen_after_kill"]
@@ -32,9 +24,7 @@ def test_kill_resume_and_unchanged_run(photos: Path, stub: str) -> None:
 
 
 def test_different_vectors_are_told(photos: Path, stub: str, tmp_path: Path) -> None:
-    import common
     import faiss
-    import resume
 
     for name in ("a", "b"):
         common.measure(common.embed_command(stub, photos, tmp_path / f"{name}.faiss"))
