@@ -211,7 +211,7 @@ class Pipeline:
         """Chips of all faces; faces whose landmarks are degenerate are left out, and photos thus without one are named."""
         spec = self.encoder.model.spec
         matrices = similarity_matrices(faces.landmarks, spec)
-        sound = np.isfinite(matrices.reshape(-1, 6)).all(axis=1)
+        sound = np.asarray(np.isfinite(matrices).all(axis=(1, 2)), np.bool_)
         if not sound.all():
             lost = set(faces.photo[~sound].tolist()) - set(faces.photo[sound].tolist())
             faces, matrices = faces.take(sound), matrices[sound]

@@ -87,7 +87,8 @@ class MtcnnDetector:
             level += 1
             open_photos = [index for index in open_photos if index not in done and finest[index] >= level]
         faces = self._suppress(Detections.concatenate(found), self.settings.overlap, "min")
-        return faces.largest() if only_largest else faces
+        sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64)
+        return faces.largest(sizes) if only_largest else faces
 
     def _propose(self, photos: Photos, members: Sequence[int], level: int) -> _Candidates:
         """Windows that PNet takes for faces: of the mosaic for level 0, else of that level alone."""
