@@ -30,7 +30,7 @@ constexpr int64_t kMaxSide = int64_t{1} << 24;  // pixel indices stay exact in f
 constexpr int64_t any = -1;                     // in an expected shape: any length
 
 std::string dtype_name(nb::dlpack::dtype dtype) {
-    const char* kind = dtype.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Int)    ? "int"
+    const char* kind = dtype.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Int)     ? "int"
                        : dtype.code == static_cast<uint8_t>(nb::dlpack::dtype_code::UInt)  ? "uint"
                        : dtype.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Float) ? "float"
                        : dtype.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Bool)  ? "bool"
@@ -52,10 +52,13 @@ void check(const std::string& name, const A& array, std::vector<int64_t> expecte
     bool fits = actual.size() == expected.size();
     for (size_t i = 0; fits && i < actual.size(); ++i) fits = expected[i] == any || expected[i] == actual[i];
     if (array.dtype() != nb::dtype<T>()) {
-        throw nb::type_error((name + " must be " + dtype_name(nb::dtype<T>()) + ", but its dtype is " + dtype_name(array.dtype())).c_str());
+        throw nb::type_error(
+            (name + " must be " + dtype_name(nb::dtype<T>()) + ", but its dtype is " + dtype_name(array.dtype()))
+                .c_str());
     }
     if (!fits)
-        throw nb::value_error((name + " must have shape " + shape_text(expected) + ", but its shape is " + shape_text(actual)).c_str());
+        throw nb::value_error(
+            (name + " must have shape " + shape_text(expected) + ", but its shape is " + shape_text(actual)).c_str());
 }
 
 // Are dimensions `from` .. last packed without gaps? Lengths of 0 and 1 need no stride.
@@ -83,7 +86,9 @@ void check_pixels(const std::string& name, const A& array) {
     check<uint8_t>(name, array, {any, any, 3});
     const auto height = static_cast<int64_t>(array.shape(0)), width = static_cast<int64_t>(array.shape(1));
     if (height < 1 || width < 1 || height > kMaxSide || width > kMaxSide)
-        throw nb::value_error((name + " must have 1 to 16777216 rows and columns, but its shape is " + shape_text({height, width, 3})).c_str());
+        throw nb::value_error(
+            (name + " must have 1 to 16777216 rows and columns, but its shape is " + shape_text({height, width, 3}))
+                .c_str());
     if (!is_packed(array, 1) || (height > 1 && array.stride(0) < 3 * width))
         throw nb::value_error((name + " must have packed RGB rows: pass np.ascontiguousarray(" + name + ")").c_str());
 }
@@ -92,8 +97,8 @@ long long row_stride(int64_t height, int64_t width, int64_t stride) { return hei
 
 fe::Image as_image(const std::string& name, const Array& array) {
     check_pixels(name, array);
-    return {static_cast<const unsigned char*>(array.data()), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
-            row_stride(array.shape(0), array.shape(1), array.stride(0))};
+    return {static_cast<const unsigned char*>(array.data()), static_cast<int>(array.shape(0)),
+            static_cast<int>(array.shape(1)), row_stride(array.shape(0), array.shape(1), array.stride(0))};
 }
 
 void check_size(const char* name, int64_t value) {
@@ -134,11 +139,17 @@ std::vector<fe::Matrix> as_matrices(const Array& array) {
         switch (fe::check_matrix(matrices[i])) {
             case fe::MatrixCheck::ok: break;
             case fe::MatrixCheck::not_finite: wrong = "must be finite"; break;
-            case fe::MatrixCheck::not_similarity: wrong = "must be a similarity (rotation, one scale, mirroring; relative tolerance 1e-6)"; break;
+            case fe::MatrixCheck::not_similarity:
+                wrong = "must be a similarity (rotation, one scale, mirroring; relative tolerance 1e-6)";
+                break;
             case fe::MatrixCheck::zero_scale: wrong = "must have a scale above 1e-12"; break;
-            case fe::MatrixCheck::too_large: wrong = "must have a scale of at most 1e6 source pixels per output pixel"; break;
+            case fe::MatrixCheck::too_large:
+                wrong = "must have a scale of at most 1e6 source pixels per output pixel";
+                break;
         }
-        if (wrong) throw nb::value_error(("matrices[" + std::to_string(i) + "] " + wrong + ", but is " + matrix_text(matrices[i])).c_str());
+        if (wrong)
+            throw nb::value_error(
+                ("matrices[" + std::to_string(i) + "] " + wrong + ", but is " + matrix_text(matrices[i])).c_str());
     }
     return matrices;
 }
@@ -175,8 +186,9 @@ void parallel_for(size_t count, size_t threads, const Work& work) {
         if (error) std::rethrow_exception(error);
 }
 
-nb::object warp_batch(const std::vector<fe::Image>& images, const int32_t* image_of, const std::vector<fe::Matrix>& matrices,
-                      int64_t height, int64_t width, fe::Border border, int64_t threads) {
+nb::object warp_batch(const std::vector<fe::Image>& images, const int32_t* image_of,
+                      const std::vector<fe::Matrix>& matrices, int64_t height, int64_t width, fe::Border border,
+                      int64_t threads) {
     check_size("height", height);
     check_size("width", width);
     if (threads < 1) throw nb::value_error(("threads must be at least 1, but is " + std::to_string(threads)).c_str());
@@ -192,12 +204,14 @@ nb::object warp_batch(const std::vector<fe::Image>& images, const int32_t* image
     return owned_array(std::move(out), {count, size_t(height), size_t(width), 3});
 }
 
-nb::object warp(const Array& image, const Array& matrices, int64_t height, int64_t width, const std::string& border, int64_t threads) {
-    return warp_batch({as_image("image", image)}, nullptr, as_matrices(matrices), height, width, as_border(border), threads);
+nb::object warp(const Array& image, const Array& matrices, int64_t height, int64_t width, const std::string& border,
+                int64_t threads) {
+    return warp_batch({as_image("image", image)}, nullptr, as_matrices(matrices), height, width, as_border(border),
+                      threads);
 }
 
-nb::object warp_many(const nb::list& images, const Array& image_of, const Array& matrices, int64_t height, int64_t width,
-                     const std::string& border, int64_t threads) {
+nb::object warp_many(const nb::list& images, const Array& image_of, const Array& matrices, int64_t height,
+                     int64_t width, const std::string& border, int64_t threads) {
     std::vector<Array> keep;  // holds the buffers while the GIL is released: another thread may empty the list
     std::vector<fe::Image> views;
     for (size_t i = 0; i < images.size(); ++i) {
@@ -211,8 +225,10 @@ nb::object warp_many(const nb::list& images, const Array& image_of, const Array&
     const int32_t* which = checked<int32_t>("image_of", image_of, {int64_t(maps.size())});
     for (size_t i = 0; i < maps.size(); ++i)
         if (which[i] < 0 || size_t(which[i]) >= views.size())
-            throw nb::value_error(("image_of[" + std::to_string(i) + "] must be 0 to " + std::to_string(int64_t(views.size()) - 1) +
-                                   " (" + std::to_string(views.size()) + " images), but is " + std::to_string(which[i])).c_str());
+            throw nb::value_error(("image_of[" + std::to_string(i) + "] must be 0 to " +
+                                   std::to_string(int64_t(views.size()) - 1) + " (" + std::to_string(views.size()) +
+                                   " images), but is " + std::to_string(which[i]))
+                                      .c_str());
     return warp_batch(views, which, maps, height, width, as_border(border), threads);
 }
 
@@ -235,8 +251,10 @@ void resize_into(const Array& image, const WritableArray& canvas, int64_t y, int
     check_size("width", width);
     const auto rows = int64_t(canvas.shape(0)), columns = int64_t(canvas.shape(1));
     if (y < 0 || x < 0 || y > rows - height || x > columns - width)
-        throw nb::value_error(("the rectangle y=" + std::to_string(y) + " x=" + std::to_string(x) + " height=" + std::to_string(height) +
-                               " width=" + std::to_string(width) + " must lie inside the canvas of shape " + shape_text({rows, columns, 3})).c_str());
+        throw nb::value_error(("the rectangle y=" + std::to_string(y) + " x=" + std::to_string(x) +
+                               " height=" + std::to_string(height) + " width=" + std::to_string(width) +
+                               " must lie inside the canvas of shape " + shape_text({rows, columns, 3}))
+                                  .c_str());
     const long long stride = row_stride(rows, columns, canvas.stride(0));
     auto* first = static_cast<unsigned char*>(canvas.data()) + y * stride + 3 * x;
     const unsigned char* last = first + (height - 1) * stride + 3 * width;
@@ -246,7 +264,8 @@ void resize_into(const Array& image, const WritableArray& canvas, int64_t y, int
     fe::resize(view, {first, int(height), int(width), stride});
 }
 
-nb::object nms(const Array& boxes, const Array& scores, const Array& groups, double threshold, const std::string& mode) {
+nb::object nms(const Array& boxes, const Array& scores, const Array& groups, double threshold,
+               const std::string& mode) {
     const float* corners = checked<float>("boxes", boxes, {any, 4});
     const auto count = int64_t(boxes.shape(0));
     const float* score = checked<float>("scores", scores, {count});
@@ -255,9 +274,11 @@ nb::object nms(const Array& boxes, const Array& scores, const Array& groups, dou
     if (!(threshold >= 0.0 && threshold <= 1.0))
         throw nb::value_error(("threshold must be 0 to 1, but is " + std::to_string(threshold)).c_str());
     for (int64_t i = 0; i < count; ++i) {
-        if (std::isnan(score[i])) throw nb::value_error(("scores[" + std::to_string(i) + "] must be a number, but is NaN").c_str());
+        if (std::isnan(score[i]))
+            throw nb::value_error(("scores[" + std::to_string(i) + "] must be a number, but is NaN").c_str());
         for (int k = 0; k < 4; ++k)
-            if (!std::isfinite(corners[4 * i + k])) throw nb::value_error(("boxes[" + std::to_string(i) + "] must be finite").c_str());
+            if (!std::isfinite(corners[4 * i + k]))
+                throw nb::value_error(("boxes[" + std::to_string(i) + "] must be finite").c_str());
     }
     std::vector<int64_t> kept;
     {
@@ -272,7 +293,8 @@ nb::object nms(const Array& boxes, const Array& scores, const Array& groups, dou
 nb::object fit_similarity(const Array& points, const Array& goal) {
     const double* from = checked<double>("points", points, {any, fe::kPoints, 2});
     const double* to = checked<double>("template", goal, {fe::kPoints, 2});
-    if (std::isnan(fe::fit_similarity(to, to).a)) throw nb::value_error("template must have finite points that do not all coincide");
+    if (std::isnan(fe::fit_similarity(to, to).a))
+        throw nb::value_error("template must have finite points that do not all coincide");
     const size_t count = points.shape(0);
     std::unique_ptr<double[]> out(new double[6 * count]);
     {
@@ -289,10 +311,12 @@ nb::object fit_similarity(const Array& points, const Array& goal) {
 }  // namespace
 
 NB_MODULE(_native, m) {
-    m.doc() = "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment.\n\n"
-              "They release the GIL while they work, so Python threads overlap. They know nothing of models or files.";
+    m.doc() =
+        "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment.\n\n"
+        "They release the GIL while they work, so Python threads overlap. They know nothing of models or files.";
 
-    m.def("warp", &warp, "image"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(), "border"_a = "constant", "threads"_a = 1,
+    m.def("warp", &warp, "image"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(), "border"_a = "constant",
+          "threads"_a = 1,
           nb::sig("def warp(image: NDArray[np.uint8], matrices: NDArray[np.float64], height: int, width: int, *, "
                   "border: str = 'constant', threads: int = 1) -> NDArray[np.uint8]"),
           R"(Cut `n` antialiased similarity warps out of one image.
@@ -319,7 +343,8 @@ Raises:
 
     m.def("warp_many", &warp_many, "images"_a, "image_of"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(),
           "border"_a = "constant", "threads"_a = 1,
-          nb::sig("def warp_many(images: list[NDArray[np.uint8]], image_of: NDArray[np.int32], matrices: NDArray[np.float64], "
+          nb::sig("def warp_many(images: list[NDArray[np.uint8]], image_of: NDArray[np.int32], matrices: "
+                  "NDArray[np.float64], "
                   "height: int, width: int, *, border: str = 'constant', threads: int = 1) -> NDArray[np.uint8]"),
           R"(`warp`, each output from its own image, in one call.
 
@@ -353,7 +378,8 @@ Raises:
 )");
 
     m.def("resize_into", &resize_into, "image"_a, "canvas"_a, "y"_a, "x"_a, "height"_a, "width"_a,
-          nb::sig("def resize_into(image: NDArray[np.uint8], canvas: NDArray[np.uint8], y: int, x: int, height: int, width: int) -> None"),
+          nb::sig("def resize_into(image: NDArray[np.uint8], canvas: NDArray[np.uint8], y: int, x: int, height: int, "
+                  "width: int) -> None"),
           R"(`resize` into the rectangle `canvas[y:y+height, x:x+width]`; the rest of the canvas is left alone.
 
 Raises:
@@ -361,7 +387,8 @@ Raises:
 )");
 
     m.def("nms", &nms, "boxes"_a, "scores"_a, "groups"_a, "threshold"_a, "mode"_a = "union",
-          nb::sig("def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], groups: NDArray[np.int32], threshold: float, "
+          nb::sig("def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], groups: NDArray[np.int32], "
+                  "threshold: float, "
                   "mode: str = 'union') -> NDArray[np.int64]"),
           R"(Greedy non-maximum suppression within groups.
 
@@ -383,7 +410,8 @@ Raises:
 )");
 
     m.def("fit_similarity", &fit_similarity, "points"_a, "template"_a,
-          nb::sig("def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -> NDArray[np.float64]"),
+          nb::sig(
+              "def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -> NDArray[np.float64]"),
           R"(The matrices that `warp` needs to bring five points of each face onto a template.
 
 Fits points -> template by least squares (the error is measured in template pixels; no reflection; Umeyama 1991,

@@ -14,11 +14,12 @@ constexpr int kPoints = 5;
 // The matrix that maps template (output) to source coordinates, for `warp`.
 //
 // The fit goes source -> template, minimising the squared error in template space over rotation, uniform scale and
-// translation without reflection (Umeyama 1991, https://doi.org/10.1109/34.88573, eqs. 40-42), and is then inverted. In two
-// dimensions, with points as complex numbers p (source) and q (template) less their means, the solution is the complex
-// number  z = sum conj(p) q / sum |p|^2:  template = z source + t.
+// translation without reflection (Umeyama 1991, https://doi.org/10.1109/34.88573, eqs. 40-42), and is then inverted. In
+// two dimensions, with points as complex numbers p (source) and q (template) less their means, the solution is the
+// complex number  z = sum conj(p) q / sum |p|^2:  template = z source + t.
 //
-// All six numbers are NaN where no similarity exists: a point is not finite, all points coincide, or the best scale is 0.
+// All six numbers are NaN where no similarity exists: a point is not finite, all points coincide, or the best scale is
+// 0.
 inline Matrix fit_similarity(const double* points, const double* goal) {
     using Complex = std::complex<double>;
     Complex mean_p = 0.0, mean_q = 0.0;

@@ -1,16 +1,16 @@
 // The antialiased similarity warp: what one output pixel is.
 //
-// Everything here is `__host__ __device__`, scalar, and free of the standard library's containers: the CPU module and the
-// CUDA kernels compile this same code. `warp_host.cpp` holds a faster arrangement of the same sums. It knows nothing of
-// faces, Python or threads.
+// Everything here is `__host__ __device__`, scalar, and free of the standard library's containers: the CPU module and
+// the CUDA kernels compile this same code. `warp_host.cpp` holds a faster arrangement of the same sums. It knows
+// nothing of faces, Python or threads.
 //
-// The filter. A matrix A = [[a, b, tx], [c, d, ty]] maps an output pixel (x, y) to source coordinates; pixel centres lie at
-// whole numbers. With s = sqrt(|ad - bc|) (source pixels per output pixel) and r = max(s, 1), the output is
+// The filter. A matrix A = [[a, b, tx], [c, d, ty]] maps an output pixel (x, y) to source coordinates; pixel centres
+// lie at whole numbers. With s = sqrt(|ad - bc|) (source pixels per output pixel) and r = max(s, 1), the output is
 //     sum_p w(p) src(p) / sum_p w(p),    w(p) = tent((px - cx) / r) tent((py - cy) / r),    tent(t) = max(0, 1 - |t|)
-// over all whole source positions p, where (cx, cy) = A (x, y, 1). The tent follows the source's axes, not the output's:
-// it is then separable in the source, its shape does not depend on the rotation, and at r = 1 it *is* bilinear
-// interpolation, so nothing jumps at s = 1. Positions outside the image have value 0 (`Border::constant`) or the value of
-// the nearest pixel (`Border::replicate`); they count in both sums.
+// over all whole source positions p, where (cx, cy) = A (x, y, 1). The tent follows the source's axes, not the
+// output's: it is then separable in the source, its shape does not depend on the rotation, and at r = 1 it *is*
+// bilinear interpolation, so nothing jumps at s = 1. Positions outside the image have value 0 (`Border::constant`) or
+// the value of the nearest pixel (`Border::replicate`); they count in both sums.
 #pragma once
 
 #if !defined(__CUDACC_RTC__)
@@ -66,7 +66,8 @@ FE_HD MatrixCheck check_matrix(const Matrix& m) {
 // Half the width of the tent, in source pixels.
 FE_HD double tent_radius(const Matrix& m) { return fmax(sqrt(fabs(m.a * m.d - m.b * m.c)), 1.0); }
 
-// One axis of one output pixel: whole positions `first + k`, k = 0 .. count - 1, at distance |k - offset| from the centre.
+// One axis of one output pixel: whole positions `first + k`, k = 0 .. count - 1, at distance |k - offset| from the
+// centre.
 struct Footprint {
     int first;
     int count;     // the same for all pixels of a warp: ceil(2 r); the last position may have weight 0
@@ -80,7 +81,9 @@ FE_HD Footprint footprint(double centre, double r, int size) {
     return {first, static_cast<int>(ceil(2.0 * r)), static_cast<float>(centre - first)};
 }
 
-FE_HD float tent_weight(float k, float offset, float inverse_r) { return fmaxf(0.0f, 1.0f - fabsf(k - offset) * inverse_r); }
+FE_HD float tent_weight(float k, float offset, float inverse_r) {
+    return fmaxf(0.0f, 1.0f - fabsf(k - offset) * inverse_r);
+}
 
 // Sum of |k - offset| for the whole numbers k in [low, high]; 0 if there are none.
 FE_HD double sum_of_distances(double low, double high, double offset) {
@@ -93,7 +96,8 @@ FE_HD double sum_of_distances(double low, double high, double offset) {
     return sum;
 }
 
-// Sum of the weights of positions k in [low, high] within the footprint, in closed form: it also covers positions outside the image.
+// Sum of the weights of positions k in [low, high] within the footprint, in closed form: it also covers positions
+// outside the image.
 FE_HD double sum_of_weights(const Footprint& f, double r, double low, double high) {
     low = fmax(low, 0.0);
     high = fmin(fmin(high, f.count - 1.0), floor(f.offset + r));  // beyond that the tent is 0
@@ -101,7 +105,9 @@ FE_HD double sum_of_weights(const Footprint& f, double r, double low, double hig
     return (high - low + 1.0) - sum_of_distances(low, high, f.offset) / r;
 }
 
-FE_HD unsigned char round_half_up(float value) { return static_cast<unsigned char>(fminf(fmaxf(value + 0.5f, 0.0f), 255.0f)); }
+FE_HD unsigned char round_half_up(float value) {
+    return static_cast<unsigned char>(fminf(fmaxf(value + 0.5f, 0.0f), 255.0f));
+}
 
 // One axis of one output pixel, with the border taken into account: the positions inside the image and their weights.
 struct Axis {
@@ -113,7 +119,9 @@ struct Axis {
     double sum;                     // of all the weights that count
 
     FE_HD float weight(int p) const {
-        float w = p < at.first || p >= at.first + at.count ? 0.0f : tent_weight(static_cast<float>(p - at.first), at.offset, inverse_r);
+        float w = p < at.first || p >= at.first + at.count
+                      ? 0.0f
+                      : tent_weight(static_cast<float>(p - at.first), at.offset, inverse_r);
         if (p == 0) w += beyond_low;
         if (p == last) w += beyond_high;
         return w;
@@ -132,7 +140,8 @@ FE_HD Axis make_axis(double centre, double r, int size, Border border) {
     double low = 0.0, high = axis.at.count;
     if (border == Border::replicate) {
         axis.beyond_low = static_cast<float>(sum_of_weights(axis.at, r, 0.0, -1.0 - first));
-        axis.beyond_high = static_cast<float>(sum_of_weights(axis.at, r, static_cast<double>(size) - first, axis.at.count));
+        axis.beyond_high =
+            static_cast<float>(sum_of_weights(axis.at, r, static_cast<double>(size) - first, axis.at.count));
         axis.begin = axis.begin < size ? axis.begin : size - 1;
         axis.end = axis.end > 0 ? axis.end : 1;
     } else if (border == Border::inside) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 #include <vector>
@@ -21,7 +22,8 @@ namespace {
 // Per output row: footprints, and values before rounding. Pointers into one block, so that the loops see plain arrays.
 struct WarpScratch {
     WarpScratch(int width, int count)
-        : ints_(2 * std::size_t(width)), floats_(4 * std::size_t(width) + 3 * std::size_t(width) + 1 + std::size_t(count) + 16) {
+        : ints_(2 * std::size_t(width)),
+          floats_(4 * std::size_t(width) + 3 * std::size_t(width) + 1 + std::size_t(count) + 16) {
         x_first = ints_.data();
         y_first = x_first + width;
         x_offset = floats_.data();
@@ -47,7 +49,8 @@ struct Rows {
     std::vector<float> weights;
 };
 
-// The source columns of each output column, as `sum_columns` wants them: blocks of five pixels, each weight three times, and a 0.
+// The source columns of each output column, as `sum_columns` wants them: blocks of five pixels, each weight three
+// times, and a 0.
 struct Columns {
     int begin = 0, end = 0;      // source columns that are needed at all
     int most = 0, blocks = 0;    // source columns of the widest output; five to a block
@@ -64,9 +67,10 @@ inline __attribute__((always_inline)) void round_row(const float* values, int co
     for (int i = 0; i < count; ++i) out[i] = static_cast<unsigned char>(static_cast<int>(values[i] + 0.5f));
 }
 
-// A pixel whose footprint is not, or not surely, inside the image. Out of line: it would take the inner loop's registers.
-__attribute__((noinline)) void border_pixel(const Image& image, double cx, double cy, double r, Border border, int left, int top, int count,
-                                            float* value) {
+// A pixel whose footprint is not, or not surely, inside the image. Out of line: it would take the inner loop's
+// registers.
+__attribute__((noinline)) void border_pixel(const Image& image, double cx, double cy, double r, Border border, int left,
+                                            int top, int count, float* value) {
     const bool outside = left >= image.width || top >= image.height || left + count <= 0 || top + count <= 0;
     if (outside && border == Border::constant) {
         value[0] = value[1] = value[2] = 0.0f;
@@ -78,6 +82,14 @@ __attribute__((noinline)) void border_pixel(const Image& image, double cx, doubl
 }  // namespace
 }  // namespace faceembed
 
+// Lanes i, j, k, l of the eight of two quads a and b.
+#if defined(__clang__) || __GNUC__ >= 12
+#define FE_SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+using QuadLanes = std::int32_t __attribute__((vector_size(16)));
+#define FE_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, QuadLanes{i, j, k, l})
+#endif
+
 // The same source, compiled for what the processor has. Done with pragmas, not with flags for whole files: those would
 // let the linker pick an AVX-512 copy of some inline function of the standard library for everybody.
 #define FE_ISA baseline
@@ -85,7 +97,7 @@ __attribute__((noinline)) void border_pixel(const Image& image, double cx, doubl
 #include "warp_kernels.h"
 #undef FE_ISA
 #undef FE_WIDTH
-#if FE_X86_CLONES
+#ifdef FE_X86_CLONES
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #define FE_ISA avx2
@@ -103,12 +115,13 @@ __attribute__((noinline)) void border_pixel(const Image& image, double cx, doubl
 #undef FE_WIDTH
 #pragma GCC pop_options
 #endif
+#undef FE_SHUFFLE
 
 namespace faceembed {
 namespace {
 
 const Kernels& kernels_of(InstructionSet set) {
-#if FE_X86_CLONES
+#ifdef FE_X86_CLONES
     if (set == InstructionSet::avx512) return avx512::kernels;
     if (set == InstructionSet::avx2) return avx2::kernels;
 #endif
@@ -130,7 +143,8 @@ Rows make_rows(int n, const AxisOf& axis_of) {
         rows.first.push_back(axis.begin);
         rows.count.push_back(std::max(axis.end - axis.begin, 0));
         rows.at.push_back(rows.weights.size());
-        for (int p = axis.begin; p < axis.end; ++p) rows.weights.push_back(static_cast<float>(axis.weight(p) / axis.sum));
+        for (int p = axis.begin; p < axis.end; ++p)
+            rows.weights.push_back(static_cast<float>(axis.weight(p) / axis.sum));
     }
     return rows;
 }
@@ -164,7 +178,8 @@ Columns make_columns(int n, int size, const AxisOf& axis_of) {
 
 void resample(const Image& image, const Rows& rows, const Columns& columns, const Canvas& out) {
     const std::size_t needed = 3 * std::size_t(std::max(columns.end - columns.begin, 0));
-    // The last output's blocks may reach past the needed columns, with weights 0; what they find there must be a number.
+    // The last output's blocks may reach past the needed columns, with weights 0; what they find there must be a
+    // number.
     std::vector<float> line(needed + 15 * std::size_t(columns.blocks) + 16, 0.0f), row(3 * std::size_t(out.width) + 1);
     kernels_of(chosen()).resample(image, rows, columns, out, line.data(), row.data());
 }
@@ -172,7 +187,7 @@ void resample(const Image& image, const Rows& rows, const Columns& columns, cons
 }  // namespace
 
 InstructionSet best_instruction_set() {
-#if FE_X86_CLONES
+#ifdef FE_X86_CLONES
     __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -187,9 +202,10 @@ void use_instruction_set(InstructionSet set) { chosen() = std::min(set, best_ins
 void warp(const Image& image, const Matrix& m, Border border, const Canvas& out) {
     const double r = tent_radius(m);
     if (m.b == 0.0 && m.c == 0.0) {
-        const Rows rows = make_rows(out.height, [&](int y) { return make_axis(m.d * y + m.ty, r, image.height, border); });
-        const Columns columns =
-            make_columns(out.width, image.width, [&](int x) { return make_axis(m.a * x + m.tx, r, image.width, border); });
+        const Rows rows =
+            make_rows(out.height, [&](int y) { return make_axis(m.d * y + m.ty, r, image.height, border); });
+        const Columns columns = make_columns(out.width, image.width,
+                                             [&](int x) { return make_axis(m.a * x + m.tx, r, image.width, border); });
         return resample(image, rows, columns, out);
     }
     // A footprint as large as the image is never inside it, so its scratch need not grow beyond the image.
@@ -204,7 +220,8 @@ void resize(const Image& image, const Canvas& out) {
         return make_axis((i + 0.5) * ratio - 0.5, std::max(ratio, 1.0), source, Border::inside);
     };
     const Rows rows = make_rows(out.height, [&](int y) { return axis(y, image.height, out.height); });
-    const Columns columns = make_columns(out.width, image.width, [&](int x) { return axis(x, image.width, out.width); });
+    const Columns columns =
+        make_columns(out.width, image.width, [&](int x) { return axis(x, image.width, out.width); });
     resample(image, rows, columns, out);
 }
 

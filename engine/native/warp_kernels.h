@@ -1,8 +1,9 @@
 // The inner loops, in vectors. No include guard: warp_host.cpp includes it once for each instruction set, within a
 // `#pragma GCC target`, with FE_ISA the namespace to put it in and FE_WIDTH the floats in a vector (4, 8 or 16).
 //
-// Both loops work on 16 consecutive bytes of a row: five RGB pixels and one byte to spare. Sums run down the rows first,
-// where bytes are multiplied by one weight and need no unzipping; the column weights, each three times, come last.
+// Both loops work on 16 consecutive bytes of a row: five RGB pixels and one byte to spare. Sums run down the rows
+// first, where bytes are multiplied by one weight and need no unzipping; the column weights, each three times, come
+// last.
 
 namespace faceembed::FE_ISA {
 
@@ -70,22 +71,23 @@ FE_INLINE Quad quad_of(const Lanes<parts>& lanes) {
 template <int pixels, int parts>
 FE_INLINE Quad sum_pixels(const Lanes<parts>& lanes) {
     const Quad a = quad_of<0>(lanes), b = quad_of<1>(lanes), c = quad_of<2>(lanes), d = quad_of<3>(lanes);
-    Quad sum = a + __builtin_shufflevector(a, b, 3, 4, 5, 6);
-    if constexpr (pixels > 2) sum += __builtin_shufflevector(b, c, 2, 3, 4, 5);
-    if constexpr (pixels > 3) sum += __builtin_shufflevector(c, d, 1, 2, 3, 4);
+    Quad sum = a + FE_SHUFFLE(a, b, 3, 4, 5, 6);
+    if constexpr (pixels > 2) sum += FE_SHUFFLE(b, c, 2, 3, 4, 5);
+    if constexpr (pixels > 3) sum += FE_SHUFFLE(c, d, 1, 2, 3, 4);
     if constexpr (pixels > 4) sum += d;
     return sum;
 }
 
-// In a block of five pixels: which one each of the 16 lanes belongs to. The last lane is nobody's: so far off that its weight is 0.
+// In a block of five pixels: which one each of the 16 lanes belongs to. The last lane is nobody's: so far off that its
+// weight is 0.
 alignas(64) constexpr float kPixelOfLane[16] = {0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 1e30f};
 alignas(64) constexpr float kRamp[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // One output pixel whose footprint lies inside the image, `count` x `count` source pixels from `base`. `count` is
 // `fixed` where that is not 0. `row_weights` is scratch, `count` rounded up to 16.
 template <int fixed>
-FE_INLINE Quad inside_pixel(const unsigned char* base, long long stride, int count, float x_offset, float y_offset, float inverse_r,
-                            float* row_weights) {
+FE_INLINE Quad inside_pixel(const unsigned char* base, long long stride, int count, float x_offset, float y_offset,
+                            float inverse_r, float* row_weights) {
     constexpr int parts = fixed == 0 ? kParts : (3 * fixed + kWidth - 1) / kWidth;
     if constexpr (fixed != 0) count = fixed;
     const Vector zero = {};
@@ -100,7 +102,8 @@ FE_INLINE Quad inside_pixel(const unsigned char* base, long long stride, int cou
         for (int k = 0; k < count; ++k, p += stride)
             for (int i = 0; i < parts; ++i) sum.part[i] += load_bytes(p + i * kWidth) * row_weights[k];
         for (int i = 0; i < parts; ++i) {
-            const Vector w = maximum(1.0f - absolute(load_floats(kPixelOfLane + i * kWidth) + (block - x_offset)) * inverse_r, zero);
+            const Vector w =
+                maximum(1.0f - absolute(load_floats(kPixelOfLane + i * kWidth) + (block - x_offset)) * inverse_r, zero);
             total.part[i] += sum.part[i] * w;
         }
     }
@@ -108,10 +111,13 @@ FE_INLINE Quad inside_pixel(const unsigned char* base, long long stride, int cou
 }
 
 // Footprints of one row of outputs, one axis.
-FE_INLINE void row_footprints(double centre, double step, double r, int size, int count, int n, int* first, float* offset, float* scale) {
+FE_INLINE void row_footprints(double centre, double step, double r, int size, int count, int n, int* first,
+                              float* offset, float* scale) {
     const double low = -r, high = size - 1 + r;
-    const float radius = static_cast<float>(r), inverse_r = static_cast<float>(1.0 / r), last = static_cast<float>(count - 1);
-    for (int i = 0; i < n; ++i) {  // the arithmetic of `footprint` and `sum_of_weights`, without calls, so that it vectorises
+    const float radius = static_cast<float>(r), inverse_r = static_cast<float>(1.0 / r),
+                last = static_cast<float>(count - 1);
+    for (int i = 0; i < n;
+         ++i) {  // the arithmetic of `footprint` and `sum_of_weights`, without calls, so that it vectorises
         const double c = std::min(std::max(centre + step * i, low), high);
         const double edge = c - r;
         int floor_of_edge = static_cast<int>(edge);
@@ -119,8 +125,10 @@ FE_INLINE void row_footprints(double centre, double step, double r, int size, in
         first[i] = floor_of_edge + 1;
         const float at = static_cast<float>(c - first[i]);
         offset[i] = at;
-        const float split = static_cast<float>(static_cast<int>(at)), end = std::min(last, static_cast<float>(static_cast<int>(at + radius)));
-        const float distances = (split + 1.0f) * (at - 0.5f * split) + (end - split) * (0.5f * (split + 1.0f + end) - at);
+        const float split = static_cast<float>(static_cast<int>(at)),
+                    end = std::min(last, static_cast<float>(static_cast<int>(at + radius)));
+        const float distances =
+            (split + 1.0f) * (at - 0.5f * split) + (end - split) * (0.5f * (split + 1.0f + end) - at);
         scale[i] = 1.0f / (end + 1.0f - distances * inverse_r);
     }
 }
@@ -131,8 +139,10 @@ void warp_rows(const Image& image, const Matrix& m, Border border, const Canvas&
     const float inverse_r = static_cast<float>(1.0 / r);
     const int count = static_cast<int>(std::ceil(2.0 * r));
     const long long bytes = (image.height - 1) * image.stride + 3LL * image.width;
-    const long long reach = (count - 1) * image.stride + 15LL * ((count - 1) / 5) + 16;  // bytes read from a footprint's first
-    // Locals, because a store into a row of floats could change a pointer inside `scratch`, as far as the compiler knows.
+    const long long reach =
+        (count - 1) * image.stride + 15LL * ((count - 1) / 5) + 16;  // bytes read from a footprint's first
+    // Locals, because a store into a row of floats could change a pointer inside `scratch`, as far as the compiler
+    // knows.
     int *const x_first = scratch.x_first, *const y_first = scratch.y_first;
     float *const x_offset = scratch.x_offset, *const y_offset = scratch.y_offset;
     float *const x_scale = scratch.x_scale, *const y_scale = scratch.y_scale;
@@ -149,9 +159,11 @@ void warp_rows(const Image& image, const Matrix& m, Border border, const Canvas&
             const long long at = top * stride + 3LL * left;
             const bool inside = (left >= 0) & (top >= 0) & (left <= x_last) & (top <= y_last) & (at + reach <= bytes);
             if (__builtin_expect(inside, true)) {
-                Quad sum = inside_pixel<fixed>(data + at, stride, count, x_offset[x], y_offset[x], inverse_r, row_weights);
+                Quad sum =
+                    inside_pixel<fixed>(data + at, stride, count, x_offset[x], y_offset[x], inverse_r, row_weights);
                 sum *= x_scale[x] * y_scale[x];
-                std::memcpy(row + 3 * x, &sum, sizeof sum);  // the fourth float belongs to the next pixel, which comes later
+                std::memcpy(row + 3 * x, &sum,
+                            sizeof sum);  // the fourth float belongs to the next pixel, which comes later
             } else {
                 border_pixel(image, cx + m.a * x, cy + m.c * x, r, border, left, top, count, row + 3 * x);
             }
@@ -171,7 +183,8 @@ void warp_turned(const Image& image, const Matrix& m, Border border, const Canva
 }
 
 // line[j] = sum over rows of weights[k] * row k's byte j.
-FE_INLINE void sum_rows(const unsigned char* first_row, long long stride, const float* weights, int rows, int bytes, float* line) {
+FE_INLINE void sum_rows(const unsigned char* first_row, long long stride, const float* weights, int rows, int bytes,
+                        float* line) {
     constexpr int vectors = FE_WIDTH == 4 ? 8 : 4, step = vectors * kWidth;
     const auto sum_at = [&](int j, auto number) __attribute__((always_inline)) {
         constexpr int n = decltype(number)::value;
@@ -185,7 +198,8 @@ FE_INLINE void sum_rows(const unsigned char* first_row, long long stride, const 
     for (; j + step <= bytes; j += step) sum_at(j, std::integral_constant<int, vectors>());
     for (; j + kWidth <= bytes; j += kWidth) sum_at(j, std::integral_constant<int, 1>());
     if (j < bytes && bytes >= kWidth) {
-        sum_at(bytes - kWidth, std::integral_constant<int, 1>());  // the last vector again, a little earlier: nothing is read beyond the row
+        sum_at(bytes - kWidth, std::integral_constant<int, 1>());  // the last vector again, a little earlier: nothing
+                                                                   // is read beyond the row
         return;
     }
     for (; j < bytes; ++j) {
@@ -210,7 +224,8 @@ FE_INLINE void sum_columns(const float* line, const Columns& columns, int width,
     }
 }
 
-void resample(const Image& image, const Rows& rows, const Columns& columns, const Canvas& out, float* line, float* row) {
+void resample(const Image& image, const Rows& rows, const Columns& columns, const Canvas& out, float* line,
+              float* row) {
     const int bytes = 3 * (columns.end - columns.begin);
     for (int y = 0; y < out.height; ++y) {
         unsigned char* target = out.data + y * out.stride;

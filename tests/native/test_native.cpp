@@ -14,16 +14,17 @@ namespace fe = faceembed;
 
 static int failures = 0;
 
-#define CHECK(condition)                                                          \
-    do {                                                                          \
-        if (!(condition)) {                                                       \
-            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);   \
-            ++failures;                                                           \
-        }                                                                         \
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+            ++failures;                                                         \
+        }                                                                       \
     } while (0)
 
 struct Pixels {
-    Pixels(int height, int width, unsigned seed = 1) : height(height), width(width), bytes(3 * std::size_t(height) * width) {
+    Pixels(int height, int width, unsigned seed = 1)
+        : height(height), width(width), bytes(3 * std::size_t(height) * width) {
         std::mt19937 random(seed);
         for (auto& byte : bytes) byte = static_cast<unsigned char>(random());
     }
@@ -47,8 +48,10 @@ static float worst_difference(const Pixels& source, const fe::Matrix& m, fe::Bor
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x) {
             float value[3];
-            fe::sample(source.image(), m.a * x + m.b * y + m.tx, m.c * x + m.d * y + m.ty, fe::tent_radius(m), border, value);
-            for (int k = 0; k < 3; ++k) worst = std::fmax(worst, std::fabs(value[k] - out.bytes[3 * (std::size_t(y) * width + x) + k]));
+            fe::sample(source.image(), m.a * x + m.b * y + m.tx, m.c * x + m.d * y + m.ty, fe::tent_radius(m), border,
+                       value);
+            for (int k = 0; k < 3; ++k)
+                worst = std::fmax(worst, std::fabs(value[k] - out.bytes[3 * (std::size_t(y) * width + x) + k]));
         }
     return worst;
 }
@@ -62,7 +65,8 @@ static void test_warp_follows_the_definition() {
         for (double scale : scales)
             for (double angle : angles)
                 for (fe::Border border : {fe::Border::constant, fe::Border::replicate})
-                    CHECK(worst_difference(source, turn(scale, angle, size[1] * 0.4, size[0] * 0.3), border, 11, 14) < 0.51f);
+                    CHECK(worst_difference(source, turn(scale, angle, size[1] * 0.4, size[0] * 0.3), border, 11, 14) <
+                          0.51f);
     }
     const Pixels source(20, 20);
     for (double far : {1e5, -1e5, 1e18, -1e300})
@@ -87,7 +91,8 @@ static void test_resize_keeps_a_constant_and_its_rectangle() {
     for (int y = 0; y < 20; ++y)
         for (int x = 0; x < 20; ++x)
             if (y < 4 || y >= 14 || x < 6 || x >= 15)
-                for (int k = 0; k < 3; ++k) untouched = untouched && around.bytes[3 * (y * 20 + x) + k] == before.bytes[3 * (y * 20 + x) + k];
+                for (int k = 0; k < 3; ++k)
+                    untouched = untouched && around.bytes[3 * (y * 20 + x) + k] == before.bytes[3 * (y * 20 + x) + k];
     CHECK(untouched);
 }
 
@@ -136,13 +141,16 @@ static void test_fit_similarity() {
         points[2 * i + 1] = known.c * goal[2 * i] + known.d * goal[2 * i + 1] + known.ty;
     }
     const fe::Matrix found = fe::fit_similarity(points, goal);
-    CHECK(std::fabs(found.a - known.a) + std::fabs(found.b - known.b) + std::fabs(found.tx - known.tx) + std::fabs(found.ty - known.ty) < 1e-9);
+    CHECK(std::fabs(found.a - known.a) + std::fabs(found.b - known.b) + std::fabs(found.tx - known.tx) +
+              std::fabs(found.ty - known.ty) <
+          1e-9);
     for (double& value : points) value = 4.0;
     CHECK(std::isnan(fe::fit_similarity(points, goal).a));
 }
 
 int main() {
-    for (fe::InstructionSet set : {fe::InstructionSet::baseline, fe::InstructionSet::avx2, fe::InstructionSet::avx512}) {
+    for (fe::InstructionSet set :
+         {fe::InstructionSet::baseline, fe::InstructionSet::avx2, fe::InstructionSet::avx512}) {
         if (set > fe::best_instruction_set()) continue;
         std::printf("instruction set %d\n", static_cast<int>(set));
         fe::use_instruction_set(set);
