@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <cstdio>
 #include <exception>
 #include <initializer_list>
 #include <memory>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -179,7 +181,13 @@ void parallel_for(size_t count, size_t threads, const Work& work) {
             errors[t] = std::current_exception();
         }
     };
-    for (size_t t = 1; t < threads; ++t) pool.emplace_back(run, t);
+    for (size_t t = 1; t < threads; ++t) {
+        try {
+            pool.emplace_back(run, t);
+        } catch (const std::system_error&) {  // the system has no more threads: do that part here
+            run(t);
+        }
+    }
     run(0);
     for (auto& thread : pool) thread.join();
     for (const auto& error : errors)
@@ -193,6 +201,7 @@ nb::object warp_batch(const std::vector<fe::Image>& images, const int32_t* image
     check_size("width", width);
     if (threads < 1) throw nb::value_error(("threads must be at least 1, but is " + std::to_string(threads)).c_str());
     const size_t count = matrices.size(), bytes = 3 * size_t(height) * size_t(width);
+    if (count > SIZE_MAX / bytes) throw std::bad_alloc();
     std::unique_ptr<uint8_t[]> out(new uint8_t[count * bytes]);
     {
         nb::gil_scoped_release release;

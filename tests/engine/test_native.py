@@ -276,6 +276,11 @@ def test_native_threads_do_not_change_the_result(threads: int) -> None:
     assert np.array_equal(_native.warp_many(*arguments, threads=threads), _native.warp_many(*arguments))
 
 
+def test_more_than_memory_is_an_error() -> None:
+    with pytest.raises(MemoryError):
+        _native.warp(noise(2, 2), np.repeat(similarity(1.0), 2**16, axis=0), 2**24, 2**24)
+
+
 def test_python_threads_do_not_change_the_result() -> None:
     arguments = (*batch(), 21, 19)
     alone = _native.warp_many(*arguments)

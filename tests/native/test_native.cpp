@@ -1,5 +1,7 @@
 // The kernels without Python: every instruction set the processor has against the scalar definition in warp.h, with the
-// pixels in blocks of exactly their size, so that AddressSanitizer sees a read too far.
+// pixels in blocks of exactly their size, so that AddressSanitizer sees a read too far:
+//     cmake -S . -B build/asan -DFACEEMBED_TESTS=ON -DCMAKE_CXX_FLAGS=-fsanitize=address,undefined
+//     cmake --build build/asan && build/asan/test_native
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
