@@ -32,8 +32,8 @@ constexpr double kMaxScale = 1e6;
 // How far a matrix may be from a similarity, relative to its scale.
 constexpr double kSimilarityTolerance = 1e-6;
 
-// What lies outside the image: 0, the nearest pixel, or nothing. With `inside` only pixels inside count, in both sums: for
-// `resize`, whose centres never leave the image. Where a footprint barely touches it, that would be 0 / 0.
+// What lies outside the image: 0, the nearest pixel, or nothing. With `inside` only pixels inside count, in both sums:
+// for `resize`, whose centres never leave the image. Where a footprint barely touches it, that would be 0 / 0.
 enum class Border { constant, replicate, inside };
 
 // 8-bit RGB pixels that somebody else owns. Rows may be further apart than `3 * width` bytes.
