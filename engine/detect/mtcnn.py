@@ -3,7 +3,7 @@
 Faces are looked for from large to small. Where only the largest face of a photo is wanted, a photo is done as soon as a
 round finds one, since later rounds look for smaller ones: most photos never see the expensive fine levels.
 
-The networks know nothing of this module's canvases; thresholds are those of the original implementation.
+The networks know nothing of this module's canvases.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ Photos = Sequence[NDArray[np.uint8]]
 
 @dataclasses.dataclass(frozen=True)
 class MtcnnSettings:
-    """Thresholds of the cascade: face probabilities and intersection over union."""
+    """Thresholds of the cascade: face probabilities and intersection over union.
 
-    pnet_score: float = 0.6
+    Those of the original implementation, but for `pnet_score` (0.6 there): on 1,024 training photos of `people_wild` both find
+    1,009 faces, and 0.7 sends a fifth fewer windows on.
+    """
+
+    pnet_score: float = 0.7
     rnet_score: float = 0.7
     onet_score: float = 0.8
     level_overlap: float = 0.5
