@@ -1,0 +1,105 @@
+"""`faceembed embed`: photos into an index."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.reporter import clock, per_second
+
+if TYPE_CHECKING:
+    from faceembed.engine.embed import EmbedReport
+
+
+@click.command()
+@file_argument("photos", nargs=-1)
+@file_option("-o", "--output", metavar="INDEX.faiss", help="The index; its other files lie beside it.")
+@click.option(
+    "--faces",
+    type=click.Choice(["largest", "all"]),
+    default="largest",
+    show_default=True,
+    help="One face a photo, or every face.",
+)
+@click.option(
+    "--index",
+    "index_type",
+    metavar="TYPE",
+    help="flat, hnsw, ivf or a FAISS factory string.  [default: what the index has, else flat]",
+)
+@click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
+@click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
+@model_options
+@output_options
+@click.pass_context
+def embed(
+    ctx: click.Context,
+    photos: tuple[str, ...],
+    output: str | None,
+    faces: str,
+    index_type: str | None,
+    fresh: bool,
+    sample: bool,
+    models: ModelOptions,
+    out: Output,
+) -> None:
+    """Embed photos into a searchable index.
+
+    PHOTOS are folders, searched with all their subfolders, and files. A second run over the same folders embeds only
+    what is new or changed and drops what is gone; an interrupted run goes on when it is started again. A photo that
+    cannot be read or has no face is a row of INDEX.errors.csv.
+
+    \b
+    Example:
+        faceembed embed photos -o people.faiss
+        faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
+        faceembed embed --sample
+    """
+    if sample == bool(photos):
+        raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
+    if output is None and not sample:
+        raise click.UsageError("say where the index goes, as in: -o people.faiss")
+    from faceembed.engine.embed import embed as embed_photos
+
+    query = "QUERY.jpg"
+    if sample:
+        from faceembed.engine import sample as samples
+
+        folder = samples.sample_photos()
+        photos, query = (str(folder),), str(folder / "small.jpg")
+        output = output or str(samples.sample_home() / "index.faiss")
+    assert output is not None
+    ctx.meta["faceembed.output"] = output
+    again = "the same command without --fresh" if fresh else "the same command"
+    ctx.meta["faceembed.interrupted"] = f"What was finished is kept; {again} goes on from there."
+    with out.reporter() as reporter:
+        report = embed_photos(
+            list(photos),
+            output,
+            settings=models.settings(faces=faces),
+            index_type=index_type,
+            fresh=fresh,
+            notice=reporter.notice,
+            progress=reporter.progress,
+        )
+    if out.as_json or not out.quiet:
+        out.result(report.to_json_dict(), _summary(report, query))
+
+
+def _summary(report: EmbedReport, query: str) -> str:
+    index = os.path.relpath(report.index) if report.index.startswith(os.getcwd() + os.sep) else report.index
+    lines = [f"{report.embedded:,} photos in {clock(report.seconds)} ({per_second(report.images_per_second)})"]
+    if report.skipped:
+        lines[0] += f", {report.skipped:,} done before"
+    if report.removed:
+        lines[0] += f", {report.removed:,} gone or changed"
+    lines.append(f"{report.faces:,} faces in {index}")
+    if report.no_face or report.failed:
+        errors = os.path.splitext(index)[0] + ".errors.csv"
+        lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see {errors}")
+    lines.append(f"search it: faceembed search {shlex.quote(index)} {shlex.quote(query)}")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""`faceembed eval`: the error rates of an encoder on a pair list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+
+if TYPE_CHECKING:
+    from faceembed.engine.evaluate import Evaluation
+
+
+@click.command("eval")
+@file_argument("pairs")
+@file_option("--root", help="Folder of the photos, where the list does not say.")
+@click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
+@file_option("--scores", metavar="CSV", help="Also write every pair and its similarity there.")
+@file_option("--report", metavar="HTML", help="Also write curves, histogram and the worst pairs there.")
+@model_options
+@output_options
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    pairs: str,
+    root: str | None,
+    skip_failures: bool,
+    scores: str | None,
+    report: str | None,
+    models: ModelOptions,
+    out: Output,
+) -> None:
+    """Measure an encoder on a pair list: EER, AUC, FNMR at fixed FMR, 10-fold accuracy.
+
+    PAIRS is a CSV file with the columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's
+    pairs.txt (with --root), a folder in the layout of the Kryptonite challenge, or file_x, file_y, Decision.
+
+    \b
+    Example:
+        faceembed eval pairs.csv --report report.html
+        faceembed eval lfw/pairs.txt --root lfw --json
+    """
+    from faceembed.engine.scoring import evaluate_pairs
+
+    ctx.meta["faceembed.output"] = report or scores or ""
+    with out.reporter() as reporter:
+        result = evaluate_pairs(
+            pairs,
+            root=root,
+            settings=models.settings(),
+            skip_failures=skip_failures,
+            scores=scores,
+            report=report,
+            notice=reporter.notice,
+            progress=reporter.progress,
+        )
+    out.result(result.to_json_dict(), _text(result))
+
+
+def _text(result: Evaluation) -> str:
+    low, high = result.eer_ci
+    rows = [
+        ("pairs", f"{result.pairs:,} ({result.positives:,} same, {result.negatives:,} different)"),
+        ("EER", f"{_percent(result.eer)} (95 % interval {_percent(low)} to {_percent(high)})"),
+        ("  threshold", f"{result.threshold:.4f}"),
+        ("  other people", _percent(result.eer_other)),
+        ("  deepfakes", _percent(result.eer_fake)),
+        ("AUC", f"{result.auc:.5f}"),
+        *((f"FNMR at FMR {rate}", _percent(value)) for rate, value in result.fnmr_at_fmr.items()),
+        ("accuracy, 10-fold", _accuracy(result)),
+        ("failure to enrol", _percent(result.failure_to_enrol)),
+    ]
+    if result.skipped_pairs:
+        rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _percent(rate: float | None) -> str:
+    return "insufficient data" if rate is None else f"{100 * rate:.2f} %"
+
+
+def _accuracy(result: Evaluation) -> str:
+    fold = result.accuracy_10fold
+    return "insufficient data" if fold is None else f"{_percent(fold.mean)} ± {100 * fold.std:.2f}"

@@ -1,0 +1,153 @@
+"""The options that commands share, and what they become: the run's settings, and where results and notices go."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceembed.cli.reporter import Reporter
+
+if TYPE_CHECKING:
+    from faceembed.engine.settings import EmbedSettings
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+# Written out, because the engine's modules that know them load numpy; a test holds the two together.
+RUNTIMES = ("auto", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an empty path, as an unset variable of a script gives: it would mean the current folder."""
+    if "" in (value if isinstance(value, tuple) else (value,)):
+        raise click.BadParameter("it is empty; is a variable not set?", ctx, param)
+    return value
+
+
+# What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
+file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
+file_option = functools.partial(click.option, type=click.Path(), callback=_not_empty)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """The values of `model_options`."""
+
+    encoder: str
+    aligner: str
+    device: str
+    runtime: str
+    precision: str
+    workers: int | None
+    batch_size: int | None
+    min_face: int
+    max_pixels: int | None
+
+    def settings(self, *, faces: str = "largest") -> EmbedSettings:
+        """The library's settings.
+
+        Raises:
+            UsageError: values that cannot be met.
+        """
+        from faceembed.engine.runtimes.choose import RuntimeSettings
+        from faceembed.engine.settings import EmbedSettings
+
+        runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
+        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels}
+        return EmbedSettings(
+            encoder=self.encoder,
+            aligner=self.aligner,
+            faces=faces,
+            min_face=self.min_face,
+            runtime=runtime,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """The values of `output_options`: the result goes to stdout, everything else to stderr."""
+
+    quiet: bool
+    as_json: bool
+
+    @contextlib.contextmanager
+    def reporter(self) -> Iterator[Reporter]:
+        """Where notices and progress go while a command works."""
+        reporter = Reporter(quiet=self.quiet)
+        try:
+            yield reporter
+        finally:
+            reporter.close()
+
+    def result(self, document: object, text: str) -> None:
+        """Print the result: one JSON document with ``--json``, else ``text``."""
+        click.echo(json.dumps(document) if self.as_json else text)
+
+
+_MODEL_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--encoder", default="dlib-resnet", show_default=True, help="Model name, or path of an ONNX file."),
+    click.option(
+        "--aligner", default="mtcnn", show_default=True, help="Model name, or 'none' for photos that are aligned crops."
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="cpu|auto", help="What to compute on."),
+    click.option("--runtime", type=click.Choice(RUNTIMES), default="auto", show_default=True, help="What computes."),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="auto: bf16 where the processor has it and it agrees with fp32.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Batches computed side by side.  [default: all cores]",
+    ),
+    click.option("--batch-size", type=int, metavar="N", help="Photos in a batch, at most.  [default: 32]"),
+    click.option(
+        "--min-face",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="PX",
+        help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800]",
+    ),
+    click.option("--max-pixels", type=int, metavar="N", help="Refuse photos with more pixels.  [default: 120 million]"),
+)
+
+_OUTPUT_OPTIONS: tuple[Decorator, ...] = (
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no notices: the result and errors only."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that runs models; it receives them as ``models``."""
+    return _collected(command, _MODEL_OPTIONS, ModelOptions, "models")
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--quiet`` and ``--json``; the command receives them as ``out``."""
+    return _collected(command, _OUTPUT_OPTIONS, Output, "out")
+
+
+def _collected(
+    command: Callable[..., Any], options: tuple[Decorator, ...], kind: type[Any], name: str
+) -> Callable[..., Any]:
+    fields = [field.name for field in dataclasses.fields(kind)]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> Any:
+        collected = kind(**{field: values.pop(field) for field in fields})
+        return command(**{name: collected}, **values)
+
+    for option in reversed(options):
+        wrapped = option(wrapped)  # type: ignore[assignment]
+    return wrapped
