@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from faceembed.engine import loading
 from faceembed.engine.errors import DataError, IndexFormatError
 from faceembed.engine.index import check_encoder, load_faces, read_manifest, write_index
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.photos import Listing, PhotoFile, decode_path, encode_path, is_below, list_photos
-from faceembed.engine.rows import FACE_SCHEMA, Failure, read_errors
+from faceembed.engine.rows import FACE_SCHEMA, Failure, read_errors, read_parquet
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
 from faceembed.engine.shards import FaceTable, Shard, ShardFolder
 from faceembed.version import __version__
@@ -211,11 +210,9 @@ class _Known:
                     f"{files.faiss} was made with {key} {_show(manifest.get(key))}, this run has {_show(value)}; "
                     "use the same, another -o, or --fresh to start over"
                 )
-        try:
-            table = pq.read_table(files.parquet, columns=["path", "size", "mtime_ns"])
-        except (OSError, ValueError) as error:
-            raise IndexFormatError(f"{files.parquet} cannot be read ({error}); run with --fresh") from error
-        paths, sizes, times = (table.column(name).to_pylist() for name in ("path", "size", "mtime_ns"))
+        columns = ("path", "size", "mtime_ns")
+        table = read_parquet(files.parquet, columns, advice="run with --fresh")
+        paths, sizes, times = (table.column(name).to_pylist() for name in columns)
         stamps = {decode_path(p): (s, t) for p, s, t in zip(paths, sizes, times, strict=True)}
         failures = [failure for failure in read_errors(files.errors) if failure.stage not in _TRANSIENT]
         stamps.update({f.photo.path: (f.photo.size, f.photo.mtime_ns) for f in failures})

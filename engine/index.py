@@ -17,11 +17,12 @@ from faceembed.engine.errors import DataError, IndexFormatError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.photos import decode_path
-from faceembed.engine.rows import Failure, format_errors
+from faceembed.engine.rows import Failure, format_errors, read_parquet
 from faceembed.engine.shards import FaceTable
 
 FORMAT = 1
 _NAMED_TYPES = ("flat", "hnsw", "ivf")
+_AGAIN = "make the index again with --fresh"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +153,7 @@ class FaceIndex:
         self.files.recover()
         self.manifest = read_manifest(self.files)
         self._faiss = _read_faiss(self.files.faiss)
-        try:
-            table = pq.read_table(self.files.parquet, columns=["face_id", "path", "face"])
-        except (OSError, ValueError) as error:
-            raise IndexFormatError(f"{self.files.parquet} cannot be read ({error})") from error
+        table = read_parquet(self.files.parquet, ("face_id", "path", "face"), advice=_AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
         ids = table.column("face_id").to_numpy()
@@ -210,10 +208,7 @@ def load_faces(files: IndexFiles) -> FaceTable:
     """
     import faiss
 
-    try:
-        rows = pq.read_table(files.parquet)
-    except (OSError, ValueError) as error:
-        raise IndexFormatError(f"{files.parquet} cannot be read ({error}); run with --fresh") from error
+    rows = read_parquet(files.parquet, advice=_AGAIN)
     if files.vectors.exists():
         vectors = np.load(files.vectors)
     else:

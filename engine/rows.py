@@ -6,10 +6,11 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faceembed.engine.errors import IndexFormatError
 from faceembed.engine.photos import PhotoFile, decode_path, encode_path
@@ -31,6 +32,28 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("mtime_ns", pa.int64()),
 )
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
+
+
+def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None, *, advice: str) -> Any:
+    """A parquet file as an Arrow table.
+
+    Args:
+        path: any file name; Arrow by itself opens only names that are UTF-8.
+        columns: those wanted, all of which must be there; None for those of `FACE_SCHEMA` and whatever else there is.
+        advice: what to do if it is damaged, for the message.
+
+    Raises:
+        IndexFormatError: missing, damaged, or without one of the columns.
+    """
+    try:
+        with open(path, "rb") as file:
+            table = pq.read_table(file, columns=list(columns) if columns else None)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
+    if missing := [name for name in columns or FACE_SCHEMA.names if name not in table.column_names]:
+        raise IndexFormatError(f"{os.fspath(path)} has no column '{missing[0]}'; {advice}")
+    return table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from faceembed.engine.errors import IndexFormatError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.photos import PhotoFile, decode_path
-from faceembed.engine.rows import FACE_SCHEMA, Failure
+from faceembed.engine.rows import FACE_SCHEMA, Failure, read_parquet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,10 @@ class ShardFolder:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "settings.json"
         if path.exists():
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                stored = dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError) as error:
+                raise IndexFormatError(f"{path} is damaged ({error}); start over with --fresh") from error
             if stored != settings:
                 different = sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 raise IndexFormatError(
@@ -114,14 +117,15 @@ class ShardFolder:
             IndexFormatError: one is damaged.
         """
         for path in self._paths():
+            advice = "delete that file and run again"
+            table = read_parquet(path, advice=advice)
             try:
-                table = pq.read_table(path)
                 listed = json.loads(table.schema.metadata[b"failures"])
                 column = table.column("embedding").combine_chunks()
                 width = column.type.list_size
                 vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
                 rows = table.drop_columns(["embedding"]).replace_schema_metadata(None).cast(FACE_SCHEMA)
                 failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
-            except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-                raise IndexFormatError(f"{path} is damaged ({error}); delete that file and run again") from error
+            except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+                raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error
             yield Shard(FaceTable(rows, vectors), failures)
