@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 from faceembed.cli.reporter import clock, per_second
 
@@ -73,9 +74,9 @@ def embed(
         photos, query = (str(folder),), str(folder / "small.jpg")
         output = output or str(samples.sample_home() / "index.faiss")
     assert output is not None
-    ctx.meta["faceembed.output"] = output
+    ctx.meta[OUTPUT] = output
     again = "the same command without --fresh" if fresh else "the same command"
-    ctx.meta["faceembed.interrupted"] = f"What was finished is kept; {again} goes on from there."
+    ctx.meta[AFTER_INTERRUPT] = f"What was finished is kept; {again} goes on from there."
     with out.reporter() as reporter:
         report = embed_photos(
             list(photos),

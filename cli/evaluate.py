@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def evaluate(
     models: ModelOptions,
     out: Output,
 ) -> None:
-    """Measure an encoder on a pair list: EER, AUC, FNMR at fixed FMR, 10-fold accuracy.
+    """Measure an encoder on a pair list.
 
-    PAIRS is a CSV file with the columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's
+    The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a CSV file with the columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's
     pairs.txt (with --root), a folder in the layout of the Kryptonite challenge, or file_x, file_y, Decision.
 
     \b
@@ -43,7 +44,7 @@ def evaluate(
     """
     from faceembed.engine.scoring import evaluate_pairs
 
-    ctx.meta["faceembed.output"] = report or scores or ""
+    ctx.meta[OUTPUT] = report or scores or ""
     with out.reporter() as reporter:
         result = evaluate_pairs(
             pairs,

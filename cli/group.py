@@ -1,0 +1,86 @@
+"""What every command shares: one line for an error, and the exit code.
+
+    0    done
+    1    failed: one line says what, where, and what to do
+    2    wrong usage
+    130  interrupted by Ctrl-C
+
+A command may leave two notes in ``ctx.meta``: `OUTPUT`, the file it writes, for errors that do not name theirs, and
+`AFTER_INTERRUPT`, what Ctrl-C leaves behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import Any
+
+import click
+
+from faceembed.engine.errors import FaceEmbedError, UsageError
+from faceembed.engine.photos import printable
+
+OUTPUT = "faceembed.output"
+AFTER_INTERRUPT = "faceembed.after_interrupt"
+
+_ADVICE = {
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "free some of your quota, or write elsewhere",
+    errno.EACCES: "ask for the right to it, or choose another place",
+    errno.EPERM: "ask for the right to it, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+}
+
+
+class Failed(click.ClickException):
+    """An error of the user's data or machine, as one line on stderr."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
+
+
+class Misused(Failed):
+    """The same for settings that contradict each other or cannot be met."""
+
+    exit_code = 2
+
+
+class Group(click.Group):
+    """A group whose commands fail in one line, listed in the order they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names for the help."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, turning what a user can bring about into a line and an exit code."""
+        for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is no reason to fail
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise Misused(str(error)) from error
+        except FaceEmbedError as error:
+            raise Failed(str(error)) from error
+        except MemoryError as error:
+            raise Failed("out of memory; use a smaller --batch-size or fewer --workers") from error
+        except KeyboardInterrupt:
+            click.echo(f"\nInterrupted. {ctx.meta.get(AFTER_INTERRUPT, '')}".rstrip(), err=True)
+            ctx.exit(130)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has left; click ends quietly
+                raise
+            raise Failed(_explain(error, ctx.meta.get(OUTPUT, ""))) from error
+
+
+def _explain(error: OSError, output: str) -> str:
+    """One line for an error of the system; a failed write does not know its file, so the command's output is named."""
+    where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else output
+    what = error.strerror or str(error) or type(error).__name__
+    line = f"{printable(where)}: {what}" if where else what
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{line}; {advice}" if advice else line

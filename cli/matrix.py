@@ -1,0 +1,71 @@
+"""`faceembed matrix`: the similarity of every photo to every other."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from faceembed.cli.group import OUTPUT
+from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.engine.photos import encode_path, printable
+
+if TYPE_CHECKING:
+    from faceembed.engine.compare import Matrix
+
+
+@click.command()
+@file_argument("photos", nargs=-1, required=True)
+@file_option("--html", metavar="FILE", help="Also write the table with thumbnails as a page there.")
+@file_option("--png", metavar="FILE", help="Also write it as a picture there.")
+@model_options
+@output_options
+@click.pass_context
+def matrix(
+    ctx: click.Context,
+    photos: tuple[str, ...],
+    html: str | None,
+    png: str | None,
+    models: ModelOptions,
+    out: Output,
+) -> None:
+    """Compare every photo with every other, by the largest face of each.
+
+    PHOTOS are files and folders, two photos at least.
+
+    \b
+    Example:
+        faceembed matrix a.jpg b.jpg c.jpg
+        faceembed matrix family/ --html family.html
+    """
+    from faceembed.engine.compare import matrix as compare_photos
+
+    ctx.meta[OUTPUT] = html or png or ""
+    with out.reporter() as reporter:
+        result = compare_photos(list(photos), settings=models.settings(), html=html, png=png, notice=reporter.notice)
+    document = result.to_json_dict()
+    document["paths"] = [encode_path(path) for path in result.paths]
+    document["failures"] = {encode_path(path): reason for path, reason in result.failures.items()}
+    out.result(document, _text(result))
+
+
+def _text(result: Matrix) -> str:
+    """Rows are numbered, and the columns carry those numbers."""
+    count = len(result.paths)
+    number = len(str(count))
+    names = [os.path.basename(path) for path in result.paths]
+    shown = [printable(name) for name in (names if len(set(names)) == count else result.paths)]
+    width = max(map(len, shown))
+    lines = [f"{'':{number}}  {'':{width}}" + "".join(f"{column:7}" for column in range(1, count + 1))]
+    for row, (path, name) in enumerate(zip(result.paths, shown, strict=True)):
+        start = f"{row + 1:{number}}  {name:<{width}}"
+        if path in result.failures:
+            lines.append(f"{start}  {result.failures[path]}")
+            continue
+        cells = (
+            "      -" if other in result.failures else f"{value:7.3f}"
+            for other, value in zip(result.paths, result.similarity[row].tolist(), strict=True)
+        )
+        lines.append(start + "".join(cells))
+    return "\n".join(lines)
