@@ -32,6 +32,9 @@ _ADVICE = {
     errno.EPERM: "ask for the right to it, or choose another place",
     errno.EROFS: "choose a place that can be written",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EEXIST: "there is a file where a folder is needed",
+    errno.EISDIR: "this is a folder, give a file",
+    errno.ENOENT: "does its folder exist?",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from faceembed.cli.bench import bench
 from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
 from faceembed.cli.group import Group
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, models):
+for _command in (embed, search, verify, matrix, evaluate, bench, models):
     main.add_command(_command)

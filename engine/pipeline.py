@@ -15,7 +15,8 @@ import concurrent.futures
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +143,30 @@ class Pipeline:
         return (
             np.concatenate(parts)[:wanted] if parts else np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)
         )
+
+    def stages(self) -> dict[str, Callable[[Any], Any]]:
+        """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`).
+
+        ``read`` takes one of `batches`; photos that fail are dropped on the way.
+        """
+
+        def decode_batch(read: Sequence[_Item | Failure]) -> tuple[list[Photo], list[_Item]]:
+            return _decode_all(read)[:2]
+
+        def detect(given: tuple[list[Photo], list[_Item]]) -> tuple[list[Photo], list[_Item], Detections]:
+            return (*given, self._find(given[0])[0])
+
+        def align(given: tuple[list[Photo], list[_Item], Detections]) -> NDArray[np.uint8]:
+            return self._align(*given)[1]
+
+        def read(batch: Sequence[PhotoFile]) -> list[_Item | Failure]:
+            return [self._read(photo) for photo in batch]
+
+        return dict(zip(STAGES, (read, decode_batch, detect, align, self.encoder.encode), strict=True))
+
+    def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
+        """The runs of photos that are read together."""
+        return list(self._groups(photos, 0))
 
     def _groups(self, photos: Sequence[PhotoFile], boundary: int) -> Iterator[list[PhotoFile]]:
         """Runs of photos to read together."""
