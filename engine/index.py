@@ -47,6 +47,28 @@ def factory_string(index_type: str, faces: int) -> str:
     return index_type
 
 
+def check_index_type(index_type: str, dimension: int) -> None:
+    """Refuse a kind of index that FAISS does not know.
+
+    Raises:
+        UsageError: neither a known name nor a FAISS factory string for vectors of ``dimension``.
+    """
+    if index_type not in _NAMED_TYPES:
+        _make(index_type, dimension, index_type)
+
+
+def _make(factory: str, dimension: int, index_type: str) -> Any:
+    import faiss
+
+    try:
+        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise UsageError(
+            f"--index '{index_type}' is neither one of {', '.join(_NAMED_TYPES)} nor a FAISS factory string for "
+            f"vectors of {dimension} ({_faiss_reason(error)})"
+        ) from error
+
+
 def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
     """An `IndexIDMap2` over a trained index for the inner product.
 
@@ -60,13 +82,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     """
     import faiss
 
-    factory = factory_string(index_type, len(vectors))
-    try:
-        inner = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise UsageError(
-            f"--index '{index_type}' is neither one of {', '.join(_NAMED_TYPES)} nor a FAISS factory string"
-        ) from error
+    inner = _make(factory_string(index_type, len(vectors)), vectors.shape[1], index_type)
     index = faiss.IndexIDMap2(inner)
     if len(vectors):
         try:

@@ -22,6 +22,11 @@ class PhotoFile:
     size: int
     mtime_ns: int
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Size and time: a photo with another stamp is another photo."""
+        return (self.size, self.mtime_ns)
+
 
 @dataclasses.dataclass
 class Listing:
