@@ -1,7 +1,8 @@
 """MTCNN (https://arxiv.org/abs/1604.02878), batched over photos, pyramid levels and candidates.
 
-Faces are looked for from large to small. Where only the largest face of a photo is wanted, a photo is done as soon as a
-round finds one, since later rounds look for smaller ones: most photos never see the expensive fine levels.
+Faces are looked for from large to small, in rounds. Where only the largest face of a photo is wanted, a photo is done as
+soon as no face of a later round could be more prominent than the one it has: most photos never see the expensive fine
+levels.
 
 The networks know nothing of this module's canvases.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,29 +78,35 @@ class MtcnnDetector:
         Returns:
             The faces, in pixels of ``photos``.
         """
-        finest = [
-            pyramid.finest_level(max(photo.shape[:2]), min_face)
-            for photo, min_face in zip(photos, min_faces, strict=True)
-        ]
-        open_photos = list(range(len(photos)))
-        found: list[Detections] = []
-        level = 0
-        while open_photos:
-            faces = self._refine(photos, self._propose(photos, open_photos, level))
-            faces = faces.take(faces.sides() >= np.asarray(min_faces, np.float32)[faces.photo])
-            found.append(faces)
-            done = set(faces.photo.tolist()) if only_largest else set()
-            level += 1
-            open_photos = [index for index in open_photos if index not in done and finest[index] >= level]
-        faces = self._suppress(Detections.concatenate(found), self.settings.overlap, "min")
         sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64)
+        smallest = np.asarray(min_faces, np.float32)
+        longer = sizes.max(axis=1)
+        finest = [pyramid.finest_level(side, face) for side, face in zip(longer, min_faces, strict=True)]
+        best = np.zeros(len(photos))  # the highest prominence so far
+        waiting = list(range(len(photos)))
+        found: list[Detections] = []
+        rounds = pyramid.MOSAICS
+        for number in itertools.count():
+            levels = rounds[number] if number < len(rounds) else (number - len(rounds) + 1,)
+            if number >= len(rounds):
+                waiting = [index for index in waiting if finest[index] >= levels[0]]
+            if only_largest:
+                bound = [pyramid.largest_of_level(levels[-1], side) for side in longer]
+                waiting = [index for index in waiting if best[index] < bound[index]]
+            if not waiting:
+                break
+            faces = self._refine(photos, self._propose(photos, waiting, levels))
+            faces = faces.take(faces.sides() >= smallest[faces.photo])
+            np.maximum.at(best, faces.photo, faces.prominence(sizes))
+            found.append(faces)
+        faces = self._suppress(Detections.concatenate(found), self.settings.overlap, "min")
         return faces.largest(sizes) if only_largest else faces
 
-    def _propose(self, photos: Photos, members: Sequence[int], level: int) -> _Candidates:
-        """Windows that PNet takes for faces: of the mosaic for level 0, else of that level alone."""
+    def _propose(self, photos: Photos, members: Sequence[int], levels: tuple[int, ...]) -> _Candidates:
+        """Windows that PNet takes for faces, at one level or on a mosaic of several."""
         groups: dict[Layout, list[int]] = {}
         for index in members:
-            layout = _mosaic() if level == 0 else pyramid.single(level, *photos[index].shape[:2])
+            layout = _mosaic(levels) if len(levels) > 1 else pyramid.single(levels[0], *photos[index].shape[:2])
             groups.setdefault(layout, []).append(index)
         parts = [self._scan(photos, layout, group) for layout, group in groups.items()]
         boxes = np.concatenate([part.boxes for part in parts])
@@ -111,7 +119,7 @@ class MtcnnDetector:
     def _scan(self, photos: Photos, layout: Layout, group: list[int]) -> _Candidates:
         """Run PNet over canvases and turn its hot windows into boxes in photo pixels."""
         canvases, scales = pyramid.paint(layout, [photos[index] for index in group])
-        scores, offsets = run_in_chunks(self._pnet, canvases, chunk=32, step=8)
+        scores, offsets = run_in_chunks(self._pnet, canvases, chunk=32, step=4)
         owner = _owners(layout)
         sample, row, column = np.nonzero((scores[:, 0] > self.settings.pnet_score) & (owner >= 0))
         slot = owner[row, column]
@@ -131,7 +139,7 @@ class MtcnnDetector:
         if len(found.photo) == 0:
             return Detections.none()
         settings = self.settings
-        scores, offsets = run_in_chunks(self._rnet, _crop(photos, found, 24), chunk=128, step=32)
+        scores, offsets = run_in_chunks(self._rnet, _crop(photos, found, 24), chunk=128, step=16)
         keep = np.flatnonzero(scores[:, 0] > settings.rnet_score)
         boxes = _shift(found.boxes[keep], offsets[keep])
         owners, values = found.photo[keep], np.ascontiguousarray(scores[keep, 0])
@@ -139,7 +147,7 @@ class MtcnnDetector:
         found = _Candidates(owners[keep], _square(boxes[keep]), values[keep])
         if len(found.photo) == 0:
             return Detections.none()
-        scores, offsets, points = run_in_chunks(self._onet, _crop(photos, found, 48), chunk=64, step=16)
+        scores, offsets, points = run_in_chunks(self._onet, _crop(photos, found, 48), chunk=64, step=8)
         side = (found.boxes[:, 2:] - found.boxes[:, :2])[:, None]  # (M, 1, 2)
         landmarks = found.boxes[:, None, :2] + points.reshape(-1, 2, 5).transpose(0, 2, 1) * side
         faces = Detections(found.photo, _shift(found.boxes, offsets), landmarks, np.ascontiguousarray(scores[:, 0]))
@@ -160,8 +168,8 @@ class _Candidates:
 
 
 @functools.cache
-def _mosaic() -> Layout:
-    return pyramid.mosaic()
+def _mosaic(levels: tuple[int, ...]) -> Layout:
+    return pyramid.mosaic(levels)
 
 
 @functools.lru_cache(64)

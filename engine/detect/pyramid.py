@@ -1,8 +1,9 @@
 """Packs scaled copies of photos onto canvases of a few fixed sizes, so that a whole batch runs as one shape.
 
 A 12x12 window on a copy whose longer side is S pixels sees faces of 12/S of the photo's longer side. Level k has
-S = 96 * 2^(k/2). Levels up to 0, which find every face from an eighth of the photo up to ones larger than it, share one
-mosaic; each finer level has canvases of its own. Around every copy is a grey margin, into which faces may hang over.
+S = 96 * 2^(k/2). The levels that find faces from a quarter of the photo up to ones larger than it share one mosaic, the
+next two another; each finer level has canvases of its own. Around every copy is a grey margin, into which faces may hang
+over.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ WINDOW = 12  # side of PNet's window in pixels
 STRIDE = 2  # pixels between windows
 GREY = 128
 MARGIN = 4  # pixels around each copy; even, so that windows of all copies lie on one grid
-COARSEST = -7
 BASE = 96
+MOSAICS = ((-2, -3, -4, -5, -6, -7), (0, -1))
+"""The levels of the first two rounds, each finest first; they always run."""
 
 
 def level_side(level: int) -> int:
@@ -66,11 +68,19 @@ class Layout:
         return owner
 
 
-def mosaic() -> Layout:
-    """All levels up to 0 on one canvas: the largest at the left, the others stacked in columns beside it."""
+def largest_of_level(level: int, longer_side: float) -> float:
+    """The largest face left to a level, as a side in pixels of the photo: half a step above its window.
+
+    Larger ones lie nearer to the window of the next coarser level.
+    """
+    return 2**0.25 * WINDOW * longer_side / level_side(level)
+
+
+def mosaic(levels: tuple[int, ...]) -> Layout:
+    """Several levels, finest first, on one canvas: the largest at the left, the others stacked in columns beside it."""
     slots: list[Slot] = []
-    x, y, column, bottom = MARGIN, MARGIN, 0, MARGIN + level_side(0) + MARGIN
-    for level in range(0, COARSEST - 1, -1):
+    x, y, column, bottom = MARGIN, MARGIN, 0, MARGIN + _even(level_side(levels[0])) + MARGIN
+    for level in levels:
         side = _even(level_side(level))
         if y + side + MARGIN > bottom:
             x, y, column = x + column + MARGIN, MARGIN, 0
