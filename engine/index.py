@@ -23,6 +23,7 @@ from faceembed.engine.shards import FaceTable
 FORMAT = 1
 _NAMED_TYPES = ("flat", "hnsw", "ivf")
 _AGAIN = "make the index again with --fresh"
+_MANIFEST = {"encoder": dict, "dimension": int, "faces": int, "no_face": int, "failed": int, "next_face_id": int}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def write_index(
 
     ids = faces.rows.column("face_id").to_numpy()
     index = build_faiss(faces.vectors, ids, index_type)
-    files.partial.mkdir(parents=True, exist_ok=True)
+    files.clear_staged()
     data = faiss.serialize_index(index)
     with atomic_write(files.staged(files.faiss)) as file:
         file.write(data.tobytes())
@@ -137,8 +138,13 @@ def read_manifest(files: IndexFiles) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
-    if manifest.get("format") != FORMAT:
-        raise IndexFormatError(f"{files.json} has format {manifest.get('format')}, this version reads {FORMAT}")
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise IndexFormatError(f"{files.json} is not the JSON of an index; {_AGAIN}")
+    if manifest["format"] != FORMAT:
+        raise IndexFormatError(f"{files.json} has format {manifest['format']}, this version reads {FORMAT}")
+    for name, kind in _MANIFEST.items():
+        if not isinstance(manifest.get(name), kind):
+            raise IndexFormatError(f"{files.json} is damaged: no '{name}' in it; {_AGAIN}")
     return manifest
 
 
@@ -148,11 +154,11 @@ def check_encoder(files: IndexFiles, manifest: dict[str, Any], name: str, sha256
     Raises:
         IndexFormatError: the digests differ.
     """
-    stored = manifest["encoder"]
-    if stored["sha256"] != sha256:
+    stored, digest = (str(manifest["encoder"].get(key)) for key in ("name", "sha256"))
+    if digest != sha256:
         raise IndexFormatError(
-            f"{files.faiss} was made with encoder {stored['name']} ({stored['sha256'][:12]}), not {name} ({sha256[:12]}); "
-            f"use --encoder {stored['name']}, or make it again with --fresh"
+            f"{files.faiss} was made with encoder {stored} ({digest[:12]}), not {name} ({sha256[:12]}); "
+            f"use --encoder {stored}, or make it again with --fresh"
         )
 
 
@@ -173,13 +179,13 @@ class FaceIndex:
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
         ids = table.column("face_id").to_numpy()
-        if len(ids) != self._faiss.ntotal:
-            raise IndexFormatError(
-                f"{self.files.faiss} holds {self._faiss.ntotal} vectors and {self.files.parquet.name} {len(ids)} rows; "
-                "these files do not belong together: make the index again with --fresh"
-            )
         self._order = np.argsort(ids, kind="stable")
         self._ids = ids[self._order]
+        if not np.array_equal(self._ids, np.sort(_ids_of(self._faiss))):
+            raise IndexFormatError(
+                f"{self.files.faiss} holds {self._faiss.ntotal} vectors and {self.files.parquet.name} {len(ids)} rows that "
+                f"do not belong together; {_AGAIN}"
+            )
 
     def __len__(self) -> int:
         return int(self._faiss.ntotal)
@@ -222,20 +228,24 @@ def load_faces(files: IndexFiles) -> FaceTable:
     Raises:
         IndexFormatError: a file is missing or damaged, or they do not belong together.
     """
-    import faiss
-
     rows = read_parquet(files.parquet, advice=_AGAIN)
+    index = _read_faiss(files.faiss)
+    ids, wanted = _ids_of(index), rows.column("face_id").to_numpy()
+    order = np.argsort(ids, kind="stable")
+    if not np.array_equal(ids[order], np.sort(wanted)):
+        raise IndexFormatError(f"{files.faiss} and {files.parquet.name} hold other faces; {_AGAIN}")
     if files.vectors.exists():
-        vectors = np.load(files.vectors)
+        try:
+            vectors = np.load(files.vectors)
+        except (OSError, ValueError, EOFError) as error:
+            raise IndexFormatError(f"{files.vectors} cannot be read ({error}); {_AGAIN}") from error
+        if vectors.shape != (len(rows), index.d) or vectors.dtype != np.float32:
+            raise IndexFormatError(f"{files.vectors} and {files.parquet.name} hold other faces; {_AGAIN}")
     else:
-        index = _read_faiss(files.faiss)
-        ids = faiss.vector_to_array(index.id_map)
-        stored = _reconstruct(index)
-        order = np.argsort(ids, kind="stable")
-        position = np.searchsorted(ids[order], rows.column("face_id").to_numpy())
-        vectors = stored[order[np.minimum(position, len(order) - 1)]] if len(order) else stored
-    if len(vectors) != len(rows):
-        raise IndexFormatError(f"{files.faiss} and {files.parquet.name} do not belong together; run with --fresh")
+        try:
+            vectors = _reconstruct(index)[order[np.searchsorted(ids[order], wanted)]]
+        except RuntimeError as error:
+            raise IndexFormatError(f"{files.faiss} needs {files.vectors.name}, which is gone; {_AGAIN}") from error
     return FaceTable(rows, vectors)
 
 
@@ -244,12 +254,22 @@ def _read_faiss(path: Path) -> Any:
 
     try:
         index: Any = faiss.deserialize_index(np.fromfile(path, np.uint8))
-    except (OSError, RuntimeError) as error:
-        raise IndexFormatError(f"{path} cannot be read ({_faiss_reason(error)}); run with --fresh") from error
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise IndexFormatError(f"{path} cannot be read ({_faiss_reason(error)}); {_AGAIN}") from error
+    if not isinstance(index, faiss.IndexIDMap2):
+        raise IndexFormatError(f"{path} is a FAISS {type(index).__name__}, not an IndexIDMap2 of faces; {_AGAIN}")
     inner = faiss.downcast_index(index.index)
     if isinstance(inner, faiss.IndexIVF):
         inner.nprobe = max(8, inner.nlist // 16)
     return index
+
+
+def _ids_of(index: Any) -> NDArray[np.int64]:
+    """The ids of an `IndexIDMap2` in the order they were added."""
+    import faiss
+
+    ids: NDArray[np.int64] = faiss.vector_to_array(index.id_map)
+    return ids
 
 
 def _reconstruct(index: Any) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ finishes the exchange.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -81,6 +82,12 @@ class IndexFiles:
     def _all(self) -> tuple[Path, ...]:
         return (self.faiss, self.parquet, self.errors, self.vectors, self.json)
 
+    def clear_staged(self) -> None:
+        """Make the partial folder ready for new files: what a killed run had written there must not join them."""
+        self.partial.mkdir(parents=True, exist_ok=True)
+        for final in self._all():
+            self.staged(final).unlink(missing_ok=True)
+
     def exchange(self) -> None:
         """Put every staged file in its place, drop files that the new set does not have, and end the run."""
         present = [final.name for final in self._all() if self.staged(final).exists()]
@@ -90,6 +97,7 @@ class IndexFiles:
 
     def recover(self) -> bool:
         """Finish an exchange that was interrupted; True if there was one."""
+        shutil.rmtree(self._trash, ignore_errors=True)
         try:
             present = json.loads((self.partial / _MARKER).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -102,16 +110,20 @@ class IndexFiles:
             if final.name not in present:
                 final.unlink(missing_ok=True)
             elif (staged := self.staged(final)).exists():
-                os.replace(staged, final)
+                with contextlib.suppress(FileNotFoundError):  # a reader that opened the index just now was faster
+                    os.replace(staged, final)
         self.drop_partial()
+
+    @property
+    def _trash(self) -> Path:
+        return self.faiss.with_suffix(".partial.trash")
 
     def drop_partial(self) -> None:
         """Remove the folder of an unfinished run, first from its name, so that half of it is never taken for one."""
-        trash = self.faiss.with_suffix(".partial.trash")
-        shutil.rmtree(trash, ignore_errors=True)
-        if self.partial.exists():
-            os.replace(self.partial, trash)
-            shutil.rmtree(trash)
+        shutil.rmtree(self._trash, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.partial, self._trash)
+        shutil.rmtree(self._trash, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove the index and any unfinished run (``--fresh``)."""
