@@ -11,6 +11,7 @@ import click
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 from faceembed.cli.reporter import clock, per_second
+from faceembed.engine.photos import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.embed import EmbedReport
@@ -88,7 +89,7 @@ def embed(
             progress=reporter.progress,
         )
     if out.as_json or not out.quiet:
-        out.result(report.to_json_dict(), _summary(report, query))
+        out.result({**report.to_json_dict(), "index": encode_path(report.index)}, _summary(report, query))
 
 
 def _summary(report: EmbedReport, query: str) -> str:
@@ -103,4 +104,4 @@ def _summary(report: EmbedReport, query: str) -> str:
         errors = os.path.splitext(index)[0] + ".errors.csv"
         lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see {errors}")
     lines.append(f"search it: faceembed search {shlex.quote(index)} {shlex.quote(query)}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

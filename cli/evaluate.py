@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    file_argument,
+    file_option,
+    model_options,
+    output_file_option,
+    output_options,
+)
 
 if TYPE_CHECKING:
     from faceembed.engine.evaluate import Evaluation
@@ -17,8 +25,8 @@ if TYPE_CHECKING:
 @file_argument("pairs")
 @file_option("--root", help="Folder of the photos, where the list does not say.")
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
-@file_option("--scores", metavar="CSV", help="Also write every pair and its similarity there.")
-@file_option("--report", metavar="HTML", help="Also write curves, histogram and the worst pairs there.")
+@output_file_option("--scores", metavar="CSV", help="Also write every pair and its similarity there.")
+@output_file_option("--report", metavar="HTML", help="Also write curves, histogram and the worst pairs there.")
 @model_options
 @output_options
 @click.pass_context

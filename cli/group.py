@@ -42,7 +42,7 @@ class Failed(click.ClickException):
     """An error of the user's data or machine, as one line on stderr."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(printable(" ".join(message.splitlines())))
 
 
 class Misused(Failed):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
 from faceembed.engine.photos import encode_path, printable
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("photos", nargs=-1, required=True)
-@file_option("--html", metavar="FILE", help="Also write the table with thumbnails as a page there.")
-@file_option("--png", metavar="FILE", help="Also write it as a picture there.")
+@output_file_option("--html", metavar="FILE", help="Also write the table with thumbnails as a page there.")
+@output_file_option("--png", metavar="FILE", help="Also write it as a picture there.")
 @model_options
 @output_options
 @click.pass_context

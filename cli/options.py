@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +32,24 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse a file that cannot be written before the work that it is for."""
+    _not_empty(ctx, param, value)
+    if value is not None:
+        folder = os.path.dirname(os.path.abspath(value))
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), value)
+        if os.path.isdir(value):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), value)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), value)
+    return value
+
+
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
 file_option = functools.partial(click.option, type=click.Path(), callback=_not_empty)
+output_file_option = functools.partial(click.option, type=click.Path(), callback=_writable)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceembed.engine.photos import printable
+
 if TYPE_CHECKING:
     from faceembed.engine.embed import Progress
 
@@ -59,6 +61,7 @@ class Reporter:
         """Say a line."""
         if self._quiet:
             return
+        line = printable(line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
