@@ -105,18 +105,19 @@ def test_sample_can_be_searched(run: Any, run_json: Any, home: Path) -> None:
     assert hits[0]["similarity"] > 0.99
 
 
-@pytest.mark.parametrize("raw", [b"two words.jpg", b"new\nline.jpg", b"\xff\xfe.jpg", b"\x1b[31mred.jpg", "é😀.jpg".encode()])
-def test_strange_names(run: Any, run_json: Any, small: Path, tmp_path: Path, raw: bytes) -> None:
-    folder = tmp_path / "photos"
+def test_strange_names(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
+    folder, index = tmp_path / "photos", tmp_path / "a.faiss"
     folder.mkdir()
-    name = os.fsdecode(raw)
-    shutil.copy(small / "small.jpg", folder / name)
-    index = tmp_path / "a.faiss"
-    assert run_json("embed", folder, "-o", index)["faces"] == 1
-    hit = run_json("search", index, folder / name)[0]
-    assert decode_path(hit["query"]) == decode_path(hit["hits"][0]["path"]) == str(folder / name)
-    text = run("search", index, folder / name).stdout
-    assert len(text.splitlines()) == 2
+    raw = [b"two words.jpg", b"new\nline.jpg", b"\xff\xfe.jpg", b"\x1b[31mred.jpg", "é😀.jpg".encode()]
+    paths = {str(folder / os.fsdecode(name)) for name in raw}
+    for path in paths:
+        shutil.copy(small / "small.jpg", path)
+    assert run_json("embed", folder, "-o", index)["faces"] == len(raw)
+    found = run_json("search", index, folder)
+    assert {decode_path(entry["query"]) for entry in found} == paths
+    assert {decode_path(hit["path"]) for hit in found[0]["hits"]} == paths
+    text = run("search", index, folder, "-k", "1").stdout
+    assert len(text.splitlines()) == 2 * len(raw)
     assert "\x1b" not in text
 
 
@@ -224,7 +225,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting a file system needs root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
@@ -238,7 +239,7 @@ def test_full_disk(run: Any, samples: Path, tiny_disk: Path) -> None:
 def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
     folder, index = tmp_path / "photos", tmp_path / "a.faiss"
     folder.mkdir()
-    for number in range(400):
+    for number in range(200):
         os.link(shutil.copy(small / "small.jpg", tmp_path / "one.jpg"), folder / f"{number:03}.jpg")
     shard = "import faceembed.engine.embed as embed; embed.SHARD = 32"
     process = start("embed", folder, "-o", index, "--json", code=shard)
@@ -251,8 +252,8 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
     assert not index.exists()
     document = run_json("embed", folder, "-o", index)
     assert document["skipped"] >= 32
-    assert document["skipped"] + document["embedded"] == document["images"] == document["faces"] == 400
-    assert pq.read_table(index.with_suffix(".parquet")).num_rows == 400
+    assert document["skipped"] + document["embedded"] == document["images"] == document["faces"] == 200
+    assert pq.read_table(index.with_suffix(".parquet")).num_rows == 200
 
 
 def wait_for(condition: Any, process: Any, seconds: float = 30) -> None:
@@ -264,7 +265,6 @@ def wait_for(condition: Any, process: Any, seconds: float = 30) -> None:
 
 
 def test_reader_that_leaves(start: Any) -> None:
-    process = start("models", "list")
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    process.wait(timeout=30)
+    with start("models", "list") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""

@@ -17,7 +17,19 @@ from faceembed.cli import options
 from faceembed.cli.main import main
 from faceembed.engine.runtimes import choose
 
-HEAVY = ("cv2", "faiss", "matplotlib", "numpy", "onnx", "onnxruntime", "openvino", "pyarrow", "rich", "skimage", "torch")
+HEAVY = (
+    "cv2",
+    "faiss",
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "pyarrow",
+    "rich",
+    "skimage",
+    "torch",
+)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
