@@ -94,7 +94,8 @@ def embed(
 
 def _summary(report: EmbedReport, query: str) -> str:
     index = os.path.relpath(report.index) if report.index.startswith(os.getcwd() + os.sep) else report.index
-    lines = [f"{report.embedded:,} photos in {clock(report.seconds)} ({per_second(report.images_per_second)})"]
+    pace = f" in {clock(report.seconds)} ({per_second(report.images_per_second)})" if report.embedded else " to embed"
+    lines = [f"{report.embedded:,} photos{pace}"]
     if report.skipped:
         lines[0] += f", {report.skipped:,} done before"
     if report.removed:
