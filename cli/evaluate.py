@@ -42,29 +42,31 @@ def evaluate(
 ) -> None:
     """Measure an encoder on a pair list.
 
-    The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a CSV file with the columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's
-    pairs.txt (with --root), a folder in the layout of the Kryptonite challenge, or file_x, file_y, Decision.
+    The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a CSV file with the
+    columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's pairs.txt (with --root), a folder in
+    the layout of the Kryptonite challenge, or file_x, file_y, Decision.
 
     \b
     Example:
         faceembed eval pairs.csv --report report.html
         faceembed eval lfw/pairs.txt --root lfw --json
     """
-    from faceembed.engine.scoring import evaluate_pairs
+    from faceembed.engine.scoring import score_pairs
 
     ctx.meta[OUTPUT] = report or scores or ""
     with out.reporter() as reporter:
-        result = evaluate_pairs(
+        scored = score_pairs(
             pairs,
             root=root,
             settings=models.settings(),
             skip_failures=skip_failures,
             scores=scores,
-            report=report,
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    out.result(result.to_json_dict(), _text(result))
+    out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
+    if report is not None:  # last, so that a disk that is full loses nothing else
+        scored.write_report(report)
 
 
 def _text(result: Evaluation) -> str:

@@ -14,7 +14,7 @@ from faceembed.engine import loading
 from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.photos import PhotoFile, list_photos, printable
-from faceembed.engine.report import write_matrix_html, write_matrix_png
+from faceembed.engine.report import check_matrix_size, write_matrix_html, write_matrix_png
 from faceembed.engine.settings import EmbedSettings
 from faceembed.engine.thumbnail import thumbnail
 
@@ -165,6 +165,8 @@ def matrix(
     paths = [photo.path for photo in list_photos(photos).photos]
     if len(paths) < 2:
         raise DataError(f"a matrix needs at least two photos, found {len(paths)}")
+    if html is not None or png is not None:
+        check_matrix_size(len(paths))
     embedded = embed_photos(paths, settings or EmbedSettings(), notice=notice)
     if not embedded.vectors:
         raise DataError(f"no face found in any of the {len(paths)} photos ({embedded.failures[paths[0]]})")

@@ -2,17 +2,91 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faceembed.engine import evaluate as evaluation
-from faceembed.engine.compare import Notify, OnProgress, embed_photos
+from faceembed.engine.compare import Embedded, Notify, OnProgress, embed_photos
 from faceembed.engine.pairs import PairList, check_files, read_pairs
 from faceembed.engine.report import write_eval_report
 from faceembed.engine.settings import EmbedSettings
 from faceembed.engine.thumbnail import thumbnail
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredPairs:
+    """A pair list with its scores and figures."""
+
+    pairs: PairList
+    similarity: NDArray[np.float64]
+    """(n,) cosines; -1 where a photo has no face."""
+    failed: NDArray[np.bool_]
+    """(n,) whether one of the pair's photos has no face."""
+    embedded: Embedded
+    evaluation: evaluation.Evaluation
+
+    def write_report(self, path: str | os.PathLike[str]) -> None:
+        """Write curves, histogram and the worst pairs as one HTML file."""
+        write_eval_report(
+            path,
+            self.evaluation,
+            self.pairs,
+            self.similarity,
+            self.failed,
+            title=f"{self.embedded.encoder} on {Path(self.pairs.source).name}",
+            thumbnails=thumbnail,
+            encoder=self.embedded.encoder,
+            failures=self.embedded.failures,
+            details=self.embedded.runtime,
+        )
+
+
+def score_pairs(
+    pairs: str | os.PathLike[str] | PairList,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    settings: EmbedSettings | None = None,
+    skip_failures: bool = False,
+    scores: str | os.PathLike[str] | None = None,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> ScoredPairs:
+    """Score a pair list and compute every metric.
+
+    Args:
+        pairs: a list in one of the formats that `read_pairs` knows.
+        root: the folder that its photos lie in, where the list does not say.
+        settings: models and runtime.
+        skip_failures: leave out pairs with a photo without a face, instead of scoring them -1.
+        scores: also write a CSV of all pairs and their similarities there; it is written before the metrics, so that a
+            list without labels still gives its scores.
+        notice, progress: called with lines for the user, and after every batch.
+
+    Raises:
+        PairListError: the list cannot be read or names photos that are not there.
+        DataError: pairs of one class only, or no labels.
+    """
+    listed = pairs if isinstance(pairs, PairList) else read_pairs(pairs, root=root)
+    check_files(listed)
+    embedded = embed_photos(listed.photos, settings or EmbedSettings(), notice=notice, progress=progress)
+    vectors = embedded.vectors
+    similarity = np.array(
+        [
+            float(vectors[pair.path_a] @ vectors[pair.path_b])
+            if pair.path_a in vectors and pair.path_b in vectors
+            else evaluation.FAILED_SCORE
+            for pair in listed
+        ]
+    )
+    failed = evaluation.failed_pairs(listed, embedded.failures)
+    if scores is not None:
+        evaluation.write_scores(scores, listed, similarity, failed)
+    result = evaluation.evaluate(listed, similarity, failures=embedded.failures, skip_failures=skip_failures)
+    return ScoredPairs(listed, similarity, failed, embedded, result)
 
 
 def evaluate_pairs(
@@ -26,49 +100,20 @@ def evaluate_pairs(
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> evaluation.Evaluation:
-    """Score a pair list and compute every metric.
+    """The figures of `score_pairs`, whose arguments and errors these are.
 
     Args:
-        pairs: a list in one of the formats that `read_pairs` knows.
-        root: the folder that its photos lie in, where the list does not say.
-        settings: models and runtime.
-        skip_failures: leave out pairs with a photo without a face, instead of scoring them -1.
-        scores: also write a CSV of all pairs and their similarities there.
         report: also write an HTML report there.
-        notice, progress: called with lines for the user, and after every batch.
-
-    Raises:
-        PairListError: the list cannot be read or names photos that are not there.
-        DataError: pairs of one class only, or no labels.
     """
-    settings = settings or EmbedSettings()
-    listed = pairs if isinstance(pairs, PairList) else read_pairs(pairs, root=root)
-    check_files(listed)
-    embedded = embed_photos(listed.photos, settings, notice=notice, progress=progress)
-    similarity = np.array(
-        [
-            float(embedded.vectors[pair.path_a] @ embedded.vectors[pair.path_b])
-            if pair.path_a in embedded.vectors and pair.path_b in embedded.vectors
-            else evaluation.FAILED_SCORE
-            for pair in listed
-        ]
+    scored = score_pairs(
+        pairs,
+        root=root,
+        settings=settings,
+        skip_failures=skip_failures,
+        scores=scores,
+        notice=notice,
+        progress=progress,
     )
-    failed = evaluation.failed_pairs(listed, embedded.failures)
-    if scores is not None:  # before the metrics, so that a list without labels still gives its scores
-        evaluation.write_scores(scores, listed, similarity, failed)
-    result = evaluation.evaluate(listed, similarity, failures=embedded.failures, skip_failures=skip_failures)
     if report is not None:
-        title = f"{embedded.encoder} on {Path(listed.source).name}"
-        write_eval_report(
-            report,
-            result,
-            listed,
-            similarity,
-            failed,
-            title=title,
-            thumbnails=thumbnail,
-            encoder=embedded.encoder,
-            failures=embedded.failures,
-            details=embedded.runtime,
-        )
-    return result
+        scored.write_report(report)
+    return scored.evaluation

@@ -116,14 +116,21 @@ def write_matrix_png(
         FigureCanvasAgg(figure).print_png(file)
 
 
+def check_matrix_size(photos: int) -> None:
+    """Refuse a table that nobody could read; worth asking before the photos are embedded.
+
+    Raises:
+        UsageError: more than 300 photos.
+    """
+    if photos > MOST_PHOTOS:
+        raise UsageError(f"the table shows at most {MOST_PHOTOS} photos, got {photos}; take --json, or fewer photos")
+
+
 def _checked(paths: Sequence[str], similarity: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(similarity, dtype=np.float64)
     if not paths or values.shape != (len(paths), len(paths)):
         raise DataError(f"expected similarities of shape (n, n) for {len(paths)} photos, n > 0, got {values.shape}")
-    if len(paths) > MOST_PHOTOS:
-        raise UsageError(
-            f"the table shows at most {MOST_PHOTOS} photos, got {len(paths)}; take --json, or fewer photos"
-        )
+    check_matrix_size(len(paths))
     known = values[~np.isnan(values)]
     if (np.abs(known) > 1.001).any():
         raise DataError(f"similarities must be cosines in [-1, 1] or NaN, got {known[np.argmax(np.abs(known))]}")
