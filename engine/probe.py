@@ -1,6 +1,6 @@
 """Reads a picture's format and size from its first bytes, before anything is decoded.
 
-This is what refuses decompression bombs by their pixel count and picks the DCT-scaled decode. It knows JPEG, PNG, WebP,
+This is what refuses decompression bombs, by their pixel count or by what they claim, and picks the DCT-scaled decode. It knows JPEG, PNG, WebP,
 BMP and TIFF, and recognises common other files to say what they are; it does not check that the pixels are sound.
 """
 
@@ -68,6 +68,15 @@ def _jpeg(data: bytes) -> Header:
 
 def _png(data: bytes) -> Header:
     width, height = struct.unpack_from(">II", data, 16)
+    # The decoder allocates what a chunk claims before it looks whether the file holds as much: up to 4 GB.
+    at = 8
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        at += 12 + length
+        if at > len(data):
+            raise PhotoError("decode", "damaged or truncated PNG")
+        if name == b"IEND":
+            break
     return Header("PNG", width, height)
 
 
