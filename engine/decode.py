@@ -37,8 +37,13 @@ class Photo:
 
     @property
     def reduction(self) -> float:
-        """Full size over decoded size: 1, or about 2, 4 or 8."""
-        return float(max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0]))
+        """Full size over decoded size: 1, 2, 4 or 8 exactly.
+
+        At the right and bottom a reduced pixel may stand for less than that of the photo, so this is not quite the ratio
+        of the sizes, and coordinates must be scaled by this.
+        """
+        ratio = max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0])
+        return float(next(reduction for reduction in (1, 2, 4, 8, ratio) if reduction >= ratio))
 
 
 def read_file(path: str) -> bytes:
