@@ -48,7 +48,7 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
     loop of links ends.
 
     Raises:
-        DataError: a root that does not exist.
+        DataError: a root that does not exist, or is neither a folder nor a file.
     """
     listing = Listing([], [], collections.Counter(), [])
     seen_folders: set[tuple[int, int]] = set()
@@ -62,6 +62,8 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
             raise DataError(
                 f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
             ) from error
+        if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
+            raise DataError(f"{printable(path)} is neither a folder nor a file")
         found = _walk(path, info, seen_folders, listing) if stat.S_ISDIR(info.st_mode) else iter([_photo(path, info)])
         for photo in found:
             if photo.path not in seen_paths:
@@ -71,29 +73,43 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
 
 
 def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing) -> Iterator[PhotoFile]:
-    if (info.st_dev, info.st_ino) in seen:
-        return
-    seen.add((info.st_dev, info.st_ino))
-    try:
-        with os.scandir(folder) as entries:
-            children = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    except OSError as error:
-        listing.failures.append((folder, error.strerror or str(error)))
-        return
-    for entry in children:
+    # A stack instead of recursion: folders may be nested deeper than Python calls may.
+    stack = [_open(folder, info, seen, listing)]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            continue
         suffix = os.path.splitext(entry.name)[1].lower()
         try:
             child = entry.stat()
         except OSError as error:
-            if suffix in SUFFIXES:
+            if suffix in SUFFIXES or not entry.is_symlink():
                 listing.failures.append((entry.path, f"cannot be looked at: {error.strerror or error}"))
+            else:
+                listing.ignored["(dangling link)"] += 1
             continue
         if stat.S_ISDIR(child.st_mode):
-            yield from _walk(entry.path, child, seen, listing)
+            stack.append(_open(entry.path, child, seen, listing))
         elif suffix in SUFFIXES and stat.S_ISREG(child.st_mode):
             yield _photo(entry.path, child)
         else:
             listing.ignored[suffix or "(none)"] += 1
+
+
+def _open(
+    folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing
+) -> Iterator[os.DirEntry[str]]:
+    """A folder's entries in the byte order of their names; none if it was entered before or cannot be read."""
+    if (info.st_dev, info.st_ino) in seen:
+        return iter(())
+    seen.add((info.st_dev, info.st_ino))
+    try:
+        with os.scandir(folder) as entries:
+            return iter(sorted(entries, key=lambda entry: os.fsencode(entry.name)))
+    except OSError as error:
+        listing.failures.append((folder, error.strerror or str(error)))
+        return iter(())
 
 
 def _photo(path: str, info: os.stat_result) -> PhotoFile:
