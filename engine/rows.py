@@ -71,13 +71,18 @@ _ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns")
 
 def format_errors(failures: Iterable[Failure]) -> str:
     """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
+    rows = (
+        (encode_path(failure.photo.path), failure.stage, failure.reason, failure.photo.size, failure.photo.mtime_ns)
+        for failure in failures
+    )
+    return "".join(_csv_line(row) for row in (_ERROR_COLUMNS, *rows))
+
+
+def _csv_line(row: Iterable[object]) -> str:
+    """One row that ends in a line feed. Python quotes a lone carriage return only where rows end in one, too."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_ERROR_COLUMNS)
-    for failure in failures:
-        photo = failure.photo
-        writer.writerow((encode_path(photo.path), failure.stage, failure.reason, photo.size, photo.mtime_ns))
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(row)
+    return out.getvalue()[:-2] + "\n"
 
 
 def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
