@@ -161,7 +161,7 @@ def read_layers(data: bytes) -> list[Layer]:
             name = _seek_layer(reader)
             layers.append(_READERS[name](reader))
         return layers
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise ModelError(f"damaged dlib network file: {error}") from error
 
 
@@ -183,8 +183,15 @@ def write_graph(layers: list[Layer]) -> bytes:
     `affine` layers (batch normalisation at rest) are folded into the convolution before them.
 
     Raises:
-        ModelError: a sequence of layers that is not dlib's `anet_type`.
+        ModelError: a sequence of layers that is not dlib's `anet_type`, or sizes that do not fit together.
     """
+    try:
+        return _write(layers)
+    except (ValueError, ArithmeticError) as error:
+        raise ModelError(f"damaged dlib network: its layers do not fit together ({error})") from error
+
+
+def _write(layers: list[Layer]) -> bytes:
     writer = GraphWriter("dlib_resnet")
     x = writer.input("chips", ["N", 3, CHIP, CHIP])
     size, channels = CHIP, 3

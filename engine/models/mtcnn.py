@@ -53,7 +53,7 @@ def load_weights(network: str) -> Weights:
         import joblib
         import lz4  # noqa: F401  # joblib needs it to read these files
 
-        weights: Weights = joblib.load(path)
+        weights: Weights = [np.asarray(array, np.float32) for array in joblib.load(path)]
     except ImportError as error:
         raise ModelError(f"reading {path} needs joblib and lz4; run: pip install 'faceembed[bootstrap]'") from error
     except Exception as error:  # joblib raises anything on a damaged file

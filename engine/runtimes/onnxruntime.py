@@ -29,10 +29,9 @@ class OnnxRuntimeSession(Session):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # batches run side by side in `threads` callers
         options.log_severity_level = 3
+        graph = with_pixel_input(model, outputs)
         try:
-            self._session = onnxruntime.InferenceSession(
-                with_pixel_input(model, outputs), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a dozen classes of its own without a common base
             reason = str(error).strip().splitlines()[-1]
             raise DeviceError(f"ONNX Runtime cannot run {model.path}: {reason}") from error
