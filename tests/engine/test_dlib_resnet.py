@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,11 +45,21 @@ def views(astronaut: np.ndarray) -> np.ndarray:
     return np.stack(chips)
 
 
+@pytest.fixture(scope="module")
+def real(pipeline: Pipeline, wild: list[Path]) -> np.ndarray:
+    """Chips (48, 150, 150, 3) of 48 people."""
+    return pipeline.chips([PhotoFile(str(path), path.stat().st_size, 0) for path in wild[:64]], 48)
+
+
+@functools.cache
+def dlib_network() -> Any:
+    dlib = pytest.importorskip("dlib")
+    return dlib.face_recognition_model_v1(str(package_file("face_recognition_models", WEIGHTS, pip_name="")))
+
+
 def by_dlib(chips: np.ndarray) -> np.ndarray:
     """Unit-length descriptors by dlib's own code."""
-    dlib = pytest.importorskip("dlib")
-    network = dlib.face_recognition_model_v1(str(package_file("face_recognition_models", WEIGHTS, pip_name="")))
-    descriptors = np.array([network.compute_face_descriptor(chip) for chip in chips])
+    descriptors = np.array([dlib_network().compute_face_descriptor(chip) for chip in chips])
     return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
 
 
@@ -65,9 +77,9 @@ def test_equals_dlib(encoder_model: Model, views: np.ndarray, runtime: str) -> N
 
 @pytest.mark.data
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_equals_dlib_on_real_faces(encoder_model: Model, pipeline: Pipeline, wild: list[Path], runtime: str) -> None:
-    chips = pipeline.chips([PhotoFile(str(path), path.stat().st_size, 0) for path in wild[:40]], 32)
-    assert len(chips) == 32
+def test_equals_dlib_on_real_faces(encoder_model: Model, real: np.ndarray, runtime: str) -> None:
+    chips = real[:24]
+    assert len(chips) == 24
     cosine = (encode(encoder_model, runtime, "fp32", chips) * by_dlib(chips)).sum(1)
     assert cosine.min() >= 0.99999
 
@@ -81,12 +93,11 @@ def test_bf16_is_close(encoder_model: Model, views: np.ndarray) -> None:
 
 
 @pytest.mark.data
-def test_bf16_is_close_on_real_faces(encoder_model: Model, pipeline: Pipeline, wild: list[Path]) -> None:
+def test_bf16_is_close_on_real_faces(encoder_model: Model, real: np.ndarray) -> None:
     if "bf16" not in openvino.supported_precisions():
         pytest.skip("this processor has no native bf16")
-    chips = pipeline.chips([PhotoFile(str(path), path.stat().st_size, 0) for path in wild], 64)
-    exact = encode(encoder_model, "openvino", "fp32", chips)
-    assert (encode(encoder_model, "openvino", "bf16", chips) * exact).sum(1).min() >= 0.999
+    exact = encode(encoder_model, "openvino", "fp32", real)
+    assert (encode(encoder_model, "openvino", "bf16", real) * exact).sum(1).min() >= 0.999
 
 
 def test_colour_order_matters(encoder_model: Model, views: np.ndarray) -> None:
@@ -134,7 +145,7 @@ def test_garbled_file_is_a_model_error_or_reads(weights: bytes) -> None:
     heads = [match.start() for match in re.finditer(kinds, weights)]
     assert len(heads) > 90
     refused = 0
-    for _ in range(120):
+    for _ in range(60):
         garbled = bytearray(weights)
         start = heads[rng.integers(len(heads))] + rng.integers(-120, 50)
         garbled[start : start + 4] = rng.bytes(4)
@@ -143,7 +154,7 @@ def test_garbled_file_is_a_model_error_or_reads(weights: bytes) -> None:
         except ModelError as error:
             refused += 1
             assert "\n" not in str(error)
-    assert refused > 30
+    assert refused > 15
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", bytes(1000), b"\x01\x15input_rgb_image_sized"])
@@ -185,7 +196,7 @@ def test_integers(data: bytes, value: int) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x09" + bytes(9), b"\x02\x01"])
 def test_bad_integers(data: bytes) -> None:
-    with pytest.raises(ValueError, match="no integer|the file ends"):
+    with pytest.raises(ValueError, match=r"no integer|the file ends"):
         DlibReader(data).integer()
 
 
