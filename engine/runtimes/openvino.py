@@ -14,6 +14,9 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
 
+_FIRST_RUN = threading.Lock()
+_FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any
+
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -60,6 +63,18 @@ class OpenVinoSession(Session):
         self.choice = choice
         self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
         self._local = threading.local()
+        self._first_run()
+
+    def _first_run(self) -> None:
+        """Run one empty input before any other thread may.
+
+        OpenVINO's Python binding fills its table of types at the first call, holding a lock while it may give up the GIL:
+        two threads that come first together wait for each other for ever (seen with 2026.4 in one run of ten).
+        """
+        shape = self._compiled.inputs[0].partial_shape
+        sides = [dim.get_length() if dim.is_static else _FIRST_SIDE for dim in list(shape)[1:]]
+        with _FIRST_RUN:
+            self.run(np.zeros((1, *sides), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         request: Any = getattr(self._local, "request", None)
