@@ -27,6 +27,7 @@ from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
 
 Photos = Sequence[NDArray[np.uint8]]
+CANVAS_PIXELS = 4 << 20  # in one run of PNet, which takes some 150 bytes for each; a single larger canvas runs alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,12 @@ class MtcnnDetector:
         for index in members:
             layout = _mosaic(levels) if len(levels) > 1 else pyramid.single(levels[0], *photos[index].shape[:2])
             groups.setdefault(layout, []).append(index)
-        parts = [self._scan(photos, layout, group) for layout, group in groups.items()]
+        parts = [
+            self._scan(photos, layout, group[start : start + size])
+            for layout, group in groups.items()
+            for size in [_canvases_at_once(layout)]
+            for start in range(0, len(group), size)
+        ]
         boxes = np.concatenate([part.boxes for part in parts])
         scores = np.concatenate([part.scores for part in parts])
         owners = np.concatenate([part.photo for part in parts])
@@ -119,7 +125,8 @@ class MtcnnDetector:
     def _scan(self, photos: Photos, layout: Layout, group: list[int]) -> _Candidates:
         """Run PNet over canvases and turn its hot windows into boxes in photo pixels."""
         canvases, scales = pyramid.paint(layout, [photos[index] for index in group])
-        scores, offsets = run_in_chunks(self._pnet, canvases, chunk=32, step=4)
+        chunk = _canvases_at_once(layout)
+        scores, offsets = run_in_chunks(self._pnet, canvases, chunk=chunk, step=min(chunk, 4))
         owner = _owners(layout)
         sample, row, column = np.nonzero((scores[:, 0] > self.settings.pnet_score) & (owner >= 0))
         slot = owner[row, column]
@@ -170,6 +177,12 @@ class _Candidates:
 @functools.cache
 def _mosaic(levels: tuple[int, ...]) -> Layout:
     return pyramid.mosaic(levels)
+
+
+def _canvases_at_once(layout: Layout) -> int:
+    """How many canvases fit `CANVAS_PIXELS`: 1, or a multiple of 4 up to 32."""
+    fitting = CANVAS_PIXELS // (layout.height * layout.width)
+    return min(fitting - fitting % 4, 32) or 1
 
 
 @functools.lru_cache(64)
