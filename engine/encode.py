@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -108,9 +109,11 @@ def _remembered(model: Model, choice: RuntimeChoice) -> float | None:
 def _remember(model: Model, choice: RuntimeChoice, lowest: float, faces: int) -> None:
     path = home() / "parity.json"
     try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
     known[_parity_key(model, choice)] = {"min_cosine": lowest, "faces": faces}
-    with atomic_write(path, "w") as file:
-        json.dump(known, file, indent=2)
+    with contextlib.suppress(OSError):  # a home that cannot be written to asks the gate again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, "w") as file:
+            json.dump(known, file, indent=2)
