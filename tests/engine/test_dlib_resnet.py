@@ -145,7 +145,7 @@ def test_garbled_file_is_a_model_error_or_reads(weights: bytes) -> None:
     heads = [match.start() for match in re.finditer(kinds, weights)]
     assert len(heads) > 90
     refused = 0
-    for _ in range(80):
+    for _ in range(40):
         garbled = bytearray(weights)
         start = heads[rng.integers(len(heads))] + rng.integers(-120, 50)
         garbled[start : start + 4] = rng.bytes(4)
@@ -154,7 +154,7 @@ def test_garbled_file_is_a_model_error_or_reads(weights: bytes) -> None:
         except ModelError as error:
             refused += 1
             assert "\n" not in str(error)
-    assert refused > 10
+    assert refused > 5
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", bytes(1000), b"\x01\x15input_rgb_image_sized"])
