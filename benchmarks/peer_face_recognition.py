@@ -9,7 +9,7 @@ made here on dlib directly; see `face_recognition/api.py` (https://github.com/ag
     face_locations     dlib's HOG detector. The package upsamples every photo once; here only those where nothing was found
                        without it: a quarter of the detection work on most photos, and it finds as many
                        (`--always-upsample` to compare), so it is kinder to the peer
-    face_landmarks     five points ("small", the default of face_encodings), of the largest face
+    face_landmarks     five points ("small", the default of face_encodings), of the first face, as in the usual `face_encodings(image)[0]`: the detector's surest
     face_encodings     a 150x150 chip, ResNet-29, 128 numbers, not normalised. num_jitters 0 and 1 are the same
 
 The list is a JSON array of paths relative to the root. The .npz holds `paths` and `embeddings` of shape (n, 128), float32,
@@ -68,7 +68,7 @@ class Peer:
         self.jitters = jitters
 
     def embed(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The largest face of one photo.
+        """The first face of one photo, which is the one that the detector is surest of.
 
         Args:
             image: (height, width, 3), uint8, RGB.
@@ -80,7 +80,7 @@ class Peer:
         faces = next((faces for faces in found if faces), None)
         if not faces:
             return None
-        shape = self.landmarks(image, max(faces, key=lambda face: face.area()))
+        shape = self.landmarks(image, faces[0])
         return np.array(self.encoder.compute_face_descriptor(image, shape, self.jitters), np.float32)
 
 
