@@ -9,7 +9,8 @@ made here on dlib directly; see `face_recognition/api.py` (https://github.com/ag
     face_locations     dlib's HOG detector. The package upsamples every photo once; here only those where nothing was found
                        without it: a quarter of the detection work on most photos, and it finds as many
                        (`--always-upsample` to compare), so it is kinder to the peer
-    face_landmarks     five points ("small", the default of face_encodings), of the first face, as in the usual `face_encodings(image)[0]`: the detector's surest
+    face_landmarks     five points ("small", the default of face_encodings), of the first face, as in the usual
+                       `face_encodings(image)[0]`: the one that the detector is surest of
     face_encodings     a 150x150 chip, ResNet-29, 128 numbers, not normalised. num_jitters 0 and 1 are the same
 
 The list is a JSON array of paths relative to the root. The .npz holds `paths` and `embeddings` of shape (n, 128), float32,
