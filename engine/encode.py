@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import platform
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine import parity_memory
 from faceembed.engine.errors import DeviceError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model
-from faceembed.engine.models.store import home
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
@@ -34,7 +30,9 @@ class Encoder:
         self._threads = threads
         self._chunk = chunk
         self._session = open_session(model, choice, threads=threads)
-        self._admitted = choice.precision == "fp32" or _remembered(model, choice) is not None
+        self._admitted = (
+            choice.precision == "fp32" or parity_memory.recall(model, choice).get("min_cosine", 0.0) >= MIN_PARITY
+        )
 
     @property
     def admitted(self) -> bool:
@@ -62,7 +60,7 @@ class Encoder:
                 f"{self.model.spec.name} in {self.choice.precision}: an embedding differs from fp32 "
                 f"(cosine {lowest:.5f}, at least {MIN_PARITY} wanted); use --precision fp32"
             )
-        _remember(self.model, self.choice, lowest, len(chips))
+        parity_memory.remember(self.model, self.choice, {"min_cosine": lowest, "faces": len(chips)})
         self._admitted = True
         return lowest
 
@@ -90,30 +88,3 @@ def _embed(session: Session, chips: NDArray[np.uint8], chunk: int) -> tuple[NDAr
     raw = run_in_chunks(session, chips, chunk=chunk, step=8)[0].reshape(len(chips), -1)
     norms = np.linalg.norm(raw, axis=1)
     return raw / np.maximum(norms, 1e-12)[:, None], norms.astype(np.float32)
-
-
-def _parity_key(model: Model, choice: RuntimeChoice) -> str:
-    from faceembed.engine.runtimes import openvino
-
-    return f"{model.spec.sha256} {choice.runtime} {openvino.version()} {choice.precision} {platform.processor()}"
-
-
-def _remembered(model: Model, choice: RuntimeChoice) -> float | None:
-    try:
-        value = json.loads((home() / "parity.json").read_text())[_parity_key(model, choice)]["min_cosine"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return float(value) if float(value) >= MIN_PARITY else None
-
-
-def _remember(model: Model, choice: RuntimeChoice, lowest: float, faces: int) -> None:
-    path = home() / "parity.json"
-    try:
-        known = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        known = {}
-    known[_parity_key(model, choice)] = {"min_cosine": lowest, "faces": faces}
-    with contextlib.suppress(OSError):  # a home that cannot be written to asks the gate again next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "w") as file:
-            json.dump(known, file, indent=2)

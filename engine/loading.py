@@ -59,12 +59,14 @@ def open_pipeline(settings: EmbedSettings, models: Models, photos: Sequence[Phot
     """
     choice = choose(settings.runtime)
     pipeline = _open(settings, models, choice)
-    if not pipeline.encoder.admitted:
-        problem = _gate(pipeline, photos, notice)
-        if problem and settings.runtime.precision != "auto":
-            raise DeviceError(problem)
-        if problem:
-            choice = dataclasses.replace(choice, precision="fp32", why=f"{problem}; fp32 instead")
+    if not pipeline.admitted:
+        try:
+            for line in pipeline.admit(photos[:_GATE_PHOTOS], _GATE_FACES):
+                notice(line)
+        except DeviceError as error:
+            if settings.runtime.precision != "auto":
+                raise
+            choice = dataclasses.replace(choice, precision="fp32", why=f"{error}; fp32 instead")
             pipeline = _open(settings, models, choice)
     notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}); {pipeline.workers} threads")
     return pipeline
@@ -77,17 +79,3 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pip
     workers = settings.runtime.thread_count
     detector = MtcnnDetector(models.aligner, choice, threads=workers) if models.aligner else None
     return Pipeline(settings, detector, Encoder(models.encoder, choice, threads=workers), workers=workers)
-
-
-def _gate(pipeline: Pipeline, photos: Sequence[PhotoFile], notice: Notice) -> str:
-    """Run the parity gate; the empty string if it was passed, else what is wrong."""
-    chips = pipeline.chips(photos[:_GATE_PHOTOS], _GATE_FACES)
-    precision = pipeline.encoder.choice.precision
-    if len(chips) == 0:
-        return f"no face in the first {min(len(photos), _GATE_PHOTOS)} photos to check {precision} on"
-    try:
-        lowest = pipeline.encoder.admit(chips)
-    except DeviceError as error:
-        return str(error)
-    notice(f"parity of {precision} with fp32 on {len(chips)} faces: smallest cosine {lowest:.5f}")
-    return ""

@@ -26,7 +26,7 @@ from faceembed.engine.decode import Photo, check_size, decode, min_face_of, read
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.mtcnn import MtcnnDetector
 from faceembed.engine.encode import Encoder
-from faceembed.engine.errors import PhotoError
+from faceembed.engine.errors import DeviceError, PhotoError
 from faceembed.engine.photos import PhotoFile
 from faceembed.engine.probe import Header, probe
 from faceembed.engine.rows import Failure
@@ -131,18 +131,56 @@ class Pipeline:
             readers.shutdown(wait=True, cancel_futures=True)
             computing.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def admitted(self) -> bool:
+        """Whether both models may run at their precision."""
+        return self.encoder.admitted and (self.detector is None or self.detector.admitted)
+
+    def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
+        """Pass the parity gates that are still to be passed.
+
+        Args:
+            photos: taken from the front until there are enough faces.
+            wanted: faces to compare on.
+
+        Returns:
+            What was measured, as lines for the user.
+
+        Raises:
+            DeviceError: no face in ``photos``, or a model does not agree with fp32.
+        """
+        decoded, chips = self._sample(photos, wanted)
+        precision = self.encoder.choice.precision
+        if len(chips) == 0:
+            raise DeviceError(f"no face in the first {len(photos)} photos to check {precision} on")
+        lines = []
+        if not self.encoder.admitted:
+            lowest = self.encoder.admit(chips)
+            lines.append(f"parity of {precision} with fp32 on {len(chips)} faces: smallest cosine {lowest:.5f}")
+        if self.detector and not self.detector.admitted:
+            pixels = [photo.pixels for photo in decoded]
+            found = self.detector.admit(pixels, self._smallest(decoded), only_largest=self._only_largest)
+            lines.append(
+                f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} faces, "
+                f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"
+            )
+        return lines
+
     def chips(self, photos: Sequence[PhotoFile], wanted: int) -> NDArray[np.uint8]:
-        """Aligned faces of the first photos that have any, for the parity gate: uint8 RGB (up to ``wanted``, H, W, 3)."""
-        parts: list[NDArray[np.uint8]] = []
+        """Aligned faces of the first photos that have any: uint8 RGB (up to ``wanted``, H, W, 3)."""
+        return self._sample(photos, wanted)[1]
+
+    def _sample(self, photos: Sequence[PhotoFile], wanted: int) -> tuple[list[Photo], NDArray[np.uint8]]:
+        taken: list[Photo] = []
+        parts = [np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)]
         for group in self._groups(photos, 0):
-            decoded, items, _ = _decode_all([self._read(photo) for photo in group])
-            faces, _ = self._find(decoded)
-            parts.append(self._align(decoded, items, faces)[1])
-            if sum(map(len, parts)) >= wanted:
-                break
-        return (
-            np.concatenate(parts)[:wanted] if parts else np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)
-        )
+            for read in _split([self._read(photo) for photo in group]):
+                decoded, items, _ = _decode_all(read)
+                parts.append(self._align(decoded, items, self._find(decoded)[0])[1])
+                taken += decoded
+                if sum(map(len, parts)) >= wanted:
+                    return taken, np.concatenate(parts)[:wanted]
+        return taken, np.concatenate(parts)
 
     def stages(self) -> dict[str, Callable[[Any], Any]]:
         """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`).
@@ -217,15 +255,22 @@ class Pipeline:
         photos = [entry.photo for entry in read]
         return Outcome(photos, _face_batch(decoded, faces, places, embeddings, norms), failures, seconds)
 
+    @property
+    def _only_largest(self) -> bool:
+        return self.settings.faces == "largest"
+
+    def _smallest(self, photos: Sequence[Photo]) -> list[float]:
+        """The smallest face looked for in each photo, in its decoded pixels."""
+        return [min_face_of(photo.width, photo.height, self.settings.min_face) / photo.reduction for photo in photos]
+
     def _find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
         """Faces, largest first in each photo, and the reason for each photo without one."""
         if not photos:
             return Detections.none(), {}
         if self.detector is None:
             return _whole_crops(photos)
-        smallest = [min_face_of(p.width, p.height, self.settings.min_face) / p.reduction for p in photos]
-        only_largest = self.settings.faces == "largest"
-        faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=only_largest)
+        smallest = self._smallest(photos)
+        faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self._only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
         missing = set(range(len(photos))) - set(faces.photo.tolist())
         return faces, {index: f"no face of {smallest[index]:.0f} px or more found" for index in sorted(missing)}
