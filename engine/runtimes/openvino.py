@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,7 @@ def supported_precisions() -> tuple[Precision, ...]:
 
 
 class OpenVinoSession(Session):
-    """One compiled model; every thread that calls `run` gets an infer request of its own.
+    """One compiled model, and an infer request for each call of `run` that is under way at one time.
 
     Args:
         model: the model on disk.
@@ -62,7 +63,7 @@ class OpenVinoSession(Session):
             raise DeviceError(f"OpenVINO cannot run {model.path} in {choice.precision}: {reason}") from error
         self.choice = choice
         self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
-        self._local = threading.local()
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
         self._first_run()
 
     def _first_run(self) -> None:
@@ -77,8 +78,11 @@ class OpenVinoSession(Session):
             self.run(np.zeros((1, *sides), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        request: Any = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._compiled.create_infer_request()
         results = request.infer([pixels], share_inputs=True)
-        return tuple(np.array(results[output], np.float32) for output in self._outputs)
+        copies = tuple(np.array(results[output], np.float32) for output in self._outputs)
+        self._idle.put(request)
+        return copies
