@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import mmap
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,8 +47,10 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         IndexFormatError: missing, damaged, or without one of the columns.
     """
     try:
+        # Mapped, and not given to Arrow as a Python file: its threads may still read from one after an error closed it.
         with open(path, "rb") as file:
-            table = pq.read_table(file, columns=list(columns) if columns else None)
+            data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        table = pq.read_table(pa.BufferReader(data), columns=list(columns) if columns else None, pre_buffer=False)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
