@@ -1,7 +1,8 @@
 """A run that is killed, interrupted or out of disk loses at most the shard it was in, and the next one ends as if nothing had been."""
 
-from __future__ import _thread
+from __future__ import annotations
 
+import _thread
 import contextlib
 import copy
 import errno
