@@ -27,7 +27,6 @@ class Encoder:
     def __init__(self, model: Model, choice: RuntimeChoice, *, threads: int, chunk: int = 32) -> None:
         self.model = model
         self.choice = choice
-        self._threads = threads
         self._chunk = chunk
         self._session = open_session(model, choice, threads=threads)
         self._admitted = (

@@ -221,7 +221,7 @@ def _owners(layout: Layout) -> NDArray[np.int8]:
 
 
 def _crop(photos: Photos, found: _Candidates, side: int) -> NDArray[np.uint8]:
-    """Square crops (M, side, side, 3) of the candidates' boxes, antialiased; outside the photo is grey-free black."""
+    """Square crops (M, side, side, 3) of the candidates' boxes, antialiased; black outside the photo."""
     scale = (found.boxes[:, 2] - found.boxes[:, 0]).astype(np.float64) / side
     matrices = np.zeros((len(scale), 2, 3))
     matrices[:, 0, 0] = matrices[:, 1, 1] = scale

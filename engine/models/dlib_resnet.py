@@ -52,7 +52,7 @@ class Layer:
 
 class DlibReader:
     """Reads dlib's serialisation (`dlib/serialize.h`): integers are a byte (sign bit 0x80, length) and little-endian bytes;
-    strings a length and bytes; tensors a version (2), four dimensions and raw float32; booleans the characters 0 and 1."""
+    strings a length and bytes; tensors a version (2), four dimensions and raw float32."""
 
     def __init__(self, data: bytes, offset: int = 0) -> None:
         self._data = data
@@ -72,9 +72,6 @@ class DlibReader:
 
     def string(self) -> str:
         return self._take(self.integer()).decode("ascii")
-
-    def boolean(self) -> bool:
-        return self._byte() == ord("1")
 
     def tensor(self) -> NDArray[np.float32]:
         if (version := self.integer()) != 2:
