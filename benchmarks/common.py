@@ -11,6 +11,7 @@ Linux only. It knows nothing about faces.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -290,6 +291,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def say(message: str) -> None:
     """One line of progress, on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def run_and_report(
+    args: argparse.Namespace,
+    run: Callable[[argparse.Namespace], dict[str, Any]],
+    report: Callable[[dict[str, Any]], str],
+) -> None:
+    """What a script's `main` does once its arguments are read: measure, print the table, then the JSON line.
+
+    Raises:
+        SystemExit: with one line, for a `BenchmarkError`.
+    """
+    try:
+        document = run(args)
+    except BenchmarkError as error:
+        raise SystemExit(f"error: {error}") from error
+    print(report(document), end="\n\n")
+    emit(document, args.json)
 
 
 def emit(document: dict[str, Any], path: Path | None = None) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import common
-from common import MIB, BenchmarkError, say
+from common import MIB, say
 
 LIMIT_BYTES = 1536 * MIB
 
@@ -110,13 +110,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    args = parse(arguments)
-    try:
-        document = run(args)
-    except BenchmarkError as error:
-        raise SystemExit(f"error: {error}") from error
-    print(report(document), end="\n\n")
-    common.emit(document, args.json)
+    common.run_and_report(parse(arguments), run, report)
 
 
 if __name__ == "__main__":

@@ -190,13 +190,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    args = parse(arguments)
-    try:
-        document = run(args)
-    except BenchmarkError as error:
-        raise SystemExit(f"error: {error}") from error
-    print(report(document), end="\n\n")
-    common.emit(document, args.json)
+    common.run_and_report(parse(arguments), run, report)
 
 
 if __name__ == "__main__":
