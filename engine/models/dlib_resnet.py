@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,6 +248,16 @@ def _pad(writer: GraphWriter, x: str, channels: int, pixels: int) -> str:
     return writer.node("Pad", [x, writer.constant(pads)])
 
 
+def package_layers() -> list[Layer]:
+    """The layers of the network in the installed package, input to output.
+
+    Raises:
+        ModelError: the package is not installed or its file is damaged.
+    """
+    path = package_file("face_recognition_models", _WEIGHTS, pip_name="face-recognition-models==0.3.0")
+    return read_layers(path.read_bytes())
+
+
 def build() -> tuple[bytes, ModelSpec]:
     """Import the network from the installed package.
 
@@ -258,9 +267,6 @@ def build() -> tuple[bytes, ModelSpec]:
     Raises:
         ModelError: the package is not installed or its file is damaged.
     """
-    data = Path(
-        package_file("face_recognition_models", _WEIGHTS, pip_name="face-recognition-models==0.3.0")
-    ).read_bytes()
     spec = ModelSpec(
         name="dlib-resnet",
         task="encoder",
@@ -276,4 +282,4 @@ def build() -> tuple[bytes, ModelSpec]:
         licence="CC0-1.0",
         source="PyPI face-recognition-models 0.3.0: dlib_face_recognition_resnet_model_v1.dat",
     )
-    return write_graph(read_layers(data)), spec
+    return write_graph(package_layers()), spec

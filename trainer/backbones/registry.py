@@ -1,0 +1,83 @@
+"""The architectures by name, each with its input contract.
+
+    model = build("ir50")
+    embeddings = model(preprocess(chips, ARCHITECTURES["ir50"].spec))
+
+Chips are cut by the engine (`engine.align.warp_chips`) with the spec's template and size. The network's output is the raw
+embedding: losses and the engine normalise it, and its length tells a good photo from a bad one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from faceembed.engine.errors import UsageError
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.trainer.backbones import resnet29
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One kind of network."""
+
+    name: str
+    build: Callable[[int], nn.Module]
+    """Embedding dimension to a network: float32 (N, 3, H, W), preprocessed as ``spec`` says, to (N, dimension), raw."""
+    spec: ModelSpec
+    """The input contract and the usual dimension of a network that is trained here."""
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture for architecture in (Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC),)
+}
+
+
+def find(name: str) -> Architecture:
+    """The architecture of a name.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name.lower().replace("_", ""), ARCHITECTURES, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"no architecture '{name}'; {hint}known are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]
+
+
+def build(name: str, *, dimension: int | None = None) -> nn.Module:
+    """A network with fresh weights, in training mode.
+
+    Args:
+        name: of `ARCHITECTURES`.
+        dimension: length of the embedding; the architecture's own if None.
+
+    Raises:
+        UsageError: no such architecture, or a dimension below 1.
+    """
+    architecture = find(name)
+    if dimension is not None and dimension < 1:
+        raise UsageError(f"dimension is {dimension}; it must be 1 or more")
+    return architecture.build(architecture.spec.dimension if dimension is None else dimension)
+
+
+def preprocess(chips: Tensor, spec: ModelSpec) -> Tensor:
+    """From pixels to what a network takes: the spec's colour order, mean and scale, as the engine's front end does.
+
+    Args:
+        chips: uint8 RGB (N, H, W, 3), on any device.
+        spec: the network's contract.
+
+    Returns:
+        float32 (N, 3, H, W).
+    """
+    pixels = chips.permute(0, 3, 1, 2).to(torch.float32)
+    if spec.colour == "bgr":
+        pixels = pixels.flip(1)
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=pixels.device)
+    return (pixels - mean[:, None, None]) * spec.scale
