@@ -60,11 +60,11 @@ def test_calibration_keeps_outputs_at_rest_and_gives_them_in_training(dlib: ResN
     assert model.training and model.bn1.training
     assert not torch.equal(model.bn1.running_mean, dlib.bn1.running_mean)
     with torch.no_grad():
-        expected, training, rest = dlib(batch), model(batch), model.eval()(batch)
+        expected, rest, training = dlib(batch), copy.deepcopy(model).eval()(batch), model(batch)
     scale = expected.abs().max().item()
     torch.testing.assert_close(rest, expected, rtol=0, atol=1e-4 * scale)
-    # Batch statistics are now those that were measured, and the updates of a training step hardly move them.
-    torch.testing.assert_close(training, expected, rtol=0, atol=1e-3 * scale)
+    # The batch is the one that was measured, so training mode agrees too.
+    torch.testing.assert_close(training, expected, rtol=0, atol=1e-4 * scale)
 
 
 def test_calibration_needs_chips(dlib: ResNet29) -> None:
@@ -89,7 +89,7 @@ def test_fresh_weights_learn() -> None:
     """A narrow network of its own dimension tells two kinds of pictures apart after a few steps, at rest too."""
     torch.manual_seed(0)
     model = ResNet29(8, width=8)
-    pixels = torch.randn(16, 3, 96, 96) * 0.3
+    pixels = torch.randn(16, 3, 103, 103) * 0.3
     labels = torch.arange(16) % 2
     pixels[labels == 1, 0] += 0.5
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -105,8 +105,8 @@ def test_fresh_weights_learn() -> None:
     assert model(pixels).shape == (16, 8)
 
 
-@pytest.mark.parametrize(("size", "shape"), [((150, 150), (2, 128)), ((112, 96), (2, 128))])
-def test_any_size_from_87(size: tuple[int, int], shape: tuple[int, int], dlib: ResNet29) -> None:
+@pytest.mark.parametrize(("size", "shape"), [((150, 150), (2, 128)), ((112, 103), (2, 128))])
+def test_any_size_from_103(size: tuple[int, int], shape: tuple[int, int], dlib: ResNet29) -> None:
     assert dlib(torch.zeros(2, 3, *size)).shape == shape
 
 

@@ -90,7 +90,7 @@ class ResNet29(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32 (N, 3, H, W), H and W from 87 upward, to (N, dimension)."""
+        """float32 (N, 3, H, W), H and W from 103 upward, to (N, dimension)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2)
         return self.fc(self.blocks(x).mean((2, 3)))  # type: ignore[no-any-return]
 
