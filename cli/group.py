@@ -12,9 +12,11 @@ A command may leave two notes in ``ctx.meta``: `OUTPUT`, the file it writes, for
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -78,6 +80,30 @@ class Group(click.Group):
             if error.errno == errno.EPIPE:  # the reader has left; click ends quietly
                 raise
             raise Failed(_explain(error, ctx.meta.get(OUTPUT, ""))) from error
+
+
+class LazyGroup(Group):
+    """A group whose commands are imported when they are asked for.
+
+    Args:
+        modules: the name and module of each command, in the order of the help. The command is the module's attribute of
+            that name, with underscores for dashes.
+    """
+
+    def __init__(self, *args: Any, modules: Iterable[tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._modules = dict(modules)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names for the help."""
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        if name not in self._modules:
+            return None
+        command: click.Command = getattr(importlib.import_module(self._modules[name]), name.replace("-", "_"))
+        return command
 
 
 def _explain(error: OSError, output: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from faceembed.cli.bench import bench
+from faceembed.cli.data import data
 from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
 from faceembed.cli.group import Group
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, bench, models):
+for _command in (embed, search, verify, matrix, evaluate, bench, models, data):
     main.add_command(_command)

@@ -16,17 +16,17 @@ import dataclasses
 import functools
 import io
 import itertools
-import json
 import os
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from faceembed.engine.errors import DataError, PairListError
+from faceembed.engine.kryptonite import folders_in, natural, photos_in, real_and_fake
 
 Kind = Literal["same", "other", "fake"]
 T = TypeVar("T")
@@ -34,7 +34,6 @@ T = TypeVar("T")
 KINDS: tuple[Kind, ...] = ("same", "other", "fake")
 LABELS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 HEADERS = {"faceembed": ("path_a", "path_b", "label"), "deepface": ("file_x", "file_y", "decision")}
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,9 +265,9 @@ def _read_folder(source: str, seed: int) -> PairList:
 
 def _test_pairs(folder: str) -> Iterator[Pair]:
     """``<pair_id>/{0,1}.jpg``: pairs without labels."""
-    names = [entry.name for entry in _scan(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    for name in sorted(names, key=_natural):
-        photos = _photos(os.path.join(folder, name))
+    names = folders_in(folder)
+    for name in names:
+        photos = photos_in(os.path.join(folder, name))
         if sorted(photos) != ["0", "1"]:
             found = ", ".join(os.path.basename(photo) for photo in list(photos.values())[:4]) or "no photo"
             raise PairListError(
@@ -284,12 +283,12 @@ def _labelled_pairs(folder: str, seed: int) -> Iterator[Pair]:
     Every label's real photos in random order, each with the next (same); every fake with a real photo of its label (fake);
     every real photo with a real one of another label (other).
     """
-    real, fake = _real_and_fake(folder)
+    real, fake = real_and_fake(folder)
     # `Random.random` is the part of the module whose sequence is promised to stay: lists do not change with Python.
     rng = random.Random(seed)
-    labels = sorted(real, key=_natural)
+    labels = sorted(real, key=natural)
     position = {label: i for i, label in enumerate(labels)}
-    for label in sorted({*real, *fake}, key=_natural):
+    for label in sorted({*real, *fake}, key=natural):
         photos = _shuffled(real.get(label, []), rng)
         for a, b in itertools.pairwise(photos):
             yield Pair(a, b, True, "same")
@@ -299,80 +298,6 @@ def _labelled_pairs(folder: str, seed: int) -> Iterator[Pair]:
             step = 1 + int(rng.random() * (len(labels) - 1))
             other = labels[(position[label] + step) % len(labels)]
             yield Pair(path, _pick(real[other], rng), False, "other")
-
-
-def _real_and_fake(folder: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Photos by normalised label, real ones (0 in ``meta.json``) and fakes (1)."""
-    where = os.path.join(folder, "meta.json")
-    try:
-        with open(where, encoding="utf-8-sig") as file:
-            meta = json.load(file)
-    except (OSError, ValueError) as error:
-        raise PairListError(f"{where}: cannot be read as JSON ({error})") from error
-    if not isinstance(meta, dict):
-        raise PairListError(f'{where}: expected an object such as {{"0001/3.jpg": 0}}, got {type(meta).__name__}')
-    images = os.path.join(folder, "images")
-    on_disk: dict[str, dict[str, str]] = {}
-    for entry in _scan(images):
-        if entry.is_dir() and not entry.name.startswith("."):
-            if (label := _unpadded(entry.name)) in on_disk:
-                raise PairListError(
-                    f"{images}: '{entry.name}' and another folder are the same label but for leading zeros"
-                )
-            on_disk[label] = _photos(entry.path)
-    unlisted = {(label, index) for label, photos in on_disk.items() for index in photos}
-    real: dict[str, list[str]] = {}
-    fake: dict[str, list[str]] = {}
-    for key, value in sorted(meta.items(), key=lambda item: _natural(item[0])):
-        label, _, name = key.replace("\\", "/").removeprefix("images/").partition("/")
-        spot = (_unpadded(label), _unpadded(os.path.splitext(name)[0]))
-        photo = on_disk.get(spot[0], {}).get(spot[1])
-        if photo is None:
-            raise PairListError(f"{where}: no photo in {images} for {key!r}; is the data set unpacked completely?")
-        if str(value) not in ("0", "1"):
-            raise PairListError(f"{where}: {key!r} is {value!r}; expected 0 (real) or 1 (fake)")
-        if spot not in unlisted:
-            raise PairListError(f"{where}: {key!r} is listed twice, with and without leading zeros")
-        unlisted.remove(spot)
-        (fake if str(value) == "1" else real).setdefault(spot[0], []).append(photo)
-    if unlisted:
-        label, index = min(unlisted)
-        raise PairListError(
-            f"{where}: {len(unlisted)} photos are not listed, one is {on_disk[label][index]!r}; add them as 0 or 1"
-        )
-    return real, fake
-
-
-def _photos(folder: str) -> dict[str, str]:
-    """Normalised stem to path, in natural order."""
-    found: dict[str, str] = {}
-    for entry in sorted(_scan(folder), key=lambda entry: _natural(entry.name)):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() in PHOTO_SUFFIXES and not stem.startswith("."):
-            if (index := _unpadded(stem)) in found:
-                raise PairListError(
-                    f"{folder}: '{entry.name}' and {found[index]!r} are the same photo but for leading zeros"
-                )
-            found[index] = entry.path
-    return found
-
-
-def _scan(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise PairListError(f"{folder}: cannot list the folder ({error.strerror})") from error
-
-
-def _unpadded(name: str) -> str:
-    return str(int(name)) if name.isascii() and name.isdigit() else name
-
-
-def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which 2 comes before 10."""
-    parts: Iterable[str] = re.findall(r"[0-9]+|[^0-9]+", name)
-    return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts)
 
 
 def _pick(items: Sequence[T], rng: random.Random) -> T:

@@ -34,7 +34,10 @@ HEAVY = (
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, group
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
         else:
@@ -70,7 +73,9 @@ def test_examples_parse(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, 
         command: click.Command = main
         words = shlex.split(line)[1:]
         while isinstance(command, click.Group):
-            command = command.commands[words.pop(0)]
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None
+            command = found
         command.make_context("example", words)
 
 

@@ -1,0 +1,20 @@
+"""`faceembed data`: from photos of people to what training takes. Each command is a module here, imported when it is used."""
+
+from __future__ import annotations
+
+import click
+
+from faceembed.cli.group import LazyGroup
+
+# (name, module): the command is the module's function of that name. The order is that of the work, and of the help.
+COMMANDS = (("split", "faceembed.cli.data.split"),)
+
+
+@click.group(cls=LazyGroup, modules=COMMANDS)
+def data() -> None:
+    """Prepare photos of people for training: clean, fake, align, split and pair them.
+
+    \b
+    Example:
+        faceembed data split people -o split.json --train 180 --validate 20 --test 40
+    """

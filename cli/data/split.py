@@ -1,0 +1,75 @@
+"""`faceembed data split`: who trains, who validates, who tests."""
+
+from __future__ import annotations
+
+import click
+
+from faceembed.cli.group import OUTPUT
+from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
+
+
+class PeopleCount(click.ParamType):
+    """A number of people, or a share of them below 1."""
+
+    name = "N|SHARE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse it; whether the three fit together is the library's to say."""
+        try:
+            return float(str(value))
+        except ValueError:
+            self.fail(
+                f"'{value}' is neither a number of people, as in 180, nor a share of them, as in 0.75", param, ctx
+            )
+
+
+@click.command()
+@file_argument("people")
+@output_file_option("-o", "--output", required=True, metavar="SPLIT.json", help="Where the split goes.")
+@click.option("--train", type=PeopleCount(), default=0.75, show_default=True, help="People to train on.")
+@click.option("--validate", type=PeopleCount(), default=0.1, show_default=True, help="People to choose settings on.")
+@click.option("--test", type=PeopleCount(), default=0.15, show_default=True, help="People to report figures on.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
+@file_option("--images", metavar="DIR", help="Folder of the photos that a list such as CelebA's names.")
+@file_option("--exclude-pairs", metavar="PAIRS", help="Leave out everybody named in this pair list.")
+@output_options
+@click.pass_context
+def split(
+    ctx: click.Context,
+    people: str,
+    output: str,
+    train: float,
+    validate: float,
+    test: float,
+    seed: int,
+    images: str | None,
+    exclude_pairs: str | None,
+    out: Output,
+) -> None:
+    """Split people into those to train, to validate and to test on.
+
+    PEOPLE is a folder of people's folders, a list such as identity_CelebA.txt, a Kryptonite folder or a crop set. The
+    split is by person: nobody is in two parts. Numbers are people, or all three are shares of them.
+
+    \b
+    Example:
+        faceembed data split people -o split.json --train 180 --validate 20 --test 40 --seed 7
+    """
+    from faceembed.trainer.data.people import exclude_people, people_in_pairs, read_people
+    from faceembed.trainer.data.split import split_people, write_split
+
+    ctx.meta[OUTPUT] = output
+    found = read_people(people, images=images)
+    if exclude_pairs is not None:
+        found = exclude_people(found, people_in_pairs(exclude_pairs))
+    with out.reporter() as reporter:
+        for note in found.notes:
+            reporter.notice(note)
+    parts = split_people(found.persons, train=train, validate=validate, test=test, seed=seed)
+    write_split(output, parts, seed=seed)
+    counts = {part: len(persons) for part, persons in parts.items()}
+    unused = len(found.persons) - sum(counts.values())
+    text = ", ".join(f"{count:,} to {part}" for part, count in counts.items()) + f": {output}"
+    if unused:
+        text += f"\n{unused:,} of {len(found.persons):,} people are in no part"
+    out.result({"people": len(found.persons), **counts, "unused": unused, "seed": seed, "output": output}, text)

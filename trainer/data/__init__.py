@@ -1,0 +1,1 @@
+"""Training data, in the way it goes: people → clean → fakes → crops (align) → split → pairs."""
