@@ -23,8 +23,15 @@ from torch import nn
 from faceembed.engine.errors import UsageError
 from faceembed.trainer.losses.adaface import AdaFace, AdaFaceSettings
 from faceembed.trainer.losses.adaptive_margin import AdaptiveMargin, AdaptiveMarginSettings
+from faceembed.trainer.losses.arcface import ArcFace, ArcFaceSettings
 from faceembed.trainer.losses.base import LossSettings
+from faceembed.trainer.losses.centre import Centre, CentreSettings
+from faceembed.trainer.losses.circle import Circle, CircleSettings
+from faceembed.trainer.losses.contrastive import Contrastive, ContrastiveSettings
+from faceembed.trainer.losses.cosface import CosFace, CosFaceSettings
 from faceembed.trainer.losses.distillation import Distillation, DistillationSettings
+from faceembed.trainer.losses.magface import MagFace, MagFaceSettings
+from faceembed.trainer.losses.triplet import Triplet, TripletSettings
 
 Kind = Literal["class", "pair", "batch", "distillation"]
 
@@ -40,7 +47,14 @@ class LossEntry:
 
 LOSSES: dict[str, LossEntry] = {
     "adaface": LossEntry("class", AdaFace, AdaFaceSettings),
+    "arcface": LossEntry("class", ArcFace, ArcFaceSettings),
+    "cosface": LossEntry("class", CosFace, CosFaceSettings),
+    "magface": LossEntry("class", MagFace, MagFaceSettings),
     "adaptive-margin": LossEntry("pair", AdaptiveMargin, AdaptiveMarginSettings),
+    "contrastive": LossEntry("pair", Contrastive, ContrastiveSettings),
+    "triplet": LossEntry("batch", Triplet, TripletSettings),
+    "circle": LossEntry("batch", Circle, CircleSettings),
+    "centre": LossEntry("batch", Centre, CentreSettings),
     "distillation": LossEntry("distillation", Distillation, DistillationSettings),
 }
 
