@@ -17,18 +17,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native, parity_memory
+from faceembed.engine import _native
 from faceembed.engine.detect import pyramid
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.parity import DetectionParity, compare
+from faceembed.engine.detect.interface import Detector, Photos
 from faceembed.engine.detect.pyramid import STRIDE, WINDOW, Layout
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
 
-Photos = Sequence[NDArray[np.uint8]]
 CANVAS_PIXELS = 4 << 20  # in one run of PNet, which takes some 150 bytes for each; a single larger canvas runs alone
 
 
@@ -49,7 +47,7 @@ class MtcnnSettings:
     """At most this many windows of one photo go from PNet to RNet, best first: a bound on the work for busy textures."""
 
 
-class MtcnnDetector:
+class MtcnnDetector(Detector):
     """Three networks and the pyramid around them.
 
     Args:
@@ -72,31 +70,10 @@ class MtcnnDetector:
         self._rnet = network("rnet_score", "rnet_box")
         self._onet = network("onet_score", "onet_box", "onet_landmarks")
 
-    @property
-    def admitted(self) -> bool:
-        """Whether the precision needs no parity check any more."""
-        return self.choice.precision == "fp32" or bool(parity_memory.recall(self.model, self.choice))
-
-    def admit(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> DetectionParity:
-        """The parity gate: compare this precision with fp32 on real photos, and remember the result on this machine.
-
-        Arguments are those of `detect`.
-
-        Raises:
-            DeviceError: faces are missed, or landmarks lie elsewhere.
-        """
-        exact_choice = dataclasses.replace(self.choice, precision="fp32")
-        exact = MtcnnDetector(self.model, exact_choice, threads=1, settings=self.settings)
-        fast = self.detect(photos, min_faces, only_largest=only_largest)
-        parity = compare(fast, exact.detect(photos, min_faces, only_largest=only_largest))
-        if not parity.passes:
-            raise DeviceError(
-                f"{self.model.spec.name} in {self.choice.precision} finds {100 * parity.found:.0f} % of {parity.faces} "
-                f"faces that fp32 finds, landmarks {100 * parity.deviation:.1f} % of the eyes' distance apart; "
-                "use --precision fp32"
-            )
-        parity_memory.remember(self.model, self.choice, dataclasses.asdict(parity))
-        return parity
+    def exact(self) -> MtcnnDetector:
+        """The same detector in fp32, on one thread."""
+        choice = dataclasses.replace(self.choice, precision="fp32")
+        return MtcnnDetector(self.model, choice, threads=1, settings=self.settings)
 
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
         """Find faces.

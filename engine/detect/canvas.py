@@ -1,0 +1,68 @@
+"""Photos on canvases of a few shapes, for networks that take any size that is a multiple of 32.
+
+A photo is never enlarged. Its copy lies in the top-left corner of the smallest canvas that holds it, whose sides are rounded up
+so that photos of a set share few shapes: a runtime prepares its kernels anew for every shape it meets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import _native
+
+STEP = 32  # pixels
+GREY = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Sides of a canvas in pixels."""
+
+    height: int
+    width: int
+
+
+def shape_for(height: int, width: int, *, side: float) -> Shape:
+    """The canvas for a photo shown with a longer side of ``side`` pixels: square, or 3/4 as high or as wide."""
+    longer = _up(side)
+    shorter = _up(longer * 3 / 4)
+    rows, columns = _copy_size(height, width, side)
+    return Shape(shorter if rows <= shorter else longer, shorter if columns <= shorter and rows > shorter else longer)
+
+
+def paint(
+    shape: Shape, photos: Sequence[NDArray[np.uint8]], sides: NDArray[np.float64]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Scale photos onto canvases.
+
+    Args:
+        shape: of the canvases.
+        photos: uint8 RGB (H, W, 3) that fit it.
+        sides: (N,) the longer side of each photo's copy in pixels.
+
+    Returns:
+        canvases: uint8 (N, height, width, 3).
+        scales: float64 (N, 2) canvas pixels per photo pixel, x then y.
+    """
+    canvases = np.full((len(photos), shape.height, shape.width, 3), GREY, np.uint8)
+    scales = np.empty((len(photos), 2))
+    for index, (photo, side) in enumerate(zip(photos, sides.tolist(), strict=True)):
+        height, width = photo.shape[:2]
+        rows, columns = _copy_size(height, width, side)
+        _native.resize_into(photo, canvases[index], 0, 0, rows, columns)
+        scales[index] = columns / width, rows / height
+    return canvases, scales
+
+
+def _copy_size(height: int, width: int, side: float) -> tuple[int, int]:
+    factor = side / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _up(side: float) -> int:
+    return math.ceil(side / STEP - 1e-6) * STEP

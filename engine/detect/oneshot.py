@@ -1,0 +1,183 @@
+"""Aligners of kind `one-shot`: one fully convolutional network says at every cell of three grids whether a face is around.
+
+The network's outputs are `level_8`, `level_16` and `level_32`, each (N, 15, H/stride, W/stride). A cell answers for the
+point at its centre, ``((column + 0.5) * stride, (row + 0.5) * stride)``:
+
+| channel | what                                                                                              |
+| ------- | ------------------------------------------------------------------------------------------------- |
+| 0       | score as a logit                                                                                  |
+| 1 to 4  | logarithm of the distance to the left, top, right and bottom side, in strides                     |
+| 5 to 14 | x and y of left eye, right eye, nose tip, left and right mouth corner, from the point, in strides |
+
+A photo is looked at small first, where large faces are found; then as large as the smallest face wanted needs. Where only
+the largest face of a photo is wanted, a photo is done when what it has is larger than anything the second look could add.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import _native
+from faceembed.engine.detect import canvas
+from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.interface import Detector, Photos
+from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.batching import run_in_chunks
+from faceembed.engine.runtimes.choose import open_session
+
+STRIDES = (8, 16, 32)
+CHANNELS = 15
+OUTPUTS = tuple(f"level_{stride}" for stride in STRIDES)
+CANVAS_PIXELS = 1 << 20  # in one run of the network; a single larger canvas runs alone
+_REACH = 6.0  # of the logarithm of a distance, so that nothing overflows
+
+
+@dataclasses.dataclass(frozen=True)
+class OneShotSettings:
+    """Sides of the looks, and thresholds."""
+
+    first_side: int = 160
+    """Longer side of a photo in the first look, in pixels."""
+    detect_side: int = 0
+    """Longer side in the second look at most; 0: as large as the smallest face wanted needs."""
+    window: float = 12.0
+    """Side of the smallest face that the network finds, in pixels of what it sees."""
+    sure: float = 24.0
+    """Side of the smallest face that a look finds as surely as a larger look would."""
+    score: float = 0.5
+    overlap: float = 0.45
+    """Intersection over union of boxes that are one face."""
+    blend: float = 0.6
+    """Intersection over union from which on other answers for a face are averaged into it."""
+
+
+class OneShotDetector(Detector):
+    """The network and the looks around it.
+
+    Args:
+        model: the network, one file.
+        choice: runtime, device and precision.
+        threads: how many threads will call `detect` side by side.
+        settings: sides and thresholds.
+    """
+
+    def __init__(
+        self, model: Model, choice: RuntimeChoice, *, threads: int, settings: OneShotSettings | None = None
+    ) -> None:
+        self.model = model
+        self.choice = choice
+        self.settings = settings or OneShotSettings()
+        self._session = open_session(model, choice, outputs=OUTPUTS, threads=threads)
+
+    def exact(self) -> OneShotDetector:
+        """The same detector in fp32, on one thread."""
+        choice = dataclasses.replace(self.choice, precision="fp32")
+        return OneShotDetector(self.model, choice, threads=1, settings=self.settings)
+
+    def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
+        """Find faces, as `Detector.detect` says."""
+        settings = self.settings
+        sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)
+        smallest = np.asarray(min_faces, np.float32)
+        longer = sizes.max(axis=1)
+        first = np.minimum(longer, settings.first_side)
+        second = np.minimum(longer, settings.window * longer / smallest)
+        if settings.detect_side:
+            second = np.minimum(second, settings.detect_side)
+        faces = self._look(photos, np.arange(len(photos)), first)
+        again = np.ceil(second / canvas.STEP) > np.ceil(first / canvas.STEP)
+        if only_largest:
+            best = np.zeros(len(photos))
+            np.maximum.at(best, faces.photo, faces.prominence(sizes))
+            again &= best < settings.sure * longer / first
+        if again.any():
+            faces = Detections.concatenate([faces, self._look(photos, np.flatnonzero(again), second)])
+        faces = self._merge(faces)
+        faces = faces.take(faces.sides() >= smallest[faces.photo])
+        return faces.largest(sizes) if only_largest else faces
+
+    def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
+        """Every cell's faces in some photos, each shown with a longer side of ``sides`` pixels."""
+        groups: dict[Shape, list[int]] = {}
+        for index in members.tolist():
+            shape = canvas.shape_for(*photos[index].shape[:2], side=float(sides[index]))
+            groups.setdefault(shape, []).append(index)
+        parts = [
+            self._scan(photos, shape, group[start : start + size], sides)
+            for shape, group in groups.items()
+            for size in [_canvases_at_once(shape)]
+            for start in range(0, len(group), size)
+        ]
+        return Detections.concatenate(parts)
+
+    def _scan(self, photos: Photos, shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
+        """Run the network over canvases of one shape and read its answers, in pixels of the photos."""
+        canvases, scales = canvas.paint(shape, [photos[index] for index in group], sides[group])
+        size = _canvases_at_once(shape)
+        levels = run_in_chunks(self._session, canvases, chunk=size, step=min(size, 4))
+        found = decode(levels, self.settings.score)
+        scale = scales[found.photo].astype(np.float32)  # (F, 2)
+        owner = np.asarray(group, np.int32)[found.photo]
+        return Detections(
+            owner, found.boxes / np.tile(scale, 2), found.landmarks / scale[:, None], found.scores
+        )
+
+    def _merge(self, found: Detections) -> Detections:
+        """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
+        keep = _native.nms(
+            np.ascontiguousarray(found.boxes), np.ascontiguousarray(found.scores), found.photo, self.settings.overlap, "union"
+        )
+        kept = found.take(keep)
+        if len(kept) == 0:
+            return kept
+        weight = found.scores * (kept.photo[:, None] == found.photo) * (_overlaps(kept.boxes, found.boxes) >= self.settings.blend)
+        weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
+        boxes = weight @ found.boxes
+        landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
+        return Detections(kept.photo, boxes, landmarks, kept.scores)
+
+
+def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:
+    """The network's answers above a score.
+
+    Args:
+        levels: float32 (N, 15, H/stride, W/stride) for each of `STRIDES`.
+        score: the least score.
+
+    Returns:
+        One face a cell, in pixels of the canvas; ``photo`` is the canvas.
+    """
+    parts = []
+    least = float(np.log(score / (1 - score)))
+    for stride, level in zip(STRIDES, levels, strict=True):
+        image, row, column = np.nonzero(level[:, 0] >= least)
+        answers = level[image, :, row, column]  # (F, 15)
+        point = np.stack([column + 0.5, row + 0.5], 1).astype(np.float32) * stride
+        reach = np.exp(np.minimum(answers[:, 1:5], _REACH)) * stride
+        boxes = np.concatenate([point - reach[:, :2], point + reach[:, 2:]], 1)
+        landmarks = point[:, None] + answers[:, 5:].reshape(-1, 5, 2) * stride
+        scores = 1 / (1 + np.exp(-answers[:, 0]))
+        parts.append(Detections(image.astype(np.int32), boxes, landmarks, scores))
+    return Detections.concatenate(parts)
+
+
+def _canvases_at_once(shape: Shape) -> int:
+    """How many canvases fit `CANVAS_PIXELS`: 1, or a multiple of 4 up to 32."""
+    fitting = CANVAS_PIXELS // (shape.height * shape.width)
+    return min(fitting - fitting % 4, 32) or 1
+
+
+def _overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of (K, 4) with (F, 4) boxes: (K, F)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=2)
+    area, other = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
+    overlap: NDArray[np.float32] = shared / np.maximum(area[:, None] + other[None] - shared, 1e-6)
+    return overlap

@@ -1,0 +1,259 @@
+"""Training pictures, composed on the fly: pieces of labelled photos, scaled, turned and mirrored, side by side on one canvas.
+
+A canvas is cut into a few cells. In most cells a face of some photo is given a side that is drawn uniformly in its logarithm
+and a random place, so that faces from a dozen pixels to ones larger than the canvas are equally common; the other cells show
+any part of a photo, most often background. Every other face that comes into view is labelled too; faces of which little is seen,
+that are too small to learn, or of which the teacher was not sure are doubtful.
+
+All that is drawn depends on the generator alone. Knows nothing of networks: `targets` says what is learnt where.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import _native
+from faceembed.engine.decode import decode
+from faceembed.engine.probe import probe
+from faceembed.trainer.aligner.labels import LabelledPhoto
+from faceembed.trainer.aligner.teacher import MIRRORED
+
+Floats = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSettings:
+    """How canvases are composed."""
+
+    side: int = 192
+    """Height and width of a canvas in pixels, a multiple of 32."""
+    cuts: int = 10
+    """Cuts of a canvas into cells, at most."""
+    smallest: float = 9.0
+    """Side in pixels of the smallest face placed."""
+    least: float = 0.15
+    """Side of the smallest face placed, in sides of its cell."""
+    largest: float = 1.3
+    """Side of the largest face placed, in sides of its cell."""
+    whole_share: float = 0.75
+    """How often a face is placed so that all of it is in view, if it fits."""
+    magnify: float = 2.5
+    """Photos are not enlarged further than this."""
+    turn: float = 9.0
+    """Standard deviation of the turn in degrees."""
+    turned_share: float = 0.1
+    """How often a turn is three times as wide."""
+    background: float = 0.2
+    """Share of cells that show any part of a photo."""
+    hidden_share: float = 0.1
+    """How often a part of a face is covered."""
+    visible: float = 0.5
+    """Share of a face's box that must be in view for it to be learnt."""
+    learnt: float = 8.0
+    """Side in pixels of the smallest face learnt."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A canvas and what is on it."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+    boxes: Floats
+    landmarks: Floats
+    doubtful: Floats
+
+
+class Composer:
+    """Composes scenes of labelled photos.
+
+    Args:
+        photos: photos with at least one face, or none and nothing doubtful.
+        shares: how often each group is drawn, by its name.
+        settings: how.
+        memory: GiB of decoded pixels to keep; other photos are decoded each time they are shown.
+    """
+
+    def __init__(self, photos: Sequence[LabelledPhoto], shares: dict[str, float], settings: SceneSettings, *, memory: float) -> None:
+        self.settings = settings
+        self._photos = list(photos)
+        self._groups = [
+            np.array([index for index, photo in enumerate(self._photos) if photo.group == group]) for group in shares
+        ]
+        weights = np.array(list(shares.values()), np.float64)
+        self._weights = weights / weights.sum()
+        self._files = [_read(photo.path) for photo in self._photos]
+        self._sizes = [(header.width, header.height) for header in map(probe, self._files)]
+        self._decoded: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._keep(round(memory * 2**30))
+
+    def compose(self, rng: np.random.Generator) -> Scene:
+        """One scene."""
+        side = self.settings.side
+        canvas = np.empty((side, side, 3), np.uint8)
+        parts = [self._fill(canvas, cell, rng) for cell in _cut(side, int(rng.integers(0, self.settings.cuts + 1)), rng)]
+        boxes, landmarks, doubtful = (np.concatenate(column) for column in zip(*parts, strict=True))
+        for index in np.flatnonzero(rng.random(len(boxes)) < self.settings.hidden_share):
+            _cover(canvas, boxes[index], rng)
+        return Scene(canvas, boxes, landmarks, doubtful)
+
+    def _fill(
+        self, canvas: NDArray[np.uint8], cell: tuple[int, int, int, int], rng: np.random.Generator
+    ) -> tuple[Floats, Floats, Floats]:
+        """Show a photo in a cell (top, left, bottom, right); its faces in pixels of the canvas."""
+        top, left, bottom, right = cell
+        height, width = bottom - top, right - left
+        group = self._groups[int(rng.choice(len(self._groups), p=self._weights))]
+        index = int(group[rng.integers(len(group))])
+        label = self._photos[index]
+        matrix, reduction = self._place(label, self._sizes[index], height, width, rng)
+        pixels = self._pixels(index, reduction)
+        inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]  # from the cell to the photo, continuous pixels
+        inverse = inverse / reduction
+        inverse[:, 2] += inverse[:, :2] @ (0.5, 0.5) - 0.5  # centres at whole numbers
+        shown = _native.warp(pixels, inverse[None], height, width)[0]
+        canvas[top:bottom, left:right] = _behind(shown, pixels, inverse, rng)
+        return self._seen(label, matrix, height, width, np.array([left, top], np.float32))
+
+    def _pixels(self, index: int, reduction: int) -> NDArray[np.uint8]:
+        kept = self._decoded.get((index, reduction))
+        return decode(self._files[index], reduction=reduction).pixels if kept is None else kept
+
+    def _keep(self, budget: int) -> None:
+        """Decode photos in the order of how many bytes that costs, as long as the budget lasts."""
+        for reduction in (2, 1):
+            for index, file in enumerate(self._files):
+                width, height = self._sizes[index]
+                budget -= 3 * width * height // reduction**2
+                if budget < 0:
+                    return
+                self._decoded[index, reduction] = decode(file, reduction=reduction).pixels
+
+    def _place(
+        self, label: LabelledPhoto, size: tuple[int, int], height: int, width: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], int]:
+        """The map (2, 3) from a photo to a cell in continuous pixels, and how far the photo may be reduced in decoding."""
+        s = self.settings
+        cell = float(np.sqrt(height * width))
+        wanted = np.exp(rng.uniform(np.log(max(s.least * cell, s.smallest)), np.log(max(s.largest * cell, 2 * s.smallest))))
+        if len(label.boxes) and rng.random() >= s.background:
+            box = label.boxes[rng.integers(len(label.boxes))]
+            side = float(np.sqrt(max((box[2] - box[0]) * (box[3] - box[1]), 1.0)))
+            middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+            scale = min(wanted / side, s.magnify)
+        else:  # any part: between the whole photo in the cell, and pixels as they are
+            whole = min(0.7 * max(height, width) / max(size), 1.0)
+            scale = float(np.exp(rng.uniform(np.log(whole), np.log(1.2))))
+            middle, half = rng.random(2) * size, np.zeros(2)
+        angle = np.deg2rad(s.turn * rng.standard_normal() * (3 if rng.random() < s.turned_share else 1))
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = scale * np.array([[cos, -sin], [sin, cos]])
+        if rng.random() < 0.5:
+            turn = turn @ np.diag([-1.0, 1.0])
+        margin = np.zeros(2)  # a face that is larger than the cell still has its centre in it
+        if rng.random() < s.whole_share:
+            margin = np.minimum(scale * half, np.array([width, height]) / 2)
+        target = margin + rng.random(2) * (np.array([width, height]) - 2 * margin)
+        matrix = np.c_[turn, target - turn @ middle]
+        reduction = max((r for r in (1, 2) if scale * r <= 1), default=1)
+        return matrix, reduction
+
+    def _seen(
+        self, label: LabelledPhoto, matrix: NDArray[np.float64], height: int, width: int, corner: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """A photo's faces in a cell: those that are learnt, and the doubtful ones."""
+        s = self.settings
+        size = np.array([width, height], np.float32)
+        everything = np.concatenate([label.boxes, label.doubtful])
+        boxes = _map_boxes(everything, matrix)
+        inside = np.clip(boxes.reshape(-1, 2, 2), 0, size).reshape(-1, 4)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) / np.maximum(area, 1e-6)
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        sure = np.arange(len(boxes)) < len(label.boxes)
+        learnt = (
+            sure & (seen >= s.visible) & (np.sqrt(area) >= s.learnt) & ((centre >= 0) & (centre < size)).all(axis=1)
+        )
+        # A face cut by the canvas's own edge keeps its full box, as one cut by a photo's edge has to.
+        doubtful = ~learnt & (seen > 0)
+        points = (label.landmarks.reshape(-1, 2) @ matrix[:, :2].T + matrix[:, 2]).reshape(-1, 5, 2)
+        if np.linalg.det(matrix[:, :2]) < 0:
+            points = points[:, MIRRORED]
+        offset = np.tile(corner, 2)
+        return (
+            (boxes[learnt] + offset).astype(np.float32),
+            (points[learnt[: len(label.boxes)]] + corner).astype(np.float32),
+            (inside[doubtful] + offset).astype(np.float32),
+        )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _cut(side: int, cuts: int, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
+    """Cut a square into cells (top, left, bottom, right), each time the largest one, across its longer side."""
+    cells = [(0, 0, side, side)]
+    for _ in range(cuts):
+        cells.sort(key=lambda cell: (cell[2] - cell[0]) * (cell[3] - cell[1]))
+        top, left, bottom, right = cells.pop()
+        share = rng.uniform(0.3, 0.7)
+        if bottom - top >= right - left:
+            middle = top + round(share * (bottom - top))
+            cells += [(top, left, middle, right), (middle, left, bottom, right)]
+        else:
+            middle = left + round(share * (right - left))
+            cells += [(top, left, bottom, middle), (top, middle, bottom, right)]
+    return cells
+
+
+def _map_boxes(boxes: Floats, matrix: NDArray[np.float64]) -> Floats:
+    """Boxes after a similarity: the same sides about the mapped centre, so that a turned face's box does not grow."""
+    if not len(boxes):
+        return boxes.reshape(0, 4)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    scale = np.linalg.norm(matrix[:, :2], axis=0)  # of x and of y
+    half = (boxes[:, 2:] - boxes[:, :2]) * scale / 2
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+def _behind(
+    shown: NDArray[np.uint8], pixels: NDArray[np.uint8], inverse: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Colour what lies outside the photo: grey as the engine's canvases, black, white, or anything."""
+    height, width = shown.shape[:2]
+    draw = rng.random()
+    colour = np.full(3, 128) if draw < 0.5 else np.zeros(3) if draw < 0.7 else rng.integers(0, 256, 3)
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64) - 0.5
+    source = corners @ inverse[:, :2].T + inverse[:, 2]
+    size = np.array(pixels.shape[1::-1])
+    if (source >= -0.5).all() and (source <= size - 0.5).all():
+        return shown
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    where = [inverse[axis, 0] * x + inverse[axis, 1] * y + inverse[axis, 2] for axis in (0, 1)]
+    outside = (where[0] < -0.5) | (where[1] < -0.5) | (where[0] > size[0] - 0.5) | (where[1] > size[1] - 0.5)
+    shown[outside] = colour.astype(np.uint8)
+    return shown
+
+
+def _cover(canvas: NDArray[np.uint8], box: Floats, rng: np.random.Generator) -> None:
+    """Cover a part of a face: a rectangle of one colour, or of another part of the canvas."""
+    side = canvas.shape[0]
+    size = (box[2:] - box[:2]) * rng.uniform(0.2, 0.55, 2)
+    start = box[:2] + rng.random(2) * (box[2:] - box[:2] - size)
+    left, top = np.clip(np.round(start), 0, side - 1).astype(int)
+    right, bottom = np.clip(np.round(start + size), 1, side).astype(int)
+    if right <= left or bottom <= top:
+        return
+    width, height = right - left, bottom - top
+    if rng.random() < 0.5:
+        canvas[top:bottom, left:right] = rng.integers(0, 256, 3)
+    else:
+        y, x = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
+        canvas[top:bottom, left:right] = canvas[y : y + height, x : x + width].copy()
+

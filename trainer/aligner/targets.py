@@ -1,0 +1,76 @@
+"""Which cells learn which face.
+
+A face is learnt at the stride whose range its side lies in (the ranges overlap: a face between two of them is learnt at both),
+by the cells whose points lie near its centre. All other points learn that there is no face, but for those inside a doubtful
+box, which learn nothing. The rule is FCOS's (https://arxiv.org/abs/1904.01355, section 3) with its later centre sampling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.oneshot import STRIDES
+
+Floats = NDArray[np.float32]
+RANGES = ((0.0, 40.0), (28.0, 88.0), (60.0, np.inf))
+"""Sides in pixels of the faces learnt at each of `STRIDES`."""
+RADIUS = 1.0
+"""How far from a face's centre, in strides along each axis, points still learn it."""
+VALUES = 14  # box and landmarks
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What the P cells of one image learn, the strides one after the other, each row by row."""
+
+    state: NDArray[np.int8]
+    """(P,) 1 a face, 0 none, -1 nothing."""
+    values: Floats
+    """(P, 14) the face's box and landmarks in pixels of the image; zeros where there is none."""
+
+
+def points(height: int, width: int) -> tuple[Floats, Floats]:
+    """The P points (P, 2) of an image's cells, x and y in pixels, and each one's stride (P,)."""
+    places, strides = [], []
+    for stride in STRIDES:
+        rows, columns = height // stride, width // stride
+        y, x = np.mgrid[:rows, :columns]
+        places.append((np.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride)
+        strides.append(np.full(rows * columns, stride))
+    return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def assign(boxes: Floats, landmarks: Floats, doubtful: Floats, places: Floats, strides: Floats) -> Targets:
+    """Assign faces to cells.
+
+    Args:
+        boxes: (F, 4) in pixels of the image.
+        landmarks: (F, 5, 2).
+        doubtful: (D, 4).
+        places, strides: from `points`.
+    """
+    state = np.zeros(len(places), np.int8)
+    values = np.zeros((len(places), VALUES), np.float32)
+    if len(doubtful):
+        inside = (places[:, None] > doubtful[None, :, :2]) & (places[:, None] < doubtful[None, :, 2:])
+        state[inside.all(axis=2).any(axis=1)] = -1
+    if len(boxes):
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        side = np.sqrt(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6))
+        low, high = (np.array([RANGES[STRIDES.index(int(s))][end] for s in STRIDES])[_which(strides)] for end in (0, 1))
+        off = np.abs(places[:, None] - centre[None]).max(axis=2) / strides[:, None]  # (P, F) in strides
+        inner = ((places[:, None] > boxes[None, :, :2]) & (places[:, None] < boxes[None, :, 2:])).all(axis=2)
+        allowed = (side[None] >= low[:, None]) & (side[None] < high[:, None]) & (off <= RADIUS) & inner
+        cost = np.where(allowed, off, np.inf)
+        owner = cost.argmin(axis=1)
+        chosen = np.isfinite(cost.min(axis=1))
+        state[chosen] = 1
+        values[chosen] = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1)[owner[chosen]]
+    return Targets(state, values)
+
+
+def _which(strides: Floats) -> NDArray[np.int64]:
+    return np.searchsorted(np.array(STRIDES), strides.astype(np.int64))
