@@ -8,7 +8,7 @@ from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 
 
-class PeopleCount(click.ParamType):
+class PeopleCount(click.ParamType[float]):
     """A number of people, or a share of them below 1."""
 
     name = "N|SHARE"
