@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.trainer.backbones import resnet29
+from faceembed.trainer.backbones import ghostfacenet, inception, iresnet, mobilefacenet, resnet29
 
 
 @dataclasses.dataclass(frozen=True)
