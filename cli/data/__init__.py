@@ -7,7 +7,10 @@ import click
 from faceembed.cli.group import LazyGroup
 
 # (name, module): the command is the module's function of that name. The order is that of the work, and of the help.
-COMMANDS = (("split", "faceembed.cli.data.split"),)
+COMMANDS = (
+    ("align", "faceembed.cli.data.align"),
+    ("split", "faceembed.cli.data.split"),
+)
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)
@@ -16,5 +19,6 @@ def data() -> None:
 
     \b
     Example:
+        faceembed data align people -o crops
         faceembed data split people -o split.json --train 180 --validate 20 --test 40
     """

@@ -8,27 +8,16 @@ from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 
 
-class PeopleCount(click.ParamType[float]):
-    """A number of people, or a share of them below 1."""
-
-    name = "N|SHARE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse it; whether the three fit together is the library's to say."""
-        try:
-            return float(str(value))
-        except ValueError:
-            self.fail(
-                f"'{value}' is neither a number of people, as in 180, nor a share of them, as in 0.75", param, ctx
-            )
-
-
 @click.command()
 @file_argument("people")
 @output_file_option("-o", "--output", required=True, metavar="SPLIT.json", help="Where the split goes.")
-@click.option("--train", type=PeopleCount(), default=0.75, show_default=True, help="People to train on.")
-@click.option("--validate", type=PeopleCount(), default=0.1, show_default=True, help="People to choose settings on.")
-@click.option("--test", type=PeopleCount(), default=0.15, show_default=True, help="People to report figures on.")
+@click.option("--train", type=float, metavar="N|SHARE", default=0.75, show_default=True, help="People to train on.")
+@click.option(
+    "--validate", type=float, metavar="N|SHARE", default=0.1, show_default=True, help="People to choose settings on."
+)
+@click.option(
+    "--test", type=float, metavar="N|SHARE", default=0.15, show_default=True, help="People to report figures on."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
 @file_option("--images", metavar="DIR", help="Folder of the photos that a list such as CelebA's names.")
 @file_option("--exclude-pairs", metavar="PAIRS", help="Leave out everybody named in this pair list.")
