@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from faceembed.cli.attack import attack
 from faceembed.cli.bench import bench
 from faceembed.cli.data import data
 from faceembed.cli.embed import embed
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, bench, models, data):
+for _command in (embed, search, verify, matrix, evaluate, bench, models, data, attack):
     main.add_command(_command)
