@@ -83,7 +83,7 @@ def _outline(points: Points, shape: str, rng: np.random.Generator) -> Points:
     outline, brow = points[part("outline")], points[part("brow")]
     if shape == "hull":  # the hairline is often covered with hair, so the edge stays below it
         forehead = points[part("forehead")]
-        return np.concatenate([outline, forehead + down * rng.uniform(0.05, 0.35)])
+        return np.concatenate([outline, forehead + down * rng.uniform(0.15, 0.42)])
     if shape == "face":
         return np.concatenate([outline, brow - down * rng.uniform(0.02, 0.15)])
     if shape == "inner":

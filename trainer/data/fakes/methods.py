@@ -133,7 +133,7 @@ def swap(source: Shot, target: Shot, rng: np.random.Generator) -> Made:
     amount = float(rng.uniform(-0.5, 0.8))
     face = sharpen(face, amount, max(0.6, unit * 3.6 / side * 0.6))
     face, how = matched(face, region.pixels, mask, rng)
-    wanted = pick(rng, ("alpha", "multiband", "poisson", "poisson-mixed"), (0.4, 0.25, 0.28, 0.07))
+    wanted = pick(rng, ("alpha", "multiband", "poisson", "poisson-mixed"), (0.42, 0.25, 0.29, 0.04))
     pixels, blended = blend(face, region.pixels, mask, how=wanted)
     params = {"mask": shape, "softness": softness, "side": side, "sharpen": amount, "colour": how, "blend": blended}
     return region.finish(pixels, mask, params)
@@ -185,7 +185,7 @@ def reenact(source: Shot, target: Shot, rng: np.random.Generator) -> Made:
     """The source's photo, whose face takes pose and expression of the target's."""
     region = Region.of(source)
     mesh, driver = source.mesh, target.mesh
-    turn = np.clip([driver.yaw - mesh.yaw, driver.pitch - mesh.pitch], -14, 14) * float(rng.uniform(0.7, 1.0))
+    turn = np.clip([driver.yaw - mesh.yaw, driver.pitch - mesh.pitch], -18, 18) * float(rng.uniform(0.7, 1.0))
     expression = float(rng.uniform(0.5, 1.0))
     left = mesh.left.copy()
     left[3:] += expression * np.clip(driver.left[3:] - mesh.left[3:], -0.12, 0.12)

@@ -21,32 +21,31 @@ _RATIOS = (0.25, 0.5, 0.75, 1.0)
 
 def selfblend(source: Shot, target: Shot, rng: np.random.Generator) -> Made:
     """Blend a face with itself; ``source`` and ``target`` are one photo."""
-    region = Region.of(source)
     unit = source.mesh.scale
-    alter_inner = bool(
-        rng.uniform() < 0.5
-    )  # either the face that is put in is altered, or the photo's own under the mask
-    altered, params = _alter(region.pixels, rng)
-    inner, outer = (altered, region.pixels) if alter_inner else (region.pixels, altered)
+    inner_altered = bool(rng.uniform() < 0.5)  # either the face that is put in is altered, or the photo round it
+    whole = source.pixels.astype(np.float32)
+    if inner_altered:
+        region = Region.of(source)
+        inner, params = _alter(region.pixels, rng)
+    else:
+        altered, params = _alter(whole, rng)
+        inner = Region.of(source).pixels
+        region = Region.of(Shot(np.rint(altered).astype(np.uint8), source.mesh))
     inner, moved = _shift(inner, unit, rng)
     shape = pick(rng, masks.SHAPES, (0.3, 0.3, 0.15, 0.15, 0.1))
     softness = float(rng.uniform(0.08, 0.5))
     mask = masks.face_mask(region.points, unit, *region.size, rng, shape=shape, softness=softness, deform=0.12)
     ratio = pick(rng, _RATIOS, (1, 1, 1, 3))
-    pixels = over(inner, outer, mask * np.float32(ratio))
-    if not alter_inner:  # the altered surroundings end in a wide slope, well outside of the face's edge
-        around = masks.soften(np.ones(region.size, np.float32), 0.35 * unit)
-        pixels = over(pixels, region.pixels, around)
-        mask = around
-    params |= moved | {"mask": shape, "softness": softness, "ratio": ratio, "altered": "in" if alter_inner else "out"}
-    return region.finish(pixels, mask, params)
+    params |= moved | {"mask": shape, "softness": softness, "ratio": ratio, "altered": "in" if inner_altered else "out"}
+    made = region.finish(over(inner, region.pixels, mask * np.float32(ratio)), mask, params)
+    return made if inner_altered else Made(made.pixels, np.ones_like(made.mask), made.params)
 
 
 def _alter(picture: Floats, rng: np.random.Generator) -> tuple[Floats, dict[str, Any]]:
     """Another colour and another sharpness."""
-    shift = rng.uniform(-18, 18, 3)
-    hue, saturation, value = rng.uniform(-6, 6), rng.uniform(0.75, 1.25), rng.uniform(0.88, 1.12)
-    contrast = float(rng.uniform(0.88, 1.12))
+    shift = rng.uniform(-9, 9, 3)
+    hue, saturation, value = rng.uniform(-4, 4), rng.uniform(0.8, 1.2), rng.uniform(0.9, 1.1)
+    contrast = float(rng.uniform(0.9, 1.1))
     changed = np.clip(picture + shift.astype(np.float32), 0, 255)
     hsv = cv2.cvtColor(changed / np.float32(255), cv2.COLOR_RGB2HSV)
     hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(hue), 360)
