@@ -8,8 +8,11 @@ from faceembed.cli.group import LazyGroup
 
 # (name, module): the command is the module's function of that name. The order is that of the work, and of the help.
 COMMANDS = (
+    ("clean", "faceembed.cli.data.clean"),
     ("align", "faceembed.cli.data.align"),
     ("split", "faceembed.cli.data.split"),
+    ("pairs", "faceembed.cli.data.pairs"),
+    ("submission", "faceembed.cli.data.submission"),
 )
 
 
@@ -19,6 +22,8 @@ def data() -> None:
 
     \b
     Example:
+        faceembed data clean people -o cleaned
         faceembed data align people -o crops
         faceembed data split people -o split.json --train 180 --validate 20 --test 40
+        faceembed data pairs people --fakes fakes -o pairs --split split.json --count 20000
     """

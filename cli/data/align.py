@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 from faceembed.cli.reporter import clock, per_second
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     "--format", "file_format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the crops."
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG files.")
-@file_option("--images", metavar="DIR", help="Folder of the photos that a list such as CelebA's names.")
-@file_option("--exclude-pairs", metavar="PAIRS", help="Leave out everybody named in this pair list.")
-@file_option("--manifest", metavar="PARQUET", help="Leave out what this manifest of `data clean` does not keep.")
 @click.option("--fresh", is_flag=True, help="Start over: delete the crops that are there.")
+@selection_options
 @model_options
 @output_options
 @click.pass_context
@@ -35,10 +34,8 @@ def align(
     output: str,
     file_format: str,
     quality: int,
-    images: str | None,
-    exclude_pairs: str | None,
-    manifest: str | None,
     fresh: bool,
+    selection: Selection,
     models: ModelOptions,
     out: Output,
 ) -> None:
@@ -55,20 +52,12 @@ def align(
         faceembed data align lfw -o crops --encoder ir50 --exclude-pairs lfw_pairs.txt
     """
     from faceembed.trainer.data.align import align as align_people
-    from faceembed.trainer.data.manifest import keep_clean
-    from faceembed.trainer.data.people import exclude_people, join_people, people_in_pairs, read_people
 
     ctx.meta[OUTPUT] = output
     again = "the same command without --fresh" if fresh else "the same command"
     ctx.meta[AFTER_INTERRUPT] = f"What was finished is kept; {again} goes on from there."
-    found = join_people([read_people(source, images=images) for source in people])
-    if exclude_pairs is not None:
-        found = exclude_people(found, people_in_pairs(exclude_pairs))
-    if manifest is not None:
-        found = keep_clean(found, manifest)
     with out.reporter() as reporter:
-        for note in found.notes:
-            reporter.notice(note)
+        found = selection.read(people, reporter.notice)
         report = align_people(
             found,
             output,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
+from faceembed.cli.options import Output, file_argument, output_file_option, output_options
 
 
 @click.command()
@@ -19,8 +20,7 @@ from faceembed.cli.options import Output, file_argument, file_option, output_fil
     "--test", type=float, metavar="N|SHARE", default=0.15, show_default=True, help="People to report figures on."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
-@file_option("--images", metavar="DIR", help="Folder of the photos that a list such as CelebA's names.")
-@file_option("--exclude-pairs", metavar="PAIRS", help="Leave out everybody named in this pair list.")
+@selection_options
 @output_options
 @click.pass_context
 def split(
@@ -31,8 +31,7 @@ def split(
     validate: float,
     test: float,
     seed: int,
-    images: str | None,
-    exclude_pairs: str | None,
+    selection: Selection,
     out: Output,
 ) -> None:
     """Split people into those to train, to validate and to test on.
@@ -44,16 +43,11 @@ def split(
     Example:
         faceembed data split people -o split.json --train 180 --validate 20 --test 40 --seed 7
     """
-    from faceembed.trainer.data.people import exclude_people, people_in_pairs, read_people
     from faceembed.trainer.data.split import split_people, write_split
 
     ctx.meta[OUTPUT] = output
-    found = read_people(people, images=images)
-    if exclude_pairs is not None:
-        found = exclude_people(found, people_in_pairs(exclude_pairs))
     with out.reporter() as reporter:
-        for note in found.notes:
-            reporter.notice(note)
+        found = selection.read([people], reporter.notice)
     parts = split_people(found.persons, train=train, validate=validate, test=test, seed=seed)
     write_split(output, parts, seed=seed)
     counts = {part: len(persons) for part, persons in parts.items()}
