@@ -33,7 +33,7 @@ def train() -> None:
 
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        file_option("--config", "-c", "source", default="", metavar="TOML", help="Settings; or the name of a recipe."),
+        file_option("--config", "-c", "source", metavar="TOML", help="Settings; or the name of a recipe."),
         click.option(
             "--set",
             "overrides",
@@ -50,9 +50,10 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--fresh", is_flag=True, help="Start anew where the folder holds a training already."),
         output_options,
     )
+    command = click.pass_context(command)
     for option in reversed(options):
         command = option(command)
-    return click.pass_context(command)
+    return command
 
 
 @train.command()
@@ -110,7 +111,7 @@ def _run(
     ctx: click.Context,
     task: str,
     *,
-    source: str,
+    source: str | None,
     overrides: tuple[str, ...],
     output: str,
     fresh: bool,
@@ -122,7 +123,7 @@ def _run(
 
     ctx.meta[OUTPUT] = output
     ctx.meta[AFTER_INTERRUPT] = "Finished epochs are kept; the same command goes on from there."
-    config = read_config(task, source, overrides=[*_short(short), *overrides])
+    config = read_config(task, source or "", overrides=[*_short(short), *overrides])
     with _reporter(out) as reporter:
         tell = Callbacks(reporter.notice, reporter.training, reporter.checking)
         report = train(config, output, fresh=fresh, tell=tell)

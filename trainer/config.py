@@ -30,7 +30,21 @@ else:
     import tomli as tomllib
 
 Table = dict[str, Any]
-_PATHS = (("model", "start"), ("data", "crops"), ("data", "fakes"), ("data", "split"), ("validation", "pairs"))
+_ALIASES = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "batch": "batch_size",
+    "architecture": "arch",
+    "teacher": "start",
+}
+_PATHS = (
+    ("model", "start"),
+    ("data", "crops"),
+    ("data", "extra"),
+    ("data", "fakes"),
+    ("data", "split"),
+    ("validation", "pairs"),
+)
 
 
 def shipped() -> tuple[str, ...]:
@@ -205,7 +219,8 @@ def _unknown(name: str, where: str) -> str:
     siblings = {item.rpartition(".")[2]: item for item in known if item.rpartition(".")[0] == table}
     tables = [field.name for field in dataclasses.fields(TrainConfig)] if not table else []
     near = (
-        [siblings[match] for match in difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)]
+        [siblings[alias] for alias in (_ALIASES.get(key),) if alias in siblings]
+        or [siblings[match] for match in difflib.get_close_matches(key, siblings, n=1, cutoff=0.7)]
         or [item for item in known if item.rpartition(".")[2] == key]
         or difflib.get_close_matches(key, tables, n=1)
         or difflib.get_close_matches(name, known, n=1)

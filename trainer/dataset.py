@@ -44,6 +44,8 @@ class Crops:
     """The photo each crop was cut from."""
     height: int
     width: int
+    extra: frozenset[str] = frozenset()
+    """People who are all trained on."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -81,7 +83,8 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
     if not data.crops:
         raise DataError("no crops to train on: give data.crops, a folder made by 'faceembed data align'")
     rows: list[tuple[Sample, str]] = []
-    for folders, fake in ((data.crops, False), (data.fakes, True)):
+    extra: set[str] = set()
+    for folders, fake in ((data.crops, False), (data.extra, False), (data.fakes, True)):
         for folder in folders:
             crop_set = read_crops(folder)
             _check_fits(crop_set, spec)
@@ -91,6 +94,8 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
                 raise DataError(
                     f"{printable(folder)} holds {wrong:,} {kind}, but was given as {key}; make sets of one kind"
                 )
+            if folders is data.extra:
+                extra |= {sample.person for sample in crop_set.samples}
             rows += zip(crop_set.samples, crop_set.photos, strict=True)
     unwanted = _excluded(data.exclude)
     kept = [row for row in rows if row[0].person not in unwanted and row[0].other not in unwanted]
@@ -98,7 +103,8 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
         why = "all of their people are excluded" if rows else "they are empty"
         raise DataError(f"no crops to train on in {', '.join(map(printable, data.crops))}: {why}")
     height, width = spec.input_size
-    return Crops(tuple(sample for sample, _ in kept), tuple(photo for _, photo in kept), height, width)
+    samples, photos = (tuple(column) for column in zip(*kept, strict=True))
+    return Crops(samples, photos, height, width, frozenset(extra))
 
 
 def _check_fits(crop_set: CropSet, spec: ModelSpec) -> None:
@@ -132,12 +138,17 @@ def divide(crops: Crops, config: TrainConfig) -> tuple[Indices, Indices]:
     Raises:
         DataError: a side has nobody, or the split does not fit the crops.
     """
-    real = sorted({sample.person for sample in crops.samples if not sample.fake})
+    real = sorted({sample.person for sample in crops.samples if not sample.fake} - crops.extra)
     if len(real) < 2:
         raise DataError(f"the crops show {len(real)} person; training needs at least two")
     if config.data.split:
         split = read_split(config.data.split)
         train, validate = set(split["train"]), set(split["validate"])
+        if both := sorted(crops.extra & (validate | set(split["test"]))):
+            raise DataError(
+                f"{len(both)} people of data.extra are to validate or to test by {config.data.split}, the first is "
+                f"'{printable(both[0])}'; they cannot be trained on"
+            )
     else:
         count = config.validation.people or max(2, len(real) // 10)
         if len(real) < count + 2:
@@ -152,6 +163,7 @@ def divide(crops: Crops, config: TrainConfig) -> tuple[Indices, Indices]:
             raise DataError(
                 f"{config.data.split}: none of its {part} people is in the crops; is it the split of other data?"
             )
+    train |= crops.extra
     left_out = set(config.data.leave_out)
     known = {sample.method for sample in crops.samples if sample.fake}
     if unknown := sorted(left_out - known):

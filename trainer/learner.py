@@ -24,9 +24,10 @@ from faceembed.trainer.adversarial import adversarial_batch, network_input, unit
 from faceembed.trainer.backbones.batch_norm import freeze_batch_norm
 from faceembed.trainer.backbones.registry import build, find, preprocess
 from faceembed.trainer.checkpoints import load_encoder
-from faceembed.trainer.losses import entry_of, make_loss
+from faceembed.trainer.losses import entry_of, make_loss, make_settings
 from faceembed.trainer.settings import Adversarial, TrainConfig
 from faceembed.trainer.settings import Distillation as DistillationConfig
+from faceembed.trainer.settings import Loss as LossConfig
 from faceembed.trainer.settings import Model as ModelConfig
 
 Parts = dict[str, Tensor]
@@ -214,14 +215,7 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         UsageError: a loss of the wrong kind, or settings that it does not know.
     """
     losses, weights = nn.ModuleDict(), {}
-    wanted = "class" if config.task == "pretrain" else "pair"
-    for key, given, kind in (("loss", config.loss, wanted), ("batch_loss", config.batch_loss, "batch")):
-        if not given.name or not given.weight:
-            continue
-        if (found := entry_of(given.name).kind) != kind:
-            raise UsageError(
-                f"{key}.name is '{given.name}', a loss of kind '{found}'; {config.task} takes '{kind}' here"
-            )
+    for kind, given in wanted_losses(config).items():
         losses[kind] = make_loss(given.name, given.settings, dimension=start.spec.dimension, classes=classes)
         weights[kind] = given.weight
     teacher = None
@@ -243,6 +237,28 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         adversarial=config.adversarial,
         channels_last=config.loop.channels_last,
     )
+
+
+def wanted_losses(config: TrainConfig) -> dict[str, LossConfig]:
+    """The losses of a config, by kind, with their settings checked: cheap, before anything is read.
+
+    Raises:
+        UsageError: a loss of the wrong kind, or settings that it does not know.
+    """
+    main = "class" if config.task == "pretrain" else "pair"
+    wanted = {}
+    for key, given, kind in (("loss", config.loss, main), ("batch_loss", config.batch_loss, "batch")):
+        if not given.name or not given.weight:
+            continue
+        if (found := entry_of(given.name).kind) != kind:
+            raise UsageError(
+                f"{key}.name is '{given.name}', a loss of kind '{found}'; {config.task} takes '{kind}' here"
+            )
+        make_settings(given.name, given.settings)
+        wanted[kind] = given
+    if config.distillation.weight:
+        make_settings("distillation", config.distillation.settings)
+    return wanted
 
 
 def _freeze_body(body: nn.Module, *, last: str) -> None:

@@ -358,7 +358,7 @@ class Loop:
             return None
         pairs, crops = self._validation.pairs, self._validation.crops
         a, b = (torch.from_numpy(embeddings[np.searchsorted(crops, side)]) for side in (pairs.a, pairs.b))
-        same = torch.from_numpy(pairs.same).float()
+        same = torch.from_numpy(pairs.label).float()
         return float(self._learner.losses["pair"](a, b, same))
 
     def columns(self) -> list[str]:

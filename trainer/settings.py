@@ -50,6 +50,8 @@ class Data:
 
     crops: tuple[str, ...] = ()
     """Crop sets of real photos, as `faceembed data align` makes them."""
+    extra: tuple[str, ...] = ()
+    """Crop sets of real photos whose people are all trained on, though they are in no part of the split."""
     fakes: tuple[str, ...] = ()
     """Crop sets of deepfakes of these people (fine-tuning)."""
     split: str = ""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.errors import DataError
 from faceembed.trainer.augment import augment, generator
+from faceembed.trainer.data.sampler import PairSampler
 from faceembed.trainer.dataset import CropCache, Crops, Indices
-from faceembed.trainer.drawing import PairDrawer
 from faceembed.trainer.sampling import batches, class_order
 from faceembed.trainer.settings import TrainConfig
 
@@ -138,16 +138,20 @@ class PairTask(_Loading):
         super().__init__(cache, config)
         crops = cache.crops
         self.classes = len(crops.persons)
-        self._drawer = PairDrawer(crops, train, ratios=config.data.ratios)
-        self._count = config.data.pairs_per_epoch or int(np.count_nonzero(~crops.fake[train]))
+        self._train = train
+        samples = [crops.samples[index] for index in train.tolist()]
+        self._sampler = PairSampler(samples, ratios=config.data.ratios, seed=config.seed)
+        real = int(np.count_nonzero(~crops.fake[train]))
+        self._count = config.data.pairs_per_epoch or min(real, self._sampler.most)
         # A fake has a label of its own: no two photos of it are the same person.
         self._label = np.where(crops.fake, len(crops.persons) + np.arange(len(crops)), crops.person).astype(np.int64)
 
     def plan(self, epoch: int, *, processes: int = 1, process: int = 0) -> Sequence[Batch]:
         """See `Task.plan`."""
-        pairs = self._drawer.draw(self._count, generator(self._config.seed, _ORDER, epoch))
+        pairs = self._sampler.draw(self._count, epoch=epoch)
+        a, b = self._train[pairs.a], self._train[pairs.b]
         cut = batches(len(pairs), size=self._config.loop.batch_size, processes=processes, process=process)
-        return [Batch(epoch, places, np.r_[pairs.a[places], pairs.b[places]], pairs.same[places]) for places in cut]
+        return [Batch(epoch, places, np.r_[a[places], b[places]], pairs.label[places]) for places in cut]
 
     def load(self, batch: Batch) -> Arrays:
         """``chips``, ``labels``, ``same`` and ``fake``."""

@@ -24,19 +24,16 @@ from faceembed.engine.errors import DataError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.pairs import read_pairs
 from faceembed.engine.photos import printable
-from faceembed.trainer.augment import generator
-from faceembed.trainer.dataset import Crops
-from faceembed.trainer.drawing import KINDS, Indices, PairDrawer, Pairs
+from faceembed.trainer.data.sampler import DrawnPairs, PairSampler
+from faceembed.trainer.dataset import Crops, Indices
 from faceembed.trainer.settings import TrainConfig, Validation
-
-_SEED_PLACE = 9  # keeps the draws of validation apart from those of training
 
 
 @dataclasses.dataclass(frozen=True)
 class ValidationSet:
     """Fixed pairs and the crops in them."""
 
-    pairs: Pairs
+    pairs: DrawnPairs
     methods: tuple[str, ...]
     """Of the fakes among them, sorted."""
     method: NDArray[np.int64]
@@ -68,9 +65,9 @@ class ValidationSet:
         Args:
             embeddings: (len(crops), D) float32, raw.
         """
-        scores, same = self.similarities(embeddings), self.pairs.same
+        scores, same = self.similarities(embeddings), self.pairs.label
         accepted = scores >= self.threshold
-        fake, other = (self.pairs.kind == KINDS.index(kind) for kind in ("fake", "other"))
+        fake, other = self.pairs.kind == "fake", self.pairs.kind == "other"
         row: dict[str, float | None] = {
             "val_accuracy": float(np.mean(accepted == same)),
             "error_real_deepfake": float(np.mean(accepted[fake])) if fake.any() else None,
@@ -84,7 +81,7 @@ class ValidationSet:
 
     def auc(self, embeddings: NDArray[np.float32]) -> float:
         """Area under the curve over all pairs; embeddings as for `measure`."""
-        return metrics.auc(metrics.roc(self.similarities(embeddings), self.pairs.same))
+        return metrics.auc(metrics.roc(self.similarities(embeddings), self.pairs.label))
 
 
 def _eer_of(scores: NDArray[np.float64], same: NDArray[np.bool_], against: NDArray[np.bool_]) -> float | None:
@@ -113,12 +110,14 @@ def make_validation(
         return _finished(crops, _listed(crops, settings.pairs, unreadable), settings)
     with_fakes = config.task == "finetune" and bool(config.data.fakes)
     ratios = (50.0, 25.0, 25.0) if with_fakes else (50.0, 0.0, 50.0)
-    drawer = PairDrawer(crops, chosen, ratios=ratios, what="validation")
-    return _finished(crops, drawer.draw_distinct(settings.count, generator(config.seed, _SEED_PLACE)), settings)
+    samples = [crops.samples[index] for index in chosen.tolist()]
+    sampler = PairSampler(samples, ratios=ratios, seed=f"{config.seed}:validation", what="validation")
+    drawn = sampler.draw(min(settings.count, sampler.most))
+    return _finished(crops, DrawnPairs(chosen[drawn.a], chosen[drawn.b], drawn.kind), settings)
 
 
-def _finished(crops: Crops, pairs: Pairs, settings: Validation) -> ValidationSet:
-    fake = pairs.kind == KINDS.index("fake")
+def _finished(crops: Crops, pairs: DrawnPairs, settings: Validation) -> ValidationSet:
+    fake = pairs.kind == "fake"
     names = [crops.samples[b].method if is_fake else "" for b, is_fake in zip(pairs.b, fake, strict=True)]
     methods = tuple(sorted({name for name in names if name}))
     places: Mapping[str, int] = {name: place for place, name in enumerate(methods)}
@@ -126,7 +125,7 @@ def _finished(crops: Crops, pairs: Pairs, settings: Validation) -> ValidationSet
     return ValidationSet(pairs, methods, method, np.unique(np.r_[pairs.a, pairs.b]), settings.threshold)
 
 
-def _listed(crops: Crops, path: str, unreadable: Collection[int]) -> Pairs:
+def _listed(crops: Crops, path: str, unreadable: Collection[int]) -> DrawnPairs:
     """The pairs of a list, whose paths are those of crops or of the photos they were cut from."""
     listed = read_pairs(path)
     if not listed.labelled:
@@ -145,9 +144,8 @@ def _listed(crops: Crops, path: str, unreadable: Collection[int]) -> Pairs:
         for side in zip(*((p.path_a, p.path_b) for p in listed), strict=True)
     ]
     a, b = (np.array(side, np.int64) for side in sides)
-    kind = np.array([KINDS.index(str(name)) for name in listed.kinds], np.int64)
     swap = crops.fake[a] & ~crops.fake[b]  # the fake is the second one
-    return Pairs(np.where(swap, b, a), np.where(swap, a, b), kind)
+    return DrawnPairs(np.where(swap, b, a), np.where(swap, a, b), listed.kinds)
 
 
 def check_leaks(crops: Crops, train: Indices, validation: ValidationSet) -> None:
@@ -168,11 +166,11 @@ def check_leaks(crops: Crops, train: Indices, validation: ValidationSet) -> None
         )
 
 
-def write_pairs(path: str | os.PathLike[str], crops: Crops, pairs: Pairs) -> None:
+def write_pairs(path: str | os.PathLike[str], crops: Crops, pairs: DrawnPairs) -> None:
     """Write pairs as a list of crops that `faceembed.engine.pairs.read_pairs` reads."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file)
         writer.writerow(("path_a", "path_b", "label", "kind", "method"))
         for a, b, kind in zip(pairs.a, pairs.b, pairs.kind, strict=True):
             first, second = crops.samples[a], crops.samples[b]
-            writer.writerow((first.path, second.path, int(kind == 0), KINDS[kind], second.method))
+            writer.writerow((first.path, second.path, int(kind == "same"), kind, second.method))
