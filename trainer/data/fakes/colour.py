@@ -26,8 +26,18 @@ def to_rgb(lab: Floats) -> Floats:
 
 def tone(rgb: Floats, mask: Floats) -> NDArray[np.float64]:
     """The mean Lab colour under a mask."""
-    lab, weight = to_lab(rgb).reshape(-1, 3), mask.reshape(-1, 1).astype(np.float64)
-    mean: NDArray[np.float64] = (lab * weight).sum(0) / max(float(weight.sum()), 1e-6)
+    return _mean(to_lab(rgb), _weight(mask))
+
+
+def _weight(mask: Floats) -> NDArray[np.float64]:
+    """A mask as weights that sum to 1, flat."""
+    weight = mask.astype(np.float64).ravel()
+    return weight / max(float(weight.sum()), 1e-6)
+
+
+def _mean(picture: Floats, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weighted mean of each channel."""
+    mean: NDArray[np.float64] = weight @ picture.reshape(-1, 3).astype(np.float64)
     return mean
 
 
@@ -53,13 +63,14 @@ def transfer(source: Floats, target: Floats, mask: Floats, *, how: str, strength
 
 
 def _reinhard(source: Floats, target: Floats, mask: Floats) -> Floats:
-    weight = (mask / mask.sum())[..., None].astype(np.float64)
+    weight = _weight(mask)
     a, b = to_lab(source), to_lab(target)
-    mean_a, mean_b = (a * weight).sum((0, 1)), (b * weight).sum((0, 1))
-    deviation_a = np.sqrt((((a - mean_a) ** 2) * weight).sum((0, 1)))
-    deviation_b = np.sqrt((((b - mean_b) ** 2) * weight).sum((0, 1)))
+    mean_a, mean_b = _mean(a, weight), _mean(b, weight)
+    deviation_a = np.sqrt(_mean((a - mean_a.astype(np.float32)) ** 2, weight))
+    deviation_b = np.sqrt(_mean((b - mean_b.astype(np.float32)) ** 2, weight))
     ratio = np.clip(deviation_b / np.maximum(deviation_a, 1e-3), 0.65, 1.5)  # no face turns flat or garish
-    return to_rgb(((a - mean_a) * ratio + mean_b).astype(np.float32))
+    shift = (mean_b - mean_a * ratio).astype(np.float32)
+    return to_rgb(a * ratio.astype(np.float32) + shift)
 
 
 def _histogram(source: Floats, target: Floats, mask: Floats) -> Floats:

@@ -21,7 +21,7 @@ from faceembed.engine.photos import PhotoFile, decode_path
 from faceembed.engine.rows import Failure, read_errors
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.settings import EmbedSettings
-from faceembed.trainer.data.fakes.mesh import Mesh, fit_mesh
+from faceembed.trainer.data.fakes.mesh import Mesh, fit_meshes
 from faceembed.trainer.data.people import People, Sample
 
 FACES_FOLDER = ".faces"
@@ -73,8 +73,9 @@ def find_faces(
     table = load_faces(files)
     rows = {decode_path(path): index for index, path in enumerate(table.rows.column("path").to_pylist())}
     stamps = table.photos()
-    columns = (table.rows.column(name).to_pylist() for name in ("landmarks", "image_width", "image_height"))
-    landmarks, widths, heights = columns
+    widths, heights = (table.rows.column(name).to_pylist() for name in ("image_width", "image_height"))
+    landmarks = np.array(table.rows.column("landmarks").to_pylist(), np.float64).reshape(-1, 5, 2)
+    meshes = fit_meshes(landmarks)
     known = {failure.photo.path: failure for failure in read_errors(files.errors)}
     faces: list[Face] = []
     failures: list[Failure] = []
@@ -84,7 +85,7 @@ def find_faces(
             missing = Failure(PhotoFile(sample.path, 0, 0), "read", "not among the photos that were looked at")
             failures.append(known.get(sample.path, missing))
             continue
-        mesh = fit_mesh(np.array(landmarks[index], np.float64).reshape(5, 2))
+        mesh = meshes[index]
         if reason := unusable(mesh, widths[index], heights[index]):
             failures.append(Failure(stamps[index], "fake", reason))
         else:

@@ -136,69 +136,82 @@ class Mesh:
 
 
 def _place(pose: Points, left: Points) -> Points:
-    """The mesh's points: the model's projection and what is left, spread over it."""
+    """The mesh's points: the model's projection and what is left, spread over it; (..., 6) and (..., 5, 2) to (..., M, 2)."""
     model, _ = _model()
-    return _project(pose, model) + np.exp(pose[2]) * _spread(model, left) @ _rotation(pose[5]).T
+    upright = _spreading() @ left
+    return _project(pose, model) + np.exp(pose[..., 2])[..., None, None] * _turned(upright, pose[..., 5])
 
 
-def _rotation(angle: float) -> Points:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+def _turned(points: Points, angle: Points) -> Points:
+    """Points (..., N, 2) turned clockwise in the image by angles (...)."""
+    cos, sin = np.cos(angle)[..., None], np.sin(angle)[..., None]
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], -1)
 
 
 def _project(poses: Points, model: Points) -> Points:
     """Scaled orthographic projection, (..., 6) poses and (M, 3) points to (..., M, 2).
 
-    A pose is tx, ty, log scale, yaw, pitch, roll in radians.
+    A pose is tx, ty, log scale, yaw, pitch, roll in pixels and radians.
     """
-    size, yaw, pitch, roll = np.moveaxis(poses[..., 2:, None], -2, 0)
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    yaw, pitch = poses[..., 3, None], poses[..., 4, None]
     x, y, z = model.T
-    x, z = cy * x + sy * z, cy * z - sy * x  # about the vertical axis
-    y = cp * y + sp * z  # about the horizontal one
-    seen = np.stack([cr * x - sr * y, sr * x + cr * y], -1)
-    projected: Points = np.exp(size)[..., None] * seen + poses[..., None, :2]
+    across = np.cos(yaw) * x + np.sin(yaw) * z  # about the vertical axis
+    deep = np.cos(yaw) * z - np.sin(yaw) * x
+    down = np.cos(pitch) * y + np.sin(pitch) * deep  # about the horizontal one
+    seen = _turned(np.stack([across, np.broadcast_to(down, across.shape)], -1), poses[..., 5])
+    projected: Points = np.exp(poses[..., 2])[..., None, None] * seen + poses[..., None, :2]
     return projected
 
 
-def fit_mesh(landmarks: NDArray[np.floating], *, iterations: int = 8) -> Mesh:
-    """Place the face model by five landmarks.
+@functools.cache
+def _spreading() -> Points:
+    """What is left at the landmarks, interpolated over the mesh with Gaussians, as a matrix (M, 5)."""
+    model, _ = _model()
+    distance = np.linalg.norm(model[:, None, :2] - model[None, :5, :2], axis=2)
+    kernel = np.exp(-0.5 * (distance / _SPREAD) ** 2)
+    spreading: Points = kernel @ np.linalg.inv(kernel[:5] + 1e-3 * np.eye(5))
+    return spreading
+
+
+def fit_mesh(landmarks: NDArray[np.floating]) -> Mesh:
+    """Place the face model by five landmarks; see `fit_meshes`."""
+    return fit_meshes(np.asarray(landmarks, np.float64)[None])[0]
+
+
+def fit_meshes(landmarks: NDArray[np.floating], *, iterations: int = 8) -> list[Mesh]:
+    """Place the face model by five landmarks, for many faces together.
 
     Args:
-        landmarks: (5, 2) left eye, right eye, nose tip, left and right mouth corner; left as seen in the image.
+        landmarks: (F, 5, 2) left eye, right eye, nose tip, left and right mouth corner; left as seen in the image.
         iterations: Gauss-Newton steps.
 
     Returns:
-        The mesh; its landmarks are exactly those given.
+        The meshes; their landmarks are exactly those given.
     """
     model, _ = _model()
     given = np.asarray(landmarks, np.float64)
-    eyes = given[1] - given[0]
-    unit = max(float(np.hypot(*eyes)), float(np.hypot(*(given[3:].mean(0) - given[:2].mean(0)))) / 1.16, 1e-3)
-    centre = given.mean(axis=0)
-    wanted = (given - centre) / unit
-    pose = np.array([0, 0, 0, 0, 0, np.arctan2(eyes[1], eyes[0])])
-    pose[:2] = wanted.mean(0) - _project(pose, model[:5]).mean(0)
-    rows, steps = np.diag(1 / _PRIOR), np.eye(6) * 1e-5
+    eyes = given[:, 1] - given[:, 0]
+    down = given[:, 3:].mean(1) - given[:, :2].mean(1)
+    unit = np.maximum(np.maximum(np.hypot(*eyes.T), np.hypot(*down.T) / 1.16), 1e-3)
+    centre = given.mean(axis=1)
+    wanted = (given - centre[:, None]) / unit[:, None, None]
+    pose = np.zeros((len(given), 6))
+    pose[:, 5] = np.arctan2(eyes[:, 1], eyes[:, 0])
+    pose[:, :2] = -_project(pose, model[:5]).mean(1)
+    steps = np.eye(6) * 1e-5
     for _ in range(iterations):
-        error = (wanted - _project(pose, model[:5])).ravel() / _NOISE
-        steps = np.eye(6) * 1e-5
-        slope = np.stack(
-            [(_project(pose + s, model[:5]) - _project(pose - s, model[:5])).ravel() / 2e-5 for s in steps]
-        )
-        system = np.concatenate([slope.T / _NOISE, rows])
-        pose = pose + np.linalg.lstsq(system, np.concatenate([error, -pose / _PRIOR]), rcond=None)[0]
-        pose[3:5] = np.clip(pose[3:5], -1.2, 1.2)
-    pose = pose * np.array([unit, unit, 1, 1, 1, 1]) + np.array([*centre, np.log(unit), 0, 0, 0])
-    left = (given - _project(pose, model[:5])) @ _rotation(pose[5]) / np.exp(pose[2])
+        error = (wanted - _project(pose, model[:5])).reshape(-1, 10) / _NOISE
+        ahead, behind = (_project(pose[:, None] + sign * steps, model[:5]) for sign in (1, -1))
+        slope = (ahead - behind).reshape(-1, 6, 10) / (2e-5 * _NOISE)
+        normal = slope @ slope.transpose(0, 2, 1) + np.diag(_PRIOR**-2)
+        pull = (slope @ error[..., None])[..., 0] - pose / _PRIOR**2
+        pose = pose + np.linalg.solve(normal, pull[..., None])[..., 0]
+        pose[:, 3:5] = np.clip(pose[:, 3:5], -1.2, 1.2)
+    pose[:, :2] = pose[:, :2] * unit[:, None] + centre
+    pose[:, 2] += np.log(unit)
+    size = np.exp(pose[:, 2])[:, None, None]
+    left = _turned((given - _project(pose, model[:5])) / size, -pose[:, 5])
     points = _place(pose, left)
-    points[:5] = given
-    return Mesh(points, pose, left)
-
-
-def _spread(model: Points, left: Points) -> Points:
-    """What is left at the landmarks, interpolated over the mesh with Gaussians."""
-    distance = np.linalg.norm(model[:, None, :2] - model[None, :5, :2], axis=2)
-    kernel = np.exp(-0.5 * (distance / _SPREAD) ** 2)
-    weights = np.linalg.solve(kernel[:5] + 1e-3 * np.eye(5), left)
-    spread: Points = kernel @ weights
-    return spread
+    points[:, :5] = given
+    return [Mesh(*parts) for parts in zip(points, pose, left, strict=True)]

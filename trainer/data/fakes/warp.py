@@ -95,7 +95,7 @@ def bend(start: Points, end: Points, height: int, width: int) -> Floats:
 
 
 def _kernel(a: Points, b: Points) -> Points:
-    square = ((a[:, None] - b[None]) ** 2).sum(-1)
+    square = (a[:, None, 0] - b[None, :, 0]) ** 2 + (a[:, None, 1] - b[None, :, 1]) ** 2
     kernel: Points = 0.5 * square * np.log(np.maximum(square, 1e-12))
     return kernel
 
