@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import click
 
+from faceembed.cli.attack import attack
 from faceembed.cli.bench import bench
 from faceembed.cli.data import data
 from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
+from faceembed.cli.export import export
 from faceembed.cli.group import Group
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.search import search
+from faceembed.cli.train import train
 from faceembed.cli.verify import verify
 from faceembed.version import __version__
 
@@ -28,5 +31,5 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, bench, models, data):
+for _command in (embed, search, verify, matrix, evaluate, bench, models, data, attack, export, train):
     main.add_command(_command)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli.export import ARCHITECTURES, EXPORT_PRECISIONS, parity_line, require_torch
 from faceembed.cli.group import AFTER_INTERRUPT, Group
 from faceembed.cli.options import Output, file_argument, file_option, output_options
 
 if TYPE_CHECKING:
     from faceembed.engine.models.registry import ModelInfo
+    from faceembed.engine.models.spec import Colour
+    from faceembed.trainer.export import Precision
 
 
 @click.group(cls=Group)
@@ -80,6 +83,13 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @models.command("import")
 @file_argument("file")
 @click.option("--name", required=True, help="What the model will be called.")
+@click.option(
+    "--arch", type=click.Choice(ARCHITECTURES), help="FILE is a PyTorch checkpoint of this network: convert it."
+)
+@click.option(
+    "--precision", type=click.Choice(EXPORT_PRECISIONS), help="Of a checkpoint's conversion.  [default: fp32]"
+)
+@file_option("--photos", metavar="FOLDER", help="Faces to compare a conversion on.  [default: the sample photos]")
 @click.option("--colour", type=click.Choice(["rgb", "bgr"]), help="Channel order of the network's input.")
 @click.option(
     "--mean", metavar="M | R,G,B", help="Subtracted from 0..255, in the order of --colour; 127.5 for ArcFace."
@@ -89,7 +99,7 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @click.option("--input-size", metavar="HxW", help="For a network that takes any size.")
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Similarity from which on two photos are one person.")
 @click.option("--threshold-source", default="", metavar="TEXT", help="The data that the threshold was chosen on.")
-@click.option("--licence", default="unknown", show_default=True)
+@click.option("--licence", default="", metavar="TEXT", help="SPDX name or words.  [default: unknown]")
 @click.option("--source", default="", metavar="TEXT", help="Where the file comes from.  [default: its path]")
 @click.option("--replace", is_flag=True, help="Replace a model of that name.")
 @click.option("--sha256", metavar="HEX", help="The digest that the file of a known model must have.")
@@ -97,7 +107,10 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 def import_(
     file: str,
     name: str,
-    colour: str | None,
+    arch: str | None,
+    precision: Precision | None,
+    photos: str | None,
+    colour: Colour | None,
     mean: str | None,
     scale: str | None,
     template: str | None,
@@ -110,19 +123,48 @@ def import_(
     sha256: str | None,
     out: Output,
 ) -> None:
-    """Keep an ONNX encoder of your own under a name.
+    """Keep an encoder of your own under a name.
 
-    Colour order, mean and scale are not in the file, and a wrong guess would cost accuracy silently, so they must be
-    given. With the name of a known model, FILE is taken as that model, downloaded by hand, and verified.
+    FILE is an ONNX file. Colour order, mean and scale are not in it, and a wrong guess would cost accuracy silently, so
+    they must be given. With --arch, FILE is a PyTorch checkpoint (of `faceembed train`, AdaFace, CVLface or
+    facenet-pytorch): it is converted and compared on real faces. With the name of a known model, FILE is taken as that
+    model, downloaded by hand, and verified.
 
     \b
     Example:
         faceembed models import mine.onnx --name mine --colour rgb --mean 127.5 --scale 1/127.5
+        faceembed models import adaface_ir50_ms1mv2.ckpt --arch ir50 --name mine
     """
     from faceembed.engine.models import registry
     from faceembed.engine.models.catalog import CATALOG
 
-    if name in CATALOG:
+    if arch is not None:
+        if any((mean, scale, template, input_size)):
+            raise click.UsageError(
+                f"--arch {arch} says what pixels it wants; leave --mean, --scale, --template and --input-size out"
+            )
+        require_torch("a checkpoint")
+        from faceembed.trainer.import_checkpoint import Facts, import_checkpoint
+
+        facts = Facts(
+            colour=colour, threshold=threshold, threshold_source=threshold_source, licence=licence, source=source
+        )
+        _, converted = import_checkpoint(
+            file,
+            name=name,
+            arch=arch,
+            facts=facts,
+            precision=precision or "fp32",
+            photos=photos,
+            sha256=sha256,
+            replace=replace,
+        )
+        if not out.quiet:
+            click.echo(parity_line(converted), err=True)
+        known = registry.info(name)
+    elif precision or photos:
+        raise click.UsageError("--precision and --photos are for a PyTorch checkpoint; say its network: --arch")
+    elif name in CATALOG:
         from faceembed.engine.models.pull import pull as pull_model
 
         if any((colour, mean, scale, template, input_size, threshold)):
@@ -140,14 +182,14 @@ def import_(
         import_model(
             file,
             name=name,
-            colour="bgr" if colour == "bgr" else "rgb",
+            colour=colour,
             mean=(channels[0], channels[1], channels[2]),
             scale=_numbers(scale, "--scale", (1,))[0],
             template=tuple(zip(points[::2], points[1::2], strict=True)) if points else ARCFACE_TEMPLATE,
             input_size=(int(sides[0]), int(sides[1])) if sides else None,
             threshold=threshold,
             threshold_source=threshold_source,
-            licence=licence,
+            licence=licence or "unknown",
             source=source,
             replace=replace,
         )

@@ -147,17 +147,18 @@ _OUTPUT_OPTIONS: tuple[Decorator, ...] = (
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that runs models; it receives them as ``models``."""
-    return _collected(command, _MODEL_OPTIONS, ModelOptions, "models")
+    return collected(command, _MODEL_OPTIONS, ModelOptions, "models")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--quiet`` and ``--json``; the command receives them as ``out``."""
-    return _collected(command, _OUTPUT_OPTIONS, Output, "out")
+    return collected(command, _OUTPUT_OPTIONS, Output, "out")
 
 
-def _collected(
+def collected(
     command: Callable[..., Any], options: tuple[Decorator, ...], kind: type[Any], name: str
 ) -> Callable[..., Any]:
+    """Add options to a command, which receives their values as one ``kind``, a dataclass, called ``name``."""
     fields = [field.name for field in dataclasses.fields(kind)]
 
     @functools.wraps(command)

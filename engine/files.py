@@ -10,7 +10,7 @@ from typing import IO, Any
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, sync: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears under its name complete, or not at all.
 
     The bytes go to a temporary file in the same folder, which is flushed to disk and renamed when the block ends; if the
@@ -20,6 +20,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         path: the file to write; its folder must exist.
         mode: ``wb``, or ``w`` for UTF-8 text with the line ends that are written. File names that are not UTF-8 keep
             their bytes.
+        sync: flush it to disk. Without, a file may be empty after a power failure: for many small files that are looked
+            at again.
 
     Raises:
         OSError: as `open`, `os.fsync` and `os.replace` raise it.
@@ -36,7 +38,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         with os.fdopen(descriptor, mode, **text) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):

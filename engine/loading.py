@@ -1,13 +1,17 @@
-"""From settings to a pipeline that may run: resolves models, chooses runtime and precision, and passes the parity gate."""
+"""From settings to a pipeline that may run, or to its part that cuts chips: resolves models, chooses runtime and precision,
+and passes the parity gate.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
+from faceembed.engine.chips import Cutter
 from faceembed.engine.errors import DeviceError, ModelError
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import Model
+from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -33,13 +37,21 @@ def resolve_models(settings: EmbedSettings) -> Models:
     Raises:
         ModelError: unknown, not yet pulled, damaged, or an aligner this version cannot run.
     """
-    encoder = resolve(settings.encoder, task="encoder")
+    return Models(resolve(settings.encoder, task="encoder"), resolve_aligner(settings))
+
+
+def resolve_aligner(settings: EmbedSettings) -> Model | None:
+    """Find the aligner alone; None for ``--aligner none``.
+
+    Raises:
+        ModelError: as `resolve_models`.
+    """
     if settings.aligner == "none":
-        return Models(encoder, None)
+        return None
     aligner = resolve(settings.aligner, task="aligner")
     if aligner.spec.name != "mtcnn":
         raise ModelError(f"aligner '{aligner.spec.name}': this version runs 'mtcnn' only; use --aligner mtcnn or none")
-    return Models(encoder, aligner)
+    return aligner
 
 
 def open_pipeline(settings: EmbedSettings, models: Models, photos: Sequence[PhotoFile], *, notice: Notice) -> Pipeline:
@@ -57,19 +69,66 @@ def open_pipeline(settings: EmbedSettings, models: Models, photos: Sequence[Phot
     Raises:
         DeviceError: what was asked for cannot serve.
     """
+    return _settled(settings, lambda choice: _open(settings, models, choice), photos, notice)
+
+
+def open_cutter(
+    settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, photos: Sequence[PhotoFile], *, notice: Notice
+) -> Cutter:
+    """The same for chips alone: the encoder's network is neither loaded nor needed.
+
+    Args:
+        settings: what the user asked for; its encoder is not looked at.
+        spec: the encoder that the chips are for.
+        aligner: from `resolve_aligner`.
+        photos, notice: as for `open_pipeline`.
+
+    Raises:
+        DeviceError: what was asked for cannot serve.
+    """
+    from faceembed.engine.detect.mtcnn import MtcnnDetector
+
+    workers = settings.runtime.thread_count
+    if aligner is None:
+        return Cutter(settings, None, spec, workers=workers)
+
+    def open_with(choice: RuntimeChoice) -> Cutter:
+        return Cutter(settings, MtcnnDetector(aligner, choice, threads=workers), spec, workers=workers)
+
+    return _settled(settings, open_with, photos, notice)
+
+
+class _Gated(Protocol):
+    """What must pass a parity gate before it may run."""
+
+    workers: int
+
+    @property
+    def admitted(self) -> bool: ...
+
+    def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]: ...
+
+
+G = TypeVar("G", bound=_Gated)
+
+
+def _settled(
+    settings: EmbedSettings, open_with: Callable[[RuntimeChoice], G], photos: Sequence[PhotoFile], notice: Notice
+) -> G:
+    """Open something with a runtime and a precision that it may run at."""
     choice = choose(settings.runtime)
-    pipeline = _open(settings, models, choice)
-    if not pipeline.admitted:
+    opened = open_with(choice)
+    if not opened.admitted:
         try:
-            for line in pipeline.admit(photos[:_GATE_PHOTOS], _GATE_FACES):
+            for line in opened.admit(photos[:_GATE_PHOTOS], _GATE_FACES):
                 notice(line)
         except DeviceError as error:
             if settings.runtime.precision != "auto":
                 raise
             choice = dataclasses.replace(choice, precision="fp32", why=f"{error}; fp32 instead")
-            pipeline = _open(settings, models, choice)
-    notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}); {pipeline.workers} threads")
-    return pipeline
+            opened = open_with(choice)
+    notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}); {opened.workers} threads")
+    return opened
 
 
 def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pipeline:

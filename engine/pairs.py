@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from faceembed.engine.errors import DataError, PairListError
 from faceembed.engine.kryptonite import folders_in, natural, photos_in, real_and_fake
+from faceembed.engine.photos import decode_path
 
 Kind = Literal["same", "other", "fake"]
 T = TypeVar("T")
@@ -208,6 +209,7 @@ def _known_header(columns: dict[str, int], row: Sequence[str], where: str) -> tu
 
 
 def _csv_pair(base: str, path_a: str, path_b: str, label: str, kind: str, where: str) -> Pair:
+    path_a, path_b = decode_path(path_a), decode_path(path_b)  # what we write ourselves, where a name is not UTF-8
     for path in (path_a, path_b):
         if not path or "\0" in path:
             raise PairListError(f"{where}: {path!r} is not a file name")

@@ -3,57 +3,33 @@
     read ahead (a few threads) ─► decode ─► detect ─► align ─► encode
                                   └── one batch a core, side by side ──┘
 
-A batch is a run of neighbouring photos, bounded in count and in bytes, and one thread takes it all the way: cores never
-wait for each other inside a batch, and reading overlaps with computing. What is in flight is bounded, so memory does not
-grow with the number of photos. Batches depend on the list of photos alone, so a run gives the same bits every time.
+`chips` says how batches are made and run, and does all but the last stage.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.align import crop_landmarks, similarity_matrices, warp_chips
-from faceembed.engine.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
-from faceembed.engine.detect.detections import Detections
+from faceembed.engine.chips import Cutter, Faces, Read
 from faceembed.engine.detect.mtcnn import MtcnnDetector
 from faceembed.engine.encode import Encoder
-from faceembed.engine.errors import DeviceError, PhotoError
+from faceembed.engine.errors import DeviceError
 from faceembed.engine.photos import PhotoFile
-from faceembed.engine.probe import Header, probe
 from faceembed.engine.rows import Failure
 from faceembed.engine.settings import EmbedSettings
 
-BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
-READ_BYTES = 64 << 20  # of encoded files read at a time
-READERS = 4
-STAGES = ("read", "decode", "detect", "align", "encode")
-
 
 @dataclasses.dataclass(frozen=True)
-class FaceBatch:
-    """F embedded faces of one batch. Coordinates are continuous pixels of the full upright photos."""
+class FaceBatch(Faces):
+    """F embedded faces of one batch."""
 
-    photo: NDArray[np.int32]
-    """(F,) position in the batch's photos."""
-    face: NDArray[np.int32]
-    """(F,) number of the face in its photo, the largest is 0."""
-    boxes: NDArray[np.float32]
-    """(F, 4) x1, y1, x2, y2."""
-    landmarks: NDArray[np.float32]
-    """(F, 5, 2)."""
-    scores: NDArray[np.float32]
     norms: NDArray[np.float32]
-    sizes: NDArray[np.int32]
-    """(F, 2) width and height of the photo."""
     embeddings: NDArray[np.float32]
     """(F, D), unit length."""
 
@@ -69,18 +45,6 @@ class Outcome:
     """Seconds that one thread spent in each stage."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Item:
-    photo: PhotoFile
-    data: bytes
-    header: Header
-    reduction: int
-
-    @property
-    def decoded_bytes(self) -> int:
-        return 3 * self.header.pixels // self.reduction**2
-
-
 class Pipeline:
     """The models of one run, ready to embed any number of photos.
 
@@ -94,6 +58,7 @@ class Pipeline:
     def __init__(
         self, settings: EmbedSettings, detector: MtcnnDetector | None, encoder: Encoder, *, workers: int
     ) -> None:
+        self.cutter = Cutter(settings, detector, encoder.model.spec, workers=workers)
         self.settings = settings
         self.detector = detector
         self.encoder = encoder
@@ -112,29 +77,12 @@ class Pipeline:
         Raises:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
         """
-        pending: collections.deque[concurrent.futures.Future[Outcome]] = collections.deque()
-        readers = concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read")
-        computing = concurrent.futures.ThreadPoolExecutor(self.workers, "faceembed-compute")
-        try:
-            for group in self._groups(photos, boundary):
-                started = time.perf_counter()
-                read = list(readers.map(self._read, group))
-                waited = time.perf_counter() - started
-                for part in _split(read):
-                    share = waited * len(part) / len(read)
-                    pending.append(computing.submit(self._process, part, share))
-                while len(pending) > self.workers + 1:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # also when the consumer stops early
-            readers.shutdown(wait=True, cancel_futures=True)
-            computing.shutdown(wait=True, cancel_futures=True)
+        return self.cutter.run(photos, self._process, boundary=boundary)
 
     @property
     def admitted(self) -> bool:
         """Whether both models may run at their precision."""
-        return self.encoder.admitted and (self.detector is None or self.detector.admitted)
+        return self.encoder.admitted and self.cutter.admitted
 
     def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
         """Pass the parity gates that are still to be passed.
@@ -149,7 +97,7 @@ class Pipeline:
         Raises:
             DeviceError: no face in ``photos``, or a model does not agree with fp32.
         """
-        decoded, chips = self._sample(photos, wanted)
+        decoded, chips = self.cutter.sample(photos, wanted)
         precision = self.encoder.choice.precision
         if len(chips) == 0:
             raise DeviceError(f"no face in the first {len(photos)} photos to check {precision} on")
@@ -157,230 +105,27 @@ class Pipeline:
         if not self.encoder.admitted:
             lowest = self.encoder.admit(chips)
             lines.append(f"parity of {precision} with fp32 on {len(chips)} faces: smallest cosine {lowest:.5f}")
-        if self.detector and not self.detector.admitted:
-            pixels = [photo.pixels for photo in decoded]
-            found = self.detector.admit(pixels, self._smallest(decoded), only_largest=self._only_largest)
-            lines.append(
-                f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} faces, "
-                f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"
-            )
-        return lines
+        return lines + self.cutter.admit_on(decoded, chips, searched=len(photos))
 
     def chips(self, photos: Sequence[PhotoFile], wanted: int) -> NDArray[np.uint8]:
         """Aligned faces of the first photos that have any: uint8 RGB (up to ``wanted``, H, W, 3)."""
-        return self._sample(photos, wanted)[1]
-
-    def _sample(self, photos: Sequence[PhotoFile], wanted: int) -> tuple[list[Photo], NDArray[np.uint8]]:
-        taken: list[Photo] = []
-        parts = [np.zeros((0, *self.encoder.model.spec.input_size, 3), np.uint8)]
-        for group in self._groups(photos, 0):
-            for read in _split([self._read(photo) for photo in group]):
-                decoded, items, _ = _decode_all(read)
-                parts.append(self._align(decoded, items, self._find(decoded)[0])[1])
-                taken += decoded
-                if sum(map(len, parts)) >= wanted:
-                    return taken, np.concatenate(parts)[:wanted]
-        return taken, np.concatenate(parts)
+        return self.cutter.sample(photos, wanted)[1]
 
     def stages(self) -> dict[str, Callable[[Any], Any]]:
         """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`).
 
         ``read`` takes one of `batches`; photos that fail are dropped on the way.
         """
-
-        def decode_batch(read: Sequence[_Item | Failure]) -> tuple[list[Photo], list[_Item]]:
-            return _decode_all(read)[:2]
-
-        def detect(given: tuple[list[Photo], list[_Item]]) -> tuple[list[Photo], list[_Item], Detections]:
-            return (*given, self._find(given[0])[0])
-
-        def align(given: tuple[list[Photo], list[_Item], Detections]) -> NDArray[np.uint8]:
-            return self._align(*given)[1]
-
-        def read(batch: Sequence[PhotoFile]) -> list[_Item | Failure]:
-            return [self._read(photo) for photo in batch]
-
-        return dict(zip(STAGES, (read, decode_batch, detect, align, self.encoder.encode), strict=True))
+        return {**self.cutter.stages(), "encode": self.encoder.encode}
 
     def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
         """The runs of photos that are read together."""
-        return list(self._groups(photos, 0))
+        return list(self.cutter.groups(photos))
 
-    def _groups(self, photos: Sequence[PhotoFile], boundary: int) -> Iterator[list[PhotoFile]]:
-        """Runs of photos to read together."""
-        group: list[PhotoFile] = []
-        size = 0
-        for number, photo in enumerate(photos):
-            full = len(group) >= self.settings.batch_size or size + photo.size > READ_BYTES
-            if group and (full or (boundary and number % boundary == 0)):
-                yield group
-                group, size = [], 0
-            group.append(photo)
-            size += photo.size
-        if group:
-            yield group
-
-    def _read(self, photo: PhotoFile) -> _Item | Failure:
-        try:
-            data = read_file(photo.path)
-            header = probe(data)
-            check_size(header, self.settings.max_pixels)
-        except PhotoError as error:
-            return Failure(photo, error.stage, error.reason)
-        detecting = self.detector is not None
-        return _Item(photo, data, header, reduction_for(header, self.settings.min_face) if detecting else 1)
-
-    def _process(self, read: Sequence[_Item | Failure], read_seconds: float) -> Outcome:
-        seconds = {"read": read_seconds}
-        clock = time.perf_counter()
-
-        def lap(stage: str) -> None:
-            nonlocal clock
-            now = time.perf_counter()
-            seconds[stage], clock = now - clock, now
-
-        decoded, items, failures = _decode_all(read)
-        lap("decode")
-        faces, without = self._find(decoded)
-        failures += [Failure(items[index].photo, "detect", reason) for index, reason in without.items()]
-        lap("detect")
-        faces, chips, flat = self._align(decoded, items, faces)
-        failures += [Failure(items[index].photo, "align", "the five landmarks do not span a face") for index in flat]
-        lap("align")
-        embeddings, norms = self.encoder.encode(chips)
-        lap("encode")
-        position = {id(entry): index for index, entry in enumerate(read)}
-        places = np.array([position[id(item)] for item in items], np.int32)
-        failures.sort(key=lambda failure: failure.photo.path)
-        photos = [entry.photo for entry in read]
-        return Outcome(photos, _face_batch(decoded, faces, places, embeddings, norms), failures, seconds)
-
-    @property
-    def _only_largest(self) -> bool:
-        return self.settings.faces == "largest"
-
-    def _smallest(self, photos: Sequence[Photo]) -> list[float]:
-        """The smallest face looked for in each photo, in its decoded pixels."""
-        return [min_face_of(photo.width, photo.height, self.settings.min_face) / photo.reduction for photo in photos]
-
-    def _find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
-        """Faces, largest first in each photo, and the reason for each photo without one."""
-        if not photos:
-            return Detections.none(), {}
-        if self.detector is None:
-            return _whole_crops(photos)
-        smallest = self._smallest(photos)
-        faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self._only_largest)
-        faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
-        missing = set(range(len(photos))) - set(faces.photo.tolist())
-        return faces, {index: f"no face of {smallest[index]:.0f} px or more found" for index in sorted(missing)}
-
-    def _align(
-        self, photos: list[Photo], items: Sequence[_Item], faces: Detections
-    ) -> tuple[Detections, NDArray[np.uint8], list[int]]:
-        """Chips of all faces; faces whose landmarks are degenerate are left out, and photos thus without one are named."""
-        spec = self.encoder.model.spec
-        matrices = similarity_matrices(faces.landmarks, spec)
-        sound = np.asarray(np.isfinite(matrices).all(axis=(1, 2)), np.bool_)
-        if not sound.all():
-            lost = set(faces.photo[~sound].tolist()) - set(faces.photo[sound].tolist())
-            faces, matrices = faces.take(sound), matrices[sound]
-        else:
-            lost = set()
-        pixels = [photo.pixels for photo in photos]
-        for index in _too_coarse(photos, faces, matrices):
-            mine = faces.photo == index
-            finest = float(np.sqrt(np.abs(np.linalg.det(matrices[mine, :, :2]))).min())
-            pixels[index], zoom = self._reread(items[index], photos[index], finest)
-            matrices[mine] *= zoom
-            matrices[mine, :, 2] += (zoom - 1) / 2  # centres at whole numbers: (x + 0.5) * zoom - 0.5
-        return faces, warp_chips(pixels, faces.photo, matrices, spec), sorted(lost)
-
-    def _reread(self, item: _Item, photo: Photo, scale: float) -> tuple[NDArray[np.uint8], float]:
-        """Decode a photo again, finely enough that no chip is magnified from a reduced decode where more is in the file."""
-        reduction = item.reduction
-        while reduction > 1 and scale < 1:
-            reduction, scale = reduction // 2, scale * 2
-        finer = decode(item.data, reduction=reduction, max_pixels=self.settings.max_pixels)
-        return finer.pixels, photo.reduction / finer.reduction
-
-
-def _split(read: Sequence[_Item | Failure]) -> Iterator[list[_Item | Failure]]:
-    """Cut what was read where its decoded pixels would exceed `BATCH_BYTES`."""
-    part: list[_Item | Failure] = []
-    size = 0
-    for entry in read:
-        more = entry.decoded_bytes if isinstance(entry, _Item) else 0
-        if part and size + more > BATCH_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += more
-    yield part
-
-
-def _decode_all(read: Iterable[_Item | Failure]) -> tuple[list[Photo], list[_Item], list[Failure]]:
-    photos: list[Photo] = []
-    items: list[_Item] = []
-    failures: list[Failure] = []
-    for entry in read:
-        if isinstance(entry, Failure):
-            failures.append(entry)
-            continue
-        try:
-            photos.append(decode(entry.data, reduction=entry.reduction, max_pixels=entry.header.pixels))
-            items.append(entry)
-        except PhotoError as error:
-            failures.append(Failure(entry.photo, error.stage, error.reason))
-    return photos, items, failures
-
-
-def _whole_crops(photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
-    """Each square photo is one face whose landmarks are the template's."""
-    refused = {
-        index: f"not a square crop ({photo.width}x{photo.height}); --aligner none takes aligned faces"
-        for index, photo in enumerate(photos)
-        if photo.width != photo.height
-    }
-    kept = [index for index in range(len(photos)) if index not in refused]
-    sides = [photos[index].width for index in kept]
-    faces = Detections(
-        np.array(kept, np.int32),
-        np.array([(0, 0, side, side) for side in sides], np.float32).reshape(-1, 4),
-        np.array([crop_landmarks(side, side) for side in sides], np.float32).reshape(-1, 5, 2),
-        np.ones(len(kept), np.float32),
-    )
-    return faces, refused
-
-
-def _too_coarse(photos: Sequence[Photo], faces: Detections, matrices: NDArray[np.float64]) -> list[int]:
-    """Photos decoded at reduced size, of which a chip would be magnified."""
-    magnified = np.abs(np.linalg.det(matrices[:, :, :2])) < 1
-    return [int(index) for index in np.unique(faces.photo[magnified]) if photos[index].reduction > 1]
-
-
-def _face_batch(
-    photos: Sequence[Photo],
-    faces: Detections,
-    places: NDArray[np.int32],
-    embeddings: NDArray[np.float32],
-    norms: NDArray[np.float32],
-) -> FaceBatch:
-    zoom = (
-        np.array([photo.reduction for photo in photos], np.float32)[faces.photo]
-        if len(faces)
-        else np.ones(0, np.float32)
-    )
-    counts = collections.Counter(faces.photo.tolist())
-    number = itertools.chain.from_iterable(range(counts[index]) for index in sorted(counts))
-    sizes = np.array([(photo.width, photo.height) for photo in photos], np.int32).reshape(-1, 2)
-    return FaceBatch(
-        photo=places[faces.photo] if len(faces) else np.zeros(0, np.int32),
-        face=np.fromiter(number, np.int32, len(faces)),
-        boxes=faces.boxes * zoom[:, None],
-        landmarks=faces.landmarks * zoom[:, None, None],
-        scores=faces.scores,
-        norms=norms,
-        sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
-        embeddings=embeddings,
-    )
+    def _process(self, read: Read, read_seconds: float) -> Outcome:
+        cut = self.cutter.cut_batch(read, read_seconds)
+        started = time.perf_counter()
+        embeddings, norms = self.encoder.encode(cut.chips)
+        seconds = {**cut.seconds, "encode": time.perf_counter() - started}
+        faces = FaceBatch(**vars(cut.faces), norms=norms, embeddings=embeddings)
+        return Outcome(cut.photos, faces, cut.failures, seconds)

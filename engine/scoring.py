@@ -71,22 +71,46 @@ def score_pairs(
         DataError: pairs of one class only, or no labels.
     """
     listed = pairs if isinstance(pairs, PairList) else read_pairs(pairs, root=root)
-    check_files(listed)
-    embedded = embed_photos(listed.photos, settings or EmbedSettings(), notice=notice, progress=progress)
+    similarity, failed, embedded = similarities(listed, settings=settings, notice=notice, progress=progress)
+    if scores is not None:
+        evaluation.write_scores(scores, listed, similarity, failed)
+    result = evaluation.evaluate(listed, similarity, failures=embedded.failures, skip_failures=skip_failures)
+    return ScoredPairs(listed, similarity, failed, embedded, result)
+
+
+def similarities(
+    pairs: PairList,
+    *,
+    settings: EmbedSettings | None = None,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], Embedded]:
+    """Score the pairs of a list, with labels or without.
+
+    Args:
+        pairs: from `read_pairs`.
+        settings, notice, progress: as for `score_pairs`.
+
+    Returns:
+        similarity: (n,) cosines; -1 where a photo has no face.
+        failed: (n,) whether one of the pair's photos has no face.
+        embedded: the photos' embeddings, and why some have none.
+
+    Raises:
+        PairListError: the list names photos that are not there.
+    """
+    check_files(pairs)
+    embedded = embed_photos(pairs.photos, settings or EmbedSettings(), notice=notice, progress=progress)
     vectors = embedded.vectors
     similarity = np.array(
         [
             float(vectors[pair.path_a] @ vectors[pair.path_b])
             if pair.path_a in vectors and pair.path_b in vectors
             else evaluation.FAILED_SCORE
-            for pair in listed
+            for pair in pairs
         ]
     )
-    failed = evaluation.failed_pairs(listed, embedded.failures)
-    if scores is not None:
-        evaluation.write_scores(scores, listed, similarity, failed)
-    result = evaluation.evaluate(listed, similarity, failures=embedded.failures, skip_failures=skip_failures)
-    return ScoredPairs(listed, similarity, failed, embedded, result)
+    return similarity, evaluation.failed_pairs(pairs, embedded.failures), embedded
 
 
 def evaluate_pairs(

@@ -3,8 +3,8 @@
     save_checkpoint("best.pt", arch="resnet29", dimension=128, spec=spec, model=model.state_dict(), training={...})
     model, spec, arch = load_encoder("best.pt")
 
-A file appears whole or not at all: a full disk leaves the older one as it was. It is read with PyTorch's `weights_only`,
-so opening one from elsewhere runs no code of its.
+A file appears whole or not at all: a full disk leaves the older one as it was. Opening one from elsewhere runs no code of
+its (`foreign.load_pickle`).
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.errors import ModelError
+from faceembed.engine.errors import ModelError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models import dlib_resnet
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.models.spec import Colour, ModelSpec
 from faceembed.trainer.backbones.registry import ARCHITECTURES, find
 from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
+from faceembed.trainer.foreign import is_safetensors, load_pickle, read_weights
 
 FORMAT = "faceembed-checkpoint"
 VERSION = 1
@@ -83,10 +84,11 @@ def save_checkpoint(
         with atomic_write(path) as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # PyTorch's zip writer turns a failed write into a RuntimeError
-        raise ModelError(f"cannot save {path}: {_why_not_written(error)}") from error
+        raise ModelError(f"cannot save {path}: {why_not_written(error)}") from error
 
 
-def _why_not_written(error: OSError | RuntimeError) -> str:
+def why_not_written(error: OSError | RuntimeError) -> str:
+    """What went wrong while writing a file atomically, and what to do, in some words."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
@@ -103,11 +105,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         ModelError: not there, damaged, of a newer version, or another kind of file.
     """
-    content = _load_safely(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if (checkpoint := _load_ours(path)) is None:
         raise ModelError(
             f"{path} is not a checkpoint of faceembed; for another project's give its architecture: --arch"
         )
+    return checkpoint
+
+
+def _load_ours(path: str | os.PathLike[str]) -> Checkpoint | None:
+    if is_safetensors(path):
+        return None
+    content = load_pickle(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
     if content.get("version") != VERSION:
         raise ModelError(
             f"{path} is a checkpoint of version {content.get('version')}, this faceembed reads {VERSION}; upgrade it"
@@ -119,45 +129,69 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{path} is a damaged checkpoint ({error})") from error
 
 
-def _load_safely(path: str | os.PathLike[str]) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path} is not a readable checkpoint, or is cut short ({reason})") from error
-
-
-def load_encoder(source: str | os.PathLike[str], *, arch: str | None = None) -> tuple[nn.Module, ModelSpec, str]:
+def load_encoder(
+    source: str | os.PathLike[str], *, arch: str | None = None, colour: Colour | None = None
+) -> tuple[nn.Module, ModelSpec, str]:
     """A network with the weights of a checkpoint, in eval mode on the CPU.
 
     Args:
-        source: a checkpoint of ours, or ``dlib-resnet`` for its CC0 weights in a `resnet29`.
+        source: a checkpoint of ours or of another project (see `foreign`), or ``dlib-resnet`` for its CC0 weights in a
+            `resnet29`.
         arch: the architecture; needed for other projects' files, which do not name it.
+        colour: channel order of the network's input, for files that do not tell.
 
     Returns:
         The network, its input contract and the architecture's name.
 
     Raises:
         ModelError: unreadable, or the weights are another architecture's.
-        UsageError: no such architecture.
+        UsageError: no such architecture, or a colour that must be given, or contradicts the file.
     """
     if arch is not None:
         find(arch)
     if os.fspath(source) == DLIB:
         return _dlib(arch)
-    checkpoint = load_checkpoint(source)
+    if (checkpoint := _load_ours(source)) is None:
+        if arch is None:
+            raise ModelError(
+                f"{source} is not a checkpoint of faceembed; say its architecture: --arch {'|'.join(ARCHITECTURES)}"
+            )
+        return _foreign(source, arch, colour)
     if arch not in (None, checkpoint.arch):
         raise ModelError(f"{source} holds '{checkpoint.arch}', not '{arch}'; leave --arch out")
+    if colour not in (None, checkpoint.spec.colour):
+        raise UsageError(f"{source} takes {checkpoint.spec.colour}, not {colour}; leave --colour out")
     if checkpoint.arch not in ARCHITECTURES:
         raise ModelError(f"{source} holds '{checkpoint.arch}', which this faceembed does not know; upgrade it")
     model = find(checkpoint.arch).build(checkpoint.dimension)
     try:
         model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
-        raise ModelError(f"{source}: its weights do not fit '{checkpoint.arch}' ({_first_line(error)})") from error
+        raise ModelError(f"{source}: its weights do not fit '{checkpoint.arch}' ({_first_lines(error)})") from error
     return model.eval(), checkpoint.spec, checkpoint.arch
+
+
+def _foreign(source: str | os.PathLike[str], arch: str, colour: Colour | None) -> tuple[nn.Module, ModelSpec, str]:
+    architecture = find(arch)
+    weights = read_weights(source, architecture)
+    if weights.colour is None and colour is None:
+        raise UsageError(
+            f"{source} does not say whether it takes RGB or BGR, and a wrong guess costs accuracy silently; "
+            "give --colour: bgr for original AdaFace weights, rgb for CVLface's"
+        )
+    if weights.colour is not None and colour not in (None, weights.colour):
+        raise UsageError(f"{source} takes {weights.colour}, not {colour}; leave --colour out")
+    with torch.device("meta"):
+        model = architecture.build(weights.dimension)
+    model.load_state_dict(weights.state, assign=True)
+    model.float()
+    spec = dataclasses.replace(
+        architecture.spec,
+        colour=weights.colour or colour or architecture.spec.colour,
+        dimension=weights.dimension,
+        source=str(Path(source).absolute()),
+    )
+    return model.eval(), spec, arch
 
 
 def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
@@ -168,6 +202,6 @@ def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
     return model.eval(), resolve(DLIB, task="encoder").spec, "resnet29"
 
 
-def _first_line(error: Exception) -> str:
+def _first_lines(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])

@@ -7,7 +7,13 @@ import click
 from faceembed.cli.group import LazyGroup
 
 # (name, module): the command is the module's function of that name. The order is that of the work, and of the help.
-COMMANDS = (("split", "faceembed.cli.data.split"),)
+COMMANDS = (
+    ("clean", "faceembed.cli.data.clean"),
+    ("align", "faceembed.cli.data.align"),
+    ("split", "faceembed.cli.data.split"),
+    ("pairs", "faceembed.cli.data.pairs"),
+    ("submission", "faceembed.cli.data.submission"),
+)
 
 
 @click.group(cls=LazyGroup, modules=COMMANDS)
@@ -16,5 +22,8 @@ def data() -> None:
 
     \b
     Example:
+        faceembed data clean people -o cleaned
+        faceembed data align people -o crops
         faceembed data split people -o split.json --train 180 --validate 20 --test 40
+        faceembed data pairs people --fakes fakes -o pairs --split split.json --count 20000
     """

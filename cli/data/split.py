@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import click
 
+from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
-
-
-class PeopleCount(click.ParamType):
-    """A number of people, or a share of them below 1."""
-
-    name = "N|SHARE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse it; whether the three fit together is the library's to say."""
-        try:
-            return float(str(value))
-        except ValueError:
-            self.fail(
-                f"'{value}' is neither a number of people, as in 180, nor a share of them, as in 0.75", param, ctx
-            )
+from faceembed.cli.options import Output, file_argument, output_file_option, output_options
 
 
 @click.command()
 @file_argument("people")
 @output_file_option("-o", "--output", required=True, metavar="SPLIT.json", help="Where the split goes.")
-@click.option("--train", type=PeopleCount(), default=0.75, show_default=True, help="People to train on.")
-@click.option("--validate", type=PeopleCount(), default=0.1, show_default=True, help="People to choose settings on.")
-@click.option("--test", type=PeopleCount(), default=0.15, show_default=True, help="People to report figures on.")
+@click.option("--train", type=float, metavar="N|SHARE", default=0.75, show_default=True, help="People to train on.")
+@click.option(
+    "--validate", type=float, metavar="N|SHARE", default=0.1, show_default=True, help="People to choose settings on."
+)
+@click.option(
+    "--test", type=float, metavar="N|SHARE", default=0.15, show_default=True, help="People to report figures on."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed gives another split.")
-@file_option("--images", metavar="DIR", help="Folder of the photos that a list such as CelebA's names.")
-@file_option("--exclude-pairs", metavar="PAIRS", help="Leave out everybody named in this pair list.")
+@selection_options
 @output_options
 @click.pass_context
 def split(
@@ -42,8 +31,7 @@ def split(
     validate: float,
     test: float,
     seed: int,
-    images: str | None,
-    exclude_pairs: str | None,
+    selection: Selection,
     out: Output,
 ) -> None:
     """Split people into those to train, to validate and to test on.
@@ -55,16 +43,11 @@ def split(
     Example:
         faceembed data split people -o split.json --train 180 --validate 20 --test 40 --seed 7
     """
-    from faceembed.trainer.data.people import exclude_people, people_in_pairs, read_people
     from faceembed.trainer.data.split import split_people, write_split
 
     ctx.meta[OUTPUT] = output
-    found = read_people(people, images=images)
-    if exclude_pairs is not None:
-        found = exclude_people(found, people_in_pairs(exclude_pairs))
     with out.reporter() as reporter:
-        for note in found.notes:
-            reporter.notice(note)
+        found = selection.read([people], reporter.notice)
     parts = split_people(found.persons, train=train, validate=validate, test=test, seed=seed)
     write_split(output, parts, seed=seed)
     counts = {part: len(persons) for part, persons in parts.items()}

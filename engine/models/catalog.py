@@ -51,6 +51,8 @@ class Entry:
     decoder: str = ""
     """For an aligner: who can read its outputs; see `DECODERS`."""
     format: FileFormat = "onnx"
+    export: str = ""
+    """For a PyTorch checkpoint: the trainer's name of its architecture."""
     url: str = ""
     """Address of the file; empty for a bootstrap model."""
     sha256: str = ""
@@ -168,6 +170,7 @@ def _cvlface(depth: str, data: str, *, revision: str = "main", sha256: str = "",
         dimension=512,
         template=ARCFACE_TEMPLATE,
         format="safetensors",
+        export=depth,
         url=f"{page}/resolve/{revision}/model.safetensors",
         sha256=sha256,
         size_bytes=size_bytes,
@@ -188,6 +191,7 @@ def _adaface(depth: str, data: str, drive_id: str) -> Entry:
         normalised=True,
         template=ARCFACE_TEMPLATE,
         format="ckpt",
+        export=depth,
         url=f"https://drive.usercontent.google.com/download?id={drive_id}&export=download&confirm=t",
     )
 

@@ -176,11 +176,11 @@ def _foreign(head: bytes) -> str:
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):
-        return "a PyTorch checkpoint or another zip archive (export it to ONNX first)"
+        return "a PyTorch checkpoint or another zip archive (say which network it is: --arch)"
     if head.startswith(b"\x80") and head[1:2] in b"\x02\x03\x04\x05":
-        return "a pickled PyTorch checkpoint (export it to ONNX first)"
+        return "a pickled PyTorch checkpoint (say which network it is: --arch)"
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
-        return "a safetensors checkpoint (export it to ONNX first)"
+        return "a safetensors checkpoint (say which network it is: --arch)"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page"
     if start.startswith(b"version https://git-lfs"):

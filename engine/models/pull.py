@@ -17,7 +17,7 @@ from faceembed.engine.files import atomic_write
 from faceembed.engine.models import digests, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
-from faceembed.engine.models.registry import ModelInfo, checkpoints_folder, info, resolve
+from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
 from faceembed.engine.models.web import Patience, Unreachable
 
 
@@ -77,8 +77,8 @@ def pull(
 
 def _is_here(entry: Entry, before: ModelInfo, wanted: str) -> bool:
     if entry.format != "onnx":
-        path = Path(before.path)
-        return before.state == "needs export" and (not wanted or store.file_sha256(path) == wanted)
+        path = checkpoint(entry.name)
+        return path is not None and (not wanted or store.file_sha256(path) == wanted)
     stored = store.find(entry.name)
     return bool(stored and stored.model and (not wanted or stored.recipe == _recipe(wanted)))
 

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -110,7 +111,7 @@ def info(name: str) -> ModelInfo:
     if stored and stored.model:
         known = _with_file(known, stored.model)
     elif known.state == "needs export":
-        path = _checkpoint_path(entry)
+        path = checkpoint(entry.name)
         known = dataclasses.replace(known, path=str(path), note=_export_advice(entry))
     return known
 
@@ -122,7 +123,7 @@ def _state(entry: Entry, stored: store.Stored | None) -> tuple[State, int]:
         return ("needs decoder" if _undecodable(entry) else "ready"), 0
     if stored and stored.problem:
         return "damaged", entry.size_bytes
-    if entry.format != "onnx" and (path := _checkpoint_path(entry)):
+    if entry.format != "onnx" and (path := checkpoint(entry.name)):
         return "needs export", path.stat().st_size
     return "to pull", entry.size_bytes
 
@@ -190,13 +191,16 @@ def _undecodable(entry: Entry) -> bool:
 
 
 def _export_advice(entry: Entry) -> str:
-    first = "" if _checkpoint_path(entry) else f"run: faceembed models pull {entry.name}, then "
-    return f"{first}convert it to ONNX, which needs 'faceembed[train]' (this version cannot yet), and import that"
+    path = checkpoint(entry.name)
+    first = "" if path else f"run: faceembed models pull {entry.name}, then "
+    file, arch = shlex.quote(str(path)) if path else "FILE", entry.export or "ARCH"
+    return f"{first}run: faceembed models import {file} --arch {arch} --name {entry.name} (it needs 'faceembed[train]')"
 
 
-def _checkpoint_path(entry: Entry) -> Path | None:
-    """The newest pulled checkpoint of an entry."""
-    found = [(path.stat().st_mtime_ns, path) for path in checkpoints_folder().glob(f"{entry.name}-*.{entry.format}")]
+def checkpoint(name: str) -> Path | None:
+    """The newest pulled PyTorch checkpoint of a known model; None if there is none."""
+    pattern = f"{name}-*.{CATALOG[name].format}"
+    found = [(path.stat().st_mtime_ns, path) for path in checkpoints_folder().glob(pattern)]
     return max(found)[1] if found else None
 
 

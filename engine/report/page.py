@@ -17,10 +17,16 @@ Thumbnails = Callable[[str], "bytes | None"]
 def write_page(path: str | os.PathLike[str], template: str, /, **values: Any) -> None:
     """Render ``<template>.html.j2`` with every value escaped, and write it as UTF-8.
 
+    Args:
+        path: the file to write.
+        template: one of this folder's, or the path of another, which may extend those of this folder.
+        values: what the template is given.
+
     Raises:
         OSError: the file cannot be written.
     """
-    html = _environment().get_template(f"{template}.html.j2").render(**values)
+    folder, name = os.path.split(template)
+    html = _environment(folder).get_template(f"{name}.html.j2").render(**values)
     with atomic_write(path, "wb") as file:
         file.write(html.encode("utf-8"))
 
@@ -65,11 +71,11 @@ def two_digits(value: float) -> str:
 
 
 @functools.cache
-def _environment() -> Any:
+def _environment(folder: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(__file__)),
+        loader=jinja2.FileSystemLoader([*([folder] if folder else []), os.path.dirname(__file__)]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine import pipeline as module
+from faceembed.engine import chips as module
 from faceembed.engine.photos import PhotoFile, list_photos
 from faceembed.engine.pipeline import Outcome, Pipeline
 from faceembed.engine.settings import EmbedSettings
@@ -137,7 +137,7 @@ def test_large_photos_are_batches_of_their_own(
     assert [photo for outcome in outcomes for photo in outcome.photos] == album
     assert len(outcomes) >= 9
     monkeypatch.setattr(module, "READ_BYTES", 2500)
-    sizes = [len(batch) for batch in using(pipeline)._groups(album, 0)]
+    sizes = [len(batch) for batch in using(pipeline).batches(album)]
     assert sizes == [2] * 6
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.trainer.backbones import resnet29
+from faceembed.trainer.backbones import ghostfacenet, inception, iresnet, mobilefacenet, resnet29
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +31,26 @@ class Architecture:
     """Embedding dimension to a network: float32 (N, 3, H, W), preprocessed as ``spec`` says, to (N, dimension), raw."""
     spec: ModelSpec
     """The input contract and the usual dimension of a network that is trained here."""
+    last: str
+    """Name of the weight whose first axis is the embedding's dimension."""
+
+
+def _ir(name: str) -> Architecture:
+    make = functools.partial(iresnet.IResNet, stages=iresnet.STAGES[name])
+    return Architecture(name, make, iresnet.spec(name), "output_layer.3.weight")
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    architecture.name: architecture for architecture in (Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC),)
+    architecture.name: architecture
+    for architecture in (
+        _ir("ir18"),
+        _ir("ir50"),
+        _ir("ir101"),
+        Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC, "fc.weight"),
+        Architecture("mobilefacenet", mobilefacenet.MobileFaceNet, mobilefacenet.SPEC, "fc.weight"),
+        Architecture("ghostfacenet", ghostfacenet.GhostFaceNet, ghostfacenet.SPEC, "fc.weight"),
+        Architecture("inception-resnet-v1", inception.InceptionResNetV1, inception.SPEC, "last_linear.weight"),
+    )
 }
 
 

@@ -140,11 +140,11 @@ def write_crops(folder: str | os.PathLike[str], rows: Iterable[Crop], info: Crop
         OSError: as writing a file does.
     """
     base = Path(folder)
-    with atomic_write(base / CROPS_FILE) as file:
-        pq.write_table(to_table(sorted(rows, key=_order)), file)
     with atomic_write(base / INFO_FILE, "w") as file:
         json.dump(dataclasses.asdict(info), file, indent=2)
         file.write("\n")
+    with atomic_write(base / CROPS_FILE) as file:  # last: without it the folder is not a crop set
+        pq.write_table(to_table(sorted(rows, key=_order)), file)
 
 
 def read_crops(folder: str | os.PathLike[str]) -> CropSet:
@@ -175,15 +175,26 @@ def read_info(folder: str | os.PathLike[str]) -> CropInfo:
     path = os.path.join(os.fspath(folder), INFO_FILE)
     try:
         with open(path, encoding="utf-8") as file:
-            fields: Mapping[str, Any] = json.load(file)
-        if fields["version"] != VERSION:
-            raise DataError(f"{path} is of version {fields['version']}, this program reads {VERSION}; align again")
-        template = tuple((float(x), float(y)) for x, y in fields["template"])
-        return CropInfo(**{**fields, "template": template})
+            return info_from(json.load(file), path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); run data align again with --fresh") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); run data align again with --fresh") from error
+
+
+def info_from(fields: Mapping[str, Any], where: str) -> CropInfo:
+    """A `CropInfo` from its fields in JSON.
+
+    Raises:
+        DataError: it is damaged, or of another version; the message names ``where``.
+    """
+    try:
+        if fields["version"] != VERSION:
+            raise DataError(f"{where} is of version {fields['version']}, this program reads {VERSION}; align again")
+        template = tuple((float(x), float(y)) for x, y in fields["template"])
+        return CropInfo(**{**fields, "template": template})
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where} is damaged ({error}); run data align again with --fresh") from error
 
 
 def write_crop(
@@ -200,7 +211,7 @@ def write_crop(
     Raises:
         OSError: as writing a file does.
     """
-    with atomic_write(path) as file:
+    with atomic_write(path, sync=False) as file:  # waiting for the disk would take longer than finding the face
         file.write(encode_crop(pixels, format=format, quality=quality))
 
 

@@ -17,7 +17,7 @@ import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from faceembed.engine.errors import DataError, IndexFormatError, PairListError, UsageError
@@ -57,6 +57,8 @@ class People:
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
     """Lines for the user: what was left out."""
+    roots: tuple[str, ...] = ()
+    """The folders that the photos lie in."""
 
     @functools.cached_property
     def persons(self) -> tuple[str, ...]:
@@ -96,17 +98,19 @@ def read_people(
     if not os.path.exists(source):
         raise DataError(f"{printable(source)} does not exist; give a folder of people, or a list such as CelebA's")
     chosen = _look(source) if layout == "auto" else layout
+    root = source
     if images is not None and chosen != "celeba":
         raise UsageError(f"a folder of images belongs to a list such as CelebA's; {printable(source)} is a folder")
     notes: list[str] = []
     if chosen == "celeba":
-        samples = _read_list(source, None if images is None else os.fspath(images))
+        root = os.path.abspath(_images_beside(source) if images is None else os.fspath(images))
+        samples = _read_list(source, root)
     else:
         readers = {"kryptonite": _read_kryptonite, "fakes": _read_fakes, "crops": _read_crops}
         samples = readers[chosen](source) if chosen in readers else _read_folders(source, notes)
     if not samples:
         raise DataError(f"{printable(source)} holds no photos of people; expected {_EXPECTED[chosen]}")
-    return People(source, tuple(sorted(samples, key=_order)), tuple(notes))
+    return People(source, tuple(sorted(samples, key=_order)), tuple(notes), (root,))
 
 
 _EXPECTED = {
@@ -135,7 +139,30 @@ def exclude_people(people: People, names: Iterable[str]) -> People:
     if len(kept) == len(people.samples):
         return people
     note = f"{gone:,} people ({len(people.samples) - len(kept):,} photos) were left out of {people.source} as asked"
-    return People(people.source, kept, (*people.notes, note))
+    return dataclasses.replace(people, samples=kept, notes=(*people.notes, note))
+
+
+def join_people(sets: Sequence[People]) -> People:
+    """Several sets as one: people, and the fakes of them.
+
+    Raises:
+        DataError: two sets have real photos of a person of the same name, who may be two people.
+    """
+    if len(sets) == 1:
+        return sets[0]
+    owner: dict[str, str] = {}
+    for people in sets:
+        for person in sorted({sample.person for sample in people.samples if not sample.fake}):
+            if person in owner:
+                raise DataError(
+                    f"{printable(owner[person])} and {printable(people.source)} both hold a person '{printable(person)}'; "
+                    "rename one if they are two people, move their photos together if they are one"
+                )
+            owner[person] = people.source
+    samples = sorted((sample for people in sets for sample in people.samples), key=_order)
+    notes = tuple(note for people in sets for note in people.notes)
+    roots = tuple(root for people in sets for root in people.roots)
+    return People(", ".join(people.source for people in sets), tuple(samples), notes, roots)
 
 
 def people_in_pairs(path: str | os.PathLike[str]) -> frozenset[str]:
@@ -214,9 +241,8 @@ def _read_folders(source: str, notes: list[str]) -> list[Sample]:
     return samples
 
 
-def _read_list(source: str, images: str | None) -> list[Sample]:
+def _read_list(source: str, images: str) -> list[Sample]:
     """CelebA's ``identity_CelebA.txt``: a file and its person on each line."""
-    folder = images or _images_beside(source)
     persons: dict[str, str] = {}
     try:
         with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -231,7 +257,7 @@ def _read_list(source: str, images: str | None) -> list[Sample]:
         if name in persons:
             raise DataError(f"{where}: {name!r} is listed twice")
         persons[name] = person
-    samples = [Sample(os.path.join(os.path.abspath(folder), name), person) for name, person in persons.items()]
+    samples = [Sample(os.path.join(images, name), person) for name, person in persons.items()]
     if missing := [sample.path for sample in samples if not os.path.isfile(sample.path)]:
         raise DataError(
             f"{printable(source)}: {len(missing):,} of {len(samples):,} photos are missing, the first is "

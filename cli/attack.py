@@ -1,0 +1,174 @@
+"""`faceembed attack`: how far an encoder's similarities and EER move when pictures are changed a little."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceembed.cli.group import OUTPUT, Group
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    file_argument,
+    file_option,
+    model_options,
+    output_file_option,
+    output_options,
+)
+
+if TYPE_CHECKING:
+    from faceembed.trainer.attack_result import Attacked, Row
+
+_KINDS = ("same", "other", "fake")
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(cell) for cell in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number, nor several separated by commas", ctx, param) from None
+
+
+_COMMON: tuple[Callable[..., Any], ...] = (
+    file_argument("pairs"),
+    file_option("--root", help="Folder of the photos, where the list does not say."),
+    click.option(
+        "--epsilon",
+        "epsilons",
+        default="0.01,0.03,0.1",
+        show_default=True,
+        callback=_numbers,
+        metavar="E,E,...",
+        help="Change of a pixel, in units of [-1, 1]; one of 255 levels is 0.0078.",
+    ),
+    click.option("--max-pairs", type=int, metavar="N", help="Attack so many, drawn from each kind.  [default: all]"),
+    click.option(
+        "--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of noise and --max-pairs."),
+    click.option("--arch", metavar="NAME", help="Architecture of another project's checkpoint."),
+    output_file_option("--save", metavar="CSV", help="Also write every pair's similarity before and after there."),
+    output_file_option("--png", metavar="PNG", help="Also draw the worst cases there."),
+    model_options,
+    output_options,
+    click.pass_context,
+)
+_GOAL = click.option(
+    "--goal",
+    type=click.Choice(["both", "impersonate", "dodge"]),
+    default="both",
+    show_default=True,
+    help="Raise the similarity of different people, lower that of one person, or both.",
+)
+
+
+def _common(command: Callable[..., None]) -> Callable[..., Any]:
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(_COMMON), command)
+
+
+@click.group(cls=Group)
+def attack() -> None:
+    """Measure how an encoder bears changed pictures.
+
+    The second photo of each pair is the attacker's: its aligned face is changed, rounded back to whole pixel values, and
+    compared with the first photo again. --encoder takes a checkpoint or dlib-resnet; noise takes any encoder.
+
+    \b
+    Example:
+        faceembed attack noise pairs.csv
+        faceembed attack pgd pairs.csv --encoder best.pt --png worst.png
+    """
+
+
+@attack.command()
+@_common
+def noise(ctx: click.Context, **options: Any) -> None:
+    """Add Gaussian noise, whose standard deviation is epsilon.
+
+    \b
+    Example:
+        faceembed attack noise pairs.csv --epsilon 0.05,0.1,0.2
+    """
+    _run(ctx, "noise", options)
+
+
+@attack.command()
+@_GOAL
+@_common
+def fgsm(ctx: click.Context, **options: Any) -> None:
+    """Move every pixel by epsilon along the sign of the gradient.
+
+    \b
+    Example:
+        faceembed attack fgsm pairs.csv --encoder best.pt --png worst.png --save scores.csv
+    """
+    _run(ctx, "fgsm", options)
+
+
+@attack.command()
+@_GOAL
+@click.option("--steps", type=int, default=10, show_default=True, metavar="N", help="Steps of the gradient.")
+@click.option(
+    "--step-size", type=float, metavar="S", help="Of one step.  [default: 2.5 epsilon / steps, one level at least]"
+)
+@_common
+def pgd(ctx: click.Context, **options: Any) -> None:
+    """Take several smaller steps along the gradient, within epsilon, and keep the best picture.
+
+    \b
+    Example:
+        faceembed attack pgd pairs.csv --encoder best.pt --steps 20 --goal impersonate
+    """
+    _run(ctx, "pgd", options)
+
+
+def _run(ctx: click.Context, method: Any, options: dict[str, Any]) -> None:
+    from faceembed.trainer.attack import AttackSettings, attack_pairs
+
+    models: ModelOptions = options.pop("models")
+    out: Output = options.pop("out")
+    pairs, root, save, png = (options.pop(name) for name in ("pairs", "root", "save", "png"))
+    ctx.meta[OUTPUT] = png or save or ""
+    settings = AttackSettings(embed=models.settings(), **options)
+    with out.reporter() as reporter:
+        result = attack_pairs(
+            pairs, method=method, settings=settings, root=root, notice=reporter.notice, progress=reporter.progress
+        )
+    if save is not None:
+        result.write_scores(save)
+    out.result(result.to_json_dict(), _text(result))
+    if png is not None:  # last, so that a disk that is full loses nothing else
+        result.write_png(png)
+
+
+def _text(result: Attacked) -> str:
+    kinds = [kind for kind in _KINDS if kind in result.rows[0].similarity]
+    head = ["epsilon", *(f"{kind} (change)" for kind in kinds), "EER", "FNMR", "FMR", *_by_kind(kinds)]
+    table = [head, *(_cells(row, kinds) for row in result.rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    judged = f"{result.method} on {result.encoder}: {len(result.numbers):,} pairs"
+    if missing := int(result.failed.sum()):
+        judged += f", {missing:,} of them with a photo without a face, which score -1"
+    if result.threshold is not None:
+        lines.append(
+            f"FNMR and FMR at the unchanged list's EER threshold, {result.threshold:.4f}; EER at each row's own"
+        )
+    return "\n".join([judged, *lines])
+
+
+def _by_kind(kinds: list[str]) -> list[str]:
+    return [f"FMR {kind}" for kind in kinds if kind != "same"] if len(kinds) == 3 else []
+
+
+def _cells(row: Row, kinds: list[str]) -> list[str]:
+    similarity = [
+        f"{row.similarity[kind]:.3f}" + (f" ({row.change[kind]:+.3f})" if kind in row.change and row.epsilon else "")
+        for kind in kinds
+    ]
+    rates = [row.eer, row.fnmr, row.fmr, *([row.fmr_other, row.fmr_fake] if _by_kind(kinds) else [])]
+    epsilon = f"{row.epsilon:g}" if row.epsilon else "unchanged"
+    return [epsilon, *similarity, *("insufficient data" if rate is None else f"{100 * rate:.2f} %" for rate in rates)]

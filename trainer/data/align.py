@@ -1,0 +1,405 @@
+"""Photos of people into a crop set, through the engine's own detection and alignment; the encoder's network does not run.
+
+    report = align(read_people("people"), "crops", settings=EmbedSettings(encoder="dlib-resnet"))
+
+A second run cuts what is new or changed and drops what is gone; an interrupted one goes on with the batch it was in. Photos
+of other folders that the crop set holds stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from faceembed.engine import loading
+from faceembed.engine.embed import Progress
+from faceembed.engine.errors import DataError, FaceEmbedError, UsageError
+from faceembed.engine.files import atomic_write
+from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.photos import PhotoFile, is_below, printable
+from faceembed.engine.rows import Failure, format_errors, read_errors
+from faceembed.engine.settings import PREPROCESSING, EmbedSettings
+from faceembed.engine.update import TRANSIENT
+from faceembed.trainer.data.crop_names import CropNames
+from faceembed.trainer.data.crops import (
+    ERRORS_FILE,
+    INFO_FILE,
+    Crop,
+    CropInfo,
+    Format,
+    read_crops,
+    read_info,
+    write_crop,
+    write_crops,
+)
+from faceembed.trainer.data.journal import JOURNAL_FILE, Done, Journal, read_journal
+from faceembed.trainer.data.people import CROPS_FILE, People, Sample
+
+if TYPE_CHECKING:
+    from faceembed.engine.chips import Cutter, Read
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignReport:
+    """What a run did and what the crop set holds now; the fields of ``data align --json``."""
+
+    photos: int
+    """Photos of the people that were given."""
+    people: int
+    """People with at least one crop in the set."""
+    crops: int
+    """Crops in the set."""
+    no_face: int
+    """Photos given in which no face was found."""
+    failed: int
+    """Photos given that could not be read or decoded."""
+    skipped: int
+    """Photos given that were done by an earlier run."""
+    aligned: int
+    """Photos processed by this run."""
+    removed: int
+    """Crops that were in the set and are no longer."""
+    seconds: float
+    images_per_second: float
+    """Photos processed by this run, per second of the whole run, loading included."""
+    encoder: str
+    height: int
+    width: int
+    aligner: str
+    output: str
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """As a plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+def align(
+    people: People,
+    output: str | os.PathLike[str],
+    *,
+    settings: EmbedSettings | None = None,
+    format: Format = "jpg",
+    quality: int = 95,
+    fresh: bool = False,
+    notice: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> AlignReport:
+    """Cut the largest face out of each photo.
+
+    Args:
+        people: whose photos; real ones and fakes.
+        output: the crop set's folder; created, or one that an earlier run made.
+        settings: encoder (its template and size make the crops), aligner, batches, runtime.
+        format: ``jpg`` or ``png``.
+        quality: of JPEG files, 1 to 100.
+        fresh: start over, deleting the crops that are there.
+        notice: called with lines for the user.
+        progress: called after every batch.
+
+    Raises:
+        DataError: the crop set there was made with other settings, or is damaged; or no photo has a face.
+        UsageError: ``output`` is no place for a crop set.
+        FaceEmbedError: any other bad set-up. Bad photos are rows of ``errors.csv`` instead.
+    """
+    started = time.perf_counter()
+    settings = dataclasses.replace(settings or EmbedSettings(), faces="largest")
+    folder = os.path.abspath(os.fspath(output))
+    _check_output(folder, people)
+    spec = encoder_spec(settings.encoder)
+    aligner = loading.resolve_aligner(settings)
+    info = _info(settings, spec, aligner, format, quality)
+    os.makedirs(folder, exist_ok=True)
+    if fresh:
+        _discard(folder)
+    before = _known(folder, info)
+    photos = {sample.path: _photo(sample.path) for sample in people.samples}
+    plan = _Plan(folder, people, before, photos)
+    names = CropNames(f".{format}", (crop.crop for crop in before.crops))
+    new = Done([], [])
+    if plan.todo:
+        todo = [photos[sample.path] for sample in plan.todo]
+        cutter = loading.open_cutter(settings, spec, aligner, todo, notice=notice)
+        writer = _Writer(folder, cutter, {s.path: s for s in plan.todo}, plan.names(names), info)
+        already = Progress(len(photos) - len(todo), len(photos), len(plan.kept.crops), len(plan.kept.failures))
+        new = _cut_all(writer, todo, already, progress)
+    elif before.crops or before.failures:
+        notice("nothing new or changed")
+    rows = [*plan.kept.crops, *new.crops]
+    failures = [*plan.kept.failures, *new.failures]
+    with atomic_write(os.path.join(folder, ERRORS_FILE), "w") as file:
+        file.write(format_errors(sorted(failures, key=lambda failure: failure.photo.path)))
+    if not rows:
+        reason = f"; the first is {printable(failures[0].photo.path)}: {failures[0].reason}" if failures else ""
+        raise DataError(f"not one of {len(photos):,} photos has given a crop{reason}")
+    removed = _finish(folder, rows, before.crops, info)
+    seconds = time.perf_counter() - started
+    given = [failure for failure in failures if failure.photo.path in photos]
+    no_face = sum(failure.stage in ("detect", "align") for failure in given)
+    return AlignReport(
+        photos=len(photos),
+        people=len({row.person for row in rows}),
+        crops=len(rows),
+        no_face=no_face,
+        failed=len(given) - no_face,
+        skipped=len(photos) - len(plan.todo),
+        aligned=len(plan.todo),
+        removed=removed,
+        seconds=round(seconds, 3),
+        images_per_second=round(len(plan.todo) / seconds, 2),
+        encoder=info.encoder,
+        height=info.height,
+        width=info.width,
+        aligner=info.aligner,
+        output=folder,
+    )
+
+
+def encoder_spec(name: str) -> ModelSpec:
+    """The contract of an encoder whose crops are wanted: a model of the engine (also one that is not fetched yet), a file, a
+    checkpoint (``.pt``), or an architecture of the trainer.
+
+    Raises:
+        ModelError, UsageError: there is none of that name.
+    """
+    from faceembed.engine.models.catalog import CATALOG
+    from faceembed.engine.models.registry import resolve
+    from faceembed.engine.models.store import find, is_name
+
+    if name.endswith(".pt"):
+        from faceembed.trainer.checkpoints import load_checkpoint
+
+        return load_checkpoint(name).spec
+    entry = CATALOG.get(name)
+    if entry and entry.task == "encoder" and not entry.importer:
+        return entry.spec()
+    if entry is None and is_name(name) and find(name) is None:
+        from faceembed.trainer.backbones.registry import ARCHITECTURES
+
+        if name in ARCHITECTURES:
+            return ARCHITECTURES[name].spec
+    return resolve(name, task="encoder").spec
+
+
+def _info(settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, format: Format, quality: int) -> CropInfo:
+    if format == "jpg" and not 1 <= quality <= 100:
+        raise UsageError(f"--quality {quality}: expected 1 to 100")
+    height, width = spec.input_size
+    return CropInfo(
+        encoder=spec.name,
+        template=spec.template,
+        height=height,
+        width=width,
+        aligner=aligner.spec.name if aligner else "none",
+        aligner_sha256=aligner.spec.sha256 if aligner else "",
+        min_face=settings.min_face,
+        preprocessing=PREPROCESSING,
+        format=format,
+        quality=quality if format == "jpg" else 0,
+    )
+
+
+def _check_output(folder: str, people: People) -> None:
+    """A crop set goes into a new or empty folder, or where one is already, and not among the photos."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise UsageError(f"{printable(folder)} is a file; give a folder for the crops")
+    ours = any(os.path.exists(os.path.join(folder, name)) for name in (CROPS_FILE, INFO_FILE, JOURNAL_FILE))
+    if os.path.isdir(folder) and not ours and os.listdir(folder):
+        raise UsageError(f"{printable(folder)} holds other files; give a new folder for the crops")
+    for root in people.roots:
+        if is_below(folder, [root]) or is_below(root, [folder]):
+            raise UsageError(f"the crops cannot go to {printable(folder)}, beside the photos of {printable(root)}")
+
+
+def _known(folder: str, info: CropInfo) -> Done:
+    """What earlier runs have done, the unfinished one included.
+
+    Raises:
+        DataError: it was made with other settings, or is damaged.
+    """
+    crops: dict[str, Crop] = {}
+    failures: dict[str, Failure] = {}
+    if os.path.exists(os.path.join(folder, CROPS_FILE)):
+        _check_same(folder, read_info(folder), info)
+        crops = {crop.photo: crop for crop in read_crops(folder).rows}
+        failures = {failure.photo.path: failure for failure in read_errors(os.path.join(folder, ERRORS_FILE))}
+    journal = read_journal(folder)
+    if journal is not None:
+        _check_same(folder, journal[0], info)
+        for crop in journal[1].crops:
+            crops[crop.photo] = crop
+            failures.pop(crop.photo, None)
+        for failure in journal[1].failures:
+            failures[failure.photo.path] = failure
+            crops.pop(failure.photo.path, None)
+    return Done(list(crops.values()), list(failures.values()))
+
+
+def _check_same(folder: str, stored: CropInfo, info: CropInfo) -> None:
+    for field in dataclasses.fields(CropInfo):
+        was, now = getattr(stored, field.name), getattr(info, field.name)
+        if was != now and field.name != "encoder":
+            made = f"{stored.encoder} ({stored.height}x{stored.width})" if field.name == "template" else repr(was)
+            wanted = f"{info.encoder} ({info.height}x{info.width})" if field.name == "template" else repr(now)
+            raise DataError(
+                f"{printable(folder)} was made with {field.name} {made}, this run has {wanted}; use the same, another -o, "
+                "or --fresh to start over"
+            )
+
+
+class _Plan:
+    """What is to be done, and what stays."""
+
+    def __init__(
+        self,
+        folder: str,
+        people: People,
+        before: Done,
+        photos: dict[str, PhotoFile],
+    ) -> None:
+        given = {sample.path: sample for sample in people.samples}
+        self.kept = Done([], [])
+        self._reused: dict[str, str] = {}
+        done: set[str] = set()
+        for crop in before.crops:
+            sample = given.get(crop.photo)
+            if sample is None:
+                if not is_below(crop.photo, people.roots):
+                    self.kept.crops.append(crop)
+                continue
+            if _labels(crop) != (sample.person, sample.fake, sample.method, sample.other):
+                continue
+            self._reused[crop.photo] = crop.crop
+            stamp = (crop.size, crop.mtime_ns)
+            if stamp == photos[crop.photo].stamp and _is_written(os.path.join(folder, crop.crop)):
+                self.kept.crops.append(crop)
+                done.add(crop.photo)
+        for failure in before.failures:
+            path = failure.photo.path
+            if path in given:
+                if failure.stage not in TRANSIENT and failure.photo.stamp == photos[path].stamp:
+                    self.kept.failures.append(failure)
+                    done.add(path)
+            elif not is_below(path, people.roots):
+                self.kept.failures.append(failure)
+        self.todo = [sample for sample in people.samples if sample.path not in done]
+
+    def names(self, names: CropNames) -> dict[str, str]:
+        """The crop that each photo that is to be done goes to: where it was before, if it was."""
+        return {sample.path: self._reused.get(sample.path) or names.name(sample) for sample in self.todo}
+
+
+def _labels(crop: Crop) -> tuple[str, bool, str, str]:
+    return (crop.person, crop.fake, crop.method, crop.other)
+
+
+def _is_written(path: str) -> bool:
+    try:
+        return os.path.getsize(path) > 0
+    except OSError:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writer:
+    """Cuts batches and writes their crops, in the thread that cuts."""
+
+    folder: str
+    cutter: Cutter
+    samples: dict[str, Sample]
+    names: dict[str, str]
+    info: CropInfo
+
+    def write(self, read: Read, read_seconds: float) -> Done:
+        """The rows of one batch, whose crops are on disk then."""
+        cut = self.cutter.cut_batch(read, read_seconds)
+        faces = cut.faces
+        crops = []
+        for index, place in enumerate(faces.photo.tolist()):
+            photo = cut.photos[place]
+            sample, name = self.samples[photo.path], self.names[photo.path]
+            path = os.path.join(self.folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_crop(path, cut.chips[index], format=self.info.format, quality=self.info.quality)
+            crops.append(
+                Crop(
+                    crop=name,
+                    photo=photo.path,
+                    person=sample.person,
+                    fake=sample.fake,
+                    method=sample.method,
+                    other=sample.other,
+                    score=float(faces.scores[index]),
+                    landmarks=tuple(faces.landmarks[index].ravel().tolist()),
+                    width=int(faces.sizes[index, 0]),
+                    height=int(faces.sizes[index, 1]),
+                    size=photo.size,
+                    mtime_ns=photo.mtime_ns,
+                )
+            )
+        return Done(crops, cut.failures)
+
+
+def _cut_all(
+    writer: _Writer, todo: Sequence[PhotoFile], already: Progress, progress: Callable[[Progress], None]
+) -> Done:
+    new = Done([], [])
+    with contextlib.closing(Journal(writer.folder, writer.info)) as journal:
+        for done in writer.cutter.run(todo, writer.write):
+            journal.add(done)
+            new.crops.extend(done.crops)
+            new.failures.extend(done.failures)
+            faces, failures = len(new.crops), len(new.failures)
+            progress(
+                Progress(
+                    already.done + faces + failures, already.total, already.faces + faces, already.failures + failures
+                )
+            )
+    return new
+
+
+def _finish(folder: str, rows: Sequence[Crop], before: Sequence[Crop], info: CropInfo) -> int:
+    """Write the table, then delete the crops that are in it no longer; returns how many."""
+    write_crops(folder, rows, info)
+    gone = {crop.crop for crop in before} - {crop.crop for crop in rows}
+    for name in gone:
+        _delete(folder, name)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, JOURNAL_FILE))
+    return len(gone)
+
+
+def _discard(folder: str) -> None:
+    """Delete a crop set: the files that its own tables name, and nothing else."""
+    names: set[str] = set()
+    with contextlib.suppress(FaceEmbedError):
+        names.update(crop.crop for crop in read_crops(folder).rows)
+    with contextlib.suppress(FaceEmbedError):
+        journal = read_journal(folder)
+        names.update(crop.crop for crop in (journal[1].crops if journal else ()))
+    for name in sorted(names):
+        _delete(folder, name)
+    for name in (CROPS_FILE, JOURNAL_FILE, ERRORS_FILE, INFO_FILE):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
+
+
+def _delete(folder: str, name: str) -> None:
+    path = os.path.normpath(os.path.join(folder, name))
+    if not is_below(path, [folder]) or path == folder:
+        raise DataError(f"{printable(folder)}: its {CROPS_FILE} names a file outside of it, {name!r}; is it damaged?")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def _photo(path: str) -> PhotoFile:
+    try:
+        info = os.stat(path)
+    except OSError:  # the engine reads it and says why it cannot
+        return PhotoFile(path, 0, 0)
+    return PhotoFile(path, info.st_size, info.st_mtime_ns)

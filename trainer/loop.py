@@ -1,0 +1,433 @@
+"""The training loop: epochs of steps, a validation and a checkpoint after each, and going on where an earlier run stopped.
+
+    with open_accelerator(config.loop, notice=notice) as accelerator:
+        loop = Loop(config, learner, task, validation, cache, run=Run(...), accelerator=accelerator)
+        result = loop.train(progress)
+
+`last.pt` holds everything, `best.pt` the network of the lowest validation EER. Knows nothing of what a batch holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from faceembed.engine.errors import ModelError
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.trainer import runlog
+from faceembed.trainer.checkpoints import load_checkpoint, save_checkpoint
+from faceembed.trainer.config import from_toml_text, to_toml
+from faceembed.trainer.dataset import CropCache, loader_threads
+from faceembed.trainer.devices import share_buffers
+from faceembed.trainer.learner import Learner
+from faceembed.trainer.loader import ahead
+from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
+from faceembed.trainer.plot import write_plot
+from faceembed.trainer.resume import check_same_training
+from faceembed.trainer.settings import TrainConfig
+from faceembed.trainer.state import Progress, Row, random_state, seed_everything, set_random_state
+from faceembed.trainer.tasks import Batch, Task
+from faceembed.trainer.validate import ValidationSet
+
+LAST, BEST = "last.pt", "best.pt"
+_DRAW_SECONDS = 20.0  # between drawings of the plot, each of which takes half a second
+_WINDOW = 20  # steps over which a diverging loss is looked for
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainProgress:
+    """What a bar shows."""
+
+    epoch: int
+    """The one under way, from 1."""
+    epochs: int
+    batch: int
+    batches: int
+    """In an epoch."""
+    items: int
+    """Crops or pairs of this run so far."""
+    unit: str
+    loss: float
+    eer: float | None
+    """Of the last validation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a training writes, and what its network is."""
+
+    folder: Path
+    arch: str
+    spec: ModelSpec
+    """Of what comes out."""
+    notice: Callable[[str], None]
+
+
+class Loop:
+    """One training.
+
+    Args:
+        config: all settings.
+        learner: network and losses.
+        task: what a batch holds.
+        validation: the pairs that judge.
+        cache: of the crops.
+        run: the folder.
+        accelerator: devices and processes.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        learner: Learner,
+        task: Task,
+        validation: ValidationSet,
+        cache: CropCache,
+        *,
+        run: Run,
+        accelerator: Accelerator,
+    ) -> None:
+        self._config, self._task, self._validation, self._cache = config, task, validation, cache
+        self._run, self._accelerator = run, accelerator
+        self._threads = loader_threads(config.data)
+        self._learner = learner
+        if config.loop.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            learner.body = nn.SyncBatchNorm.convert_sync_batchnorm(learner.body)
+        learner.to_device(accelerator.device)
+        optimizer = make_optimizer(config.optimizer, learner.body, learner.losses)
+        learner.to(accelerator.device)
+        self._module, self._optimizer = accelerator.prepare(learner, optimizer)
+        self._average = MovingAverage(learner.body, decay=config.loop.ema) if config.loop.ema else None
+        self._plan_size = len(self._plan(1)) // config.loop.accumulate
+        self._schedule = Schedule(
+            config.schedule, self._optimizer.optimizer, steps=max(self._plan_size, 1) * config.loop.epochs
+        )
+        self._progress = Progress()
+        self._speeds: list[Row] = []
+        self._drawn = -math.inf
+        self._curves: runlog.Curves
+
+    @property
+    def state(self) -> Progress:
+        """How far it is."""
+        return self._progress
+
+    def resume(self) -> bool:
+        """Go on from the folder's last checkpoint, if there is one.
+
+        Raises:
+            ModelError: it is damaged, or of another architecture.
+            UsageError: it was made with other settings.
+        """
+        path = self._run.folder / LAST
+        if not path.exists():
+            return False
+        checkpoint = load_checkpoint(path)
+        training = checkpoint.training
+        if training is None:
+            raise ModelError(f"{path} holds a network alone, nothing to go on from; start anew with --fresh")
+        check_same_training(from_toml_text(training["config"], where=str(path)), self._config, path)
+        if checkpoint.arch != self._run.arch or checkpoint.dimension != self._run.spec.dimension:
+            raise ModelError(
+                f"{path} holds {checkpoint.arch} of dimension {checkpoint.dimension}, this training is of {self._run.arch} "
+                f"of dimension {self._run.spec.dimension}; take another folder, or start anew with --fresh"
+            )
+        if training["data"] != self._data_stamp():
+            raise ModelError(
+                f"{path} was made from {training['data']}, and there is {self._data_stamp()} now; the crops have changed: "
+                "take another folder, or start anew with --fresh"
+            )
+        self._learner.body.load_state_dict(checkpoint.model)
+        self._learner.losses.load_state_dict(training["losses"])
+        self._optimizer.load_state_dict(training["optimizer"])
+        self._schedule.load_state_dict(training["schedule"])
+        if self._average:
+            self._average.model.load_state_dict(training["average"])
+        if self._accelerator.scaler is not None and training["scaler"]:
+            self._accelerator.scaler.load_state_dict(training["scaler"])
+        self._progress = Progress(**training["progress"])
+        self._speeds = [
+            row for row in runlog.read_rows(self._run.folder / runlog.SPEED) if row["epoch"] <= self._progress.epoch
+        ]
+        if self._progress.batch:
+            set_random_state(training["random"])
+        return True
+
+    def train(self, progress: Callable[[TrainProgress], None] = lambda progress: None) -> Progress:
+        """Train to the last epoch.
+
+        Raises:
+            ModelError: the loss is no number any more, or grows; or a checkpoint cannot be written. What was saved stays.
+        """
+        state, config = self._progress, self._config
+        wanted = config.loop.tensorboard and self._accelerator.is_main_process
+        self._curves = runlog.Curves(self._run.folder, wanted=wanted, step=state.step)
+        try:
+            if not state.rows:
+                self._finish_epoch({}, norm=None)
+            self._write_logs()
+            while state.epoch < config.loop.epochs and not self._out_of_patience():
+                losses, norm = self._train_epoch(progress)
+                state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+                self._finish_epoch(losses, norm=norm)
+            self._write_logs(whole=True)
+        finally:
+            self._curves.close()
+        return state
+
+    def _out_of_patience(self) -> bool:
+        limit = self._config.loop.stop_after
+        if limit and self._progress.epoch - self._progress.best_epoch >= limit:
+            self._run.notice(f"stopped after epoch {self._progress.epoch}: no better EER for {limit} epochs")
+            return True
+        return False
+
+    def _plan(self, epoch: int) -> Sequence[Batch]:
+        """The batches of an epoch; with accumulation a multiple of it."""
+        accelerator, accumulate = self._accelerator, self._config.loop.accumulate
+        plan = self._task.plan(epoch, processes=accelerator.num_processes, process=accelerator.process_index)
+        return plan[: max(len(plan) // accumulate, 1) * accumulate]
+
+    def _train_epoch(self, progress: Callable[[TrainProgress], None]) -> tuple[dict[str, float], float]:
+        """The mean of each loss over the epoch, and of the gradient's norm."""
+        state, config = self._progress, self._config
+        epoch = state.epoch + 1
+        plan = self._plan(epoch)
+        if not state.batch:
+            seed_everything(config.seed, epoch, self._accelerator.process_index)
+        self._module.train()
+        started, waited, items = time.perf_counter(), 0.0, 0
+        accumulate = config.loop.accumulate
+        loaded = iter(ahead(plan[state.batch :], self._load, threads=self._threads))
+        while state.batch < len(plan):
+            now = time.perf_counter()
+            arrays = next(loaded)
+            waited += time.perf_counter() - now
+            items += len(plan[state.batch].places)
+            last = (state.batch + 1) % accumulate == 0 or state.batch + 1 == len(plan)
+            if state.batch % accumulate == 0:
+                self._schedule.before_step(state.step)
+                self._optimizer.zero_grad(set_to_none=True)
+            parts = self._backward(arrays, synchronise=last)
+            self._note_losses(parts, epoch)
+            if last:
+                state.sums["grad_norm"] = state.sums.get("grad_norm", 0.0) + self._step()
+            state.batch += 1
+            if last and config.loop.save_every and state.step % config.loop.save_every == 0 and state.batch < len(plan):
+                self._save_last()
+            progress(self._shown(epoch, len(plan), items, parts["loss"]))
+        seconds = time.perf_counter() - started
+        self._speeds.append(
+            {
+                "epoch": epoch,
+                "seconds": round(seconds, 3),
+                f"{self._task.unit}_per_second": round(items * self._accelerator.num_processes / seconds, 2),
+                "waited": round(waited / seconds, 4),
+            }
+        )
+        norm = state.sums.pop("grad_norm") / math.ceil(len(plan) / accumulate)
+        return {name: value / len(plan) for name, value in state.sums.items()}, norm
+
+    def _load(self, batch: Batch) -> dict[str, Tensor]:
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in self._task.load(batch).items()}
+        return {k: v.pin_memory() for k, v in tensors.items()} if self._accelerator.device.type == "cuda" else tensors
+
+    def _backward(self, arrays: dict[str, Tensor], *, synchronise: bool) -> dict[str, float]:
+        batch = {name: value.to(self._accelerator.device, non_blocking=True) for name, value in arrays.items()}
+        if synchronise:
+            parts = self._module(**batch)
+            self._accelerator.backward(parts["loss"] / self._config.loop.accumulate)
+        else:
+            with self._accelerator.no_sync(self._module):
+                parts = self._module(**batch)
+                self._accelerator.backward(parts["loss"] / self._config.loop.accumulate)
+        names = list(parts)
+        values = torch.stack([parts[name].detach().float() for name in names])
+        values = self._accelerator.reduce(values, reduction="mean")
+        return dict(zip(names, values.tolist(), strict=True))  # one wait for the device a step
+
+    def _step(self) -> float:
+        clip = self._config.loop.clip or math.inf
+        norm = self._accelerator.clip_grad_norm_(self._module.parameters(), clip)
+        self._optimizer.step()
+        if self._average:
+            self._average.update(self._learner.body, step=self._progress.step)
+        self._progress.step += 1
+        return float(norm) if norm is not None else 0.0
+
+    def _note_losses(self, parts: dict[str, float], epoch: int) -> None:
+        """Add to the sums, and stop where training makes no sense any more."""
+        state, loss = self._progress, parts["loss"]
+        where = f"in epoch {epoch}, batch {state.batch + 1}"
+        if not math.isfinite(loss):
+            hint = "" if self._config.loop.precision == "fp32" else ", loop.precision=fp32"
+            raise ModelError(
+                f"the loss is {loss} {where}; try a lower optimizer.lr (now {self._rate():.3g}){hint}, or a smaller loop.clip; "
+                f"{self._kept()}"
+            )
+        for name, value in parts.items():
+            state.sums[name] = state.sums.get(name, 0.0) + value
+        if len(state.first_losses) < _WINDOW:
+            state.first_losses.append(loss)
+        state.recent_losses = [*state.recent_losses[-_WINDOW + 1 :], loss]
+        first, recent = np.mean(state.first_losses), np.mean(state.recent_losses)
+        limit = self._config.loop.diverged
+        if limit and len(state.recent_losses) == _WINDOW and recent > limit * first:
+            raise ModelError(
+                f"the loss diverges: {recent:.3g} on average over the last {_WINDOW} batches {where}, {first:.3g} over the first; "
+                f"try a lower optimizer.lr (now {self._rate():.3g}) or a longer schedule.warmup_steps; {self._kept()}"
+            )
+
+    def _rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def _kept(self) -> str:
+        return f"the checkpoints of epoch {self._progress.epoch} stay in {self._run.folder}"
+
+    def _shown(self, epoch: int, batches: int, items: int, loss: float) -> TrainProgress:
+        eer = self._progress.rows[-1].get("eer")
+        return TrainProgress(
+            epoch, self._config.loop.epochs, self._progress.batch, batches, items, self._task.unit, loss, eer
+        )
+
+    def validated(self) -> nn.Module:
+        """The network that is judged and kept: the moving average, if there is one."""
+        return self._average.model if self._average else self._learner.body
+
+    def _finish_epoch(self, losses: dict[str, float], *, norm: float | None) -> None:
+        """Validate, and write what the epoch gave."""
+        state = self._progress
+        share_buffers(self._learner.body, self._accelerator)
+        row: Row = {"epoch": state.epoch, "step": state.step, "lr": self._rate() if losses else None}
+        row |= losses
+        row["grad_norm"] = norm
+        embeddings = self._embeddings()
+        row |= self._validation.measure(embeddings)
+        row["val_loss"] = self._validation_loss(embeddings)
+        state.rows.append(row)
+        if state.epoch:
+            self._schedule.after_epoch(row, step=state.step)
+        eer = row["eer"]
+        assert eer is not None
+        # Equal error rates, as on few pairs, are told apart by the AUC; random weights are no result.
+        rank = [float(eer), 1 - self._validation.auc(embeddings)]
+        better = (state.epoch > 0 or bool(self._config.model.start)) and (not state.best or rank < state.best)
+        if better:
+            state.best, state.best_epoch = rank, state.epoch
+        if self._accelerator.is_main_process:
+            if better:
+                self._save(BEST, self.validated(), {"epoch": state.epoch, "eer": float(eer)})
+            self._save_last()
+            self._write_logs()
+            self._curves.add("epoch", {k: v for k, v in row.items() if k != "epoch"}, state.epoch)
+            self._run.notice(_line(row, self._config.loop.epochs, better=better))
+        self._accelerator.wait_for_everyone()
+
+    @torch.no_grad()
+    def _embeddings(self) -> NDArray[np.float32]:
+        """Of the validation crops, (n, D) float32, computed in fp32 as the exported model will."""
+        body = self.validated()
+        body.eval()
+        size, crops = self._config.validation.batch_size, self._validation.crops
+        parts = [crops[start : start + size] for start in range(0, len(crops), size)]
+
+        def load(part: NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(np.stack([self._cache[index] for index in part.tolist()]))
+
+        learner = self._learner
+        with torch.autocast(self._accelerator.device.type, enabled=False):
+            rows = [
+                learner.embed(chips.to(self._accelerator.device), body=body).float().cpu()
+                for chips in ahead(parts, load, threads=self._threads)
+            ]
+        return torch.cat(rows).numpy()
+
+    @torch.no_grad()
+    def _validation_loss(self, embeddings: NDArray[np.float32]) -> float | None:
+        if "pair" not in self._learner.losses:
+            return None
+        pairs, crops = self._validation.pairs, self._validation.crops
+        a, b = (torch.from_numpy(embeddings[np.searchsorted(crops, side)]) for side in (pairs.a, pairs.b))
+        same = torch.from_numpy(pairs.label).float()
+        return float(self._learner.losses["pair"](a, b, same))
+
+    def columns(self) -> list[str]:
+        """Of metrics.csv."""
+        learner = self._learner
+        return [
+            *("epoch", "step", "lr", "loss", *learner.part_names, "grad_norm"),
+            *self._validation.columns,
+            "val_loss",
+        ]
+
+    def _write_logs(self, *, whole: bool = False) -> None:
+        """The tables, and the plot now and then, or as ``whole`` at last."""
+        if not self._accelerator.is_main_process:
+            return
+        state, folder = self._progress, self._run.folder
+        runlog.write_rows(folder / runlog.METRICS, self.columns(), state.rows)
+        if self._speeds:
+            runlog.write_rows(folder / runlog.SPEED, list(self._speeds[0]), self._speeds)
+        if whole or time.monotonic() - self._drawn > _DRAW_SECONDS:
+            title = f"{self._config.task}, {self._run.arch}"
+            write_plot(folder / runlog.PLOT, state.rows, best_epoch=state.best_epoch, title=title)
+            self._drawn = time.monotonic()
+
+    def _save_last(self) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        scaler = self._accelerator.scaler
+        training = {
+            "config": to_toml(self._config),
+            "data": self._data_stamp(),
+            "losses": dict(self._learner.losses.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "average": dict(self._average.model.state_dict()) if self._average else {},
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "random": random_state(),
+            "progress": self._progress.to_dict(),
+        }
+        self._save(LAST, self._learner.body, training)
+
+    def _save(self, name: str, body: nn.Module, training: dict[str, Any]) -> None:
+        path = self._run.folder / name
+        try:
+            save_checkpoint(
+                path,
+                arch=self._run.arch,
+                dimension=self._run.spec.dimension,
+                spec=self._run.spec,
+                model=body.state_dict(),
+                training=training,
+            )
+        except ModelError as error:
+            there = (
+                f"; {path} is that of an earlier epoch, and the same command goes on from {LAST}"
+                if path.exists()
+                else ""
+            )
+            raise ModelError(f"{error}{there}") from error
+
+    def _data_stamp(self) -> str:
+        """Which data a checkpoint belongs to."""
+        crops = self._cache.crops
+        return f"{len(crops):,} crops of {len(crops.persons):,} people, {self._task.classes:,} to tell apart"
+
+
+def _line(row: Row, epochs: int, *, better: bool) -> str:
+    """``epoch 3/20 · loss 1.234 · EER 3.21 % (other 1.00, fake 5.00) · best so far``."""
+    loss = f"loss {row['loss']:.4g} · " if row.get("loss") is not None else "start · "
+    kinds = [f"{name} {100 * value:.2f}" for name in ("other", "fake") if (value := row[f"eer_{name}"]) is not None]
+    tail = " · best so far" if better and row["epoch"] else ""
+    return f"epoch {row['epoch']}/{epochs} · {loss}EER {100 * (row['eer'] or 0):.2f} % ({', '.join(kinds)}){tail}"

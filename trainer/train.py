@@ -1,0 +1,201 @@
+"""`faceembed train`: from settings to a trained network, in a folder of its own.
+
+    result = train(read_config("finetune", "mine.toml"), "runs/a")
+    result.best_eer, result.best                              # 0.031, 'runs/a/best.pt'
+
+Run again on the same folder, it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from faceembed.engine.errors import DataError, UsageError
+from faceembed.engine.files import atomic_write
+from faceembed.engine.photos import encode_path
+from faceembed.trainer import runlog
+from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
+from faceembed.trainer.backbones.registry import preprocess
+from faceembed.trainer.config import to_toml
+from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
+from faceembed.trainer.devices import open_accelerator
+from faceembed.trainer.learner import Start, make_learner, make_start, trained_spec, wanted_losses
+from faceembed.trainer.loop import BEST, LAST, Loop, Run, TrainProgress
+from faceembed.trainer.settings import TrainConfig
+from faceembed.trainer.state import Row, seed_everything
+from faceembed.trainer.tasks import ClassTask, PairTask
+from faceembed.trainer.validate import check_leaks, make_validation, write_pairs
+
+UNREADABLE, VALIDATION = "unreadable.csv", "validation.csv"
+_CALIBRATION_CROPS, _CALIBRATION_BATCH = 512, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainReport:
+    """How a training ended."""
+
+    folder: str
+    best: str
+    """The checkpoint with the lowest EER."""
+    epochs: int
+    """Epochs done, those of earlier runs included."""
+    steps: int
+    best_epoch: int
+    """0: the start was never bettered."""
+    best_eer: float
+    start: Row
+    """Metrics before training."""
+    result: Row
+    """Metrics of the best epoch."""
+    unreadable: int
+    """Crops that could not be read; `unreadable.csv` lists them."""
+    people: int
+    """Trained on."""
+    crops: int
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+    """What is told while a training runs."""
+
+    notice: Callable[[str], None] = lambda line: None
+    progress: Callable[[TrainProgress], None] = lambda progress: None
+    checked: Callable[[int, int], None] = lambda done, total: None
+    """Crops decoded before training, and how many there are."""
+
+
+def train(
+    config: TrainConfig, folder: str | os.PathLike[str], *, fresh: bool = False, tell: Callbacks | None = None
+) -> TrainReport:
+    """Train, or go on training.
+
+    Args:
+        config: all settings.
+        folder: where everything is written; made if need be. Holds one training.
+        fresh: remove what an earlier one left there.
+        tell: who is told.
+
+    Raises:
+        DataError: crops that cannot be trained on.
+        UsageError: settings that cannot be met, or that differ from those of the run that the folder holds.
+        ModelError: a start that cannot be used, a loss that diverges, a checkpoint that cannot be written.
+        DeviceError: a device that is not there.
+    """
+    tell = tell or Callbacks()
+    wanted_losses(config)  # a slip there need not wait for the crops to be read
+    run = Path(folder)
+    with open_accelerator(config.loop, notice=tell.notice) as accelerator:
+        if not accelerator.is_main_process:
+            tell = Callbacks()
+        else:
+            _make_folder(run, fresh=fresh)
+        accelerator.wait_for_everyone()
+        return _train(config, run, tell, accelerator)
+
+
+def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Accelerator) -> TrainReport:
+    seed_everything(config.seed)
+    start = make_start(config.model)
+    crops = open_crops(config.data, start.spec)
+    train_part, validate_part = divide(crops, config)
+    cache = CropCache(crops, limit_mb=config.data.cache_mb)
+    unreadable: dict[int, str] = {}
+    if config.data.check:
+        both = np.unique(np.r_[train_part, validate_part])
+        unreadable = cache.unreadable(both, threads=loader_threads(config.data), progress=tell.checked)
+        train_part, validate_part = _without(train_part, unreadable), _without(validate_part, unreadable)
+    validation = make_validation(crops, validate_part, config, unreadable=unreadable)
+    check_leaks(crops, train_part, validation)
+    task = (ClassTask if config.task == "pretrain" else PairTask)(cache, train_part, config)
+    spec = trained_spec(start, config.model)
+    learner = make_learner(config, start, classes=task.classes)
+    loop = Loop(
+        config,
+        learner,
+        task,
+        validation,
+        cache,
+        run=Run(folder, start.arch, spec, tell.notice),
+        accelerator=accelerator,
+    )
+    resumed = loop.resume()
+    if accelerator.is_main_process:
+        (folder / runlog.CONFIG).write_text(to_toml(config), encoding="utf-8")
+        write_pairs(folder / VALIDATION, crops, validation.pairs)
+        _write_unreadable(folder / UNREADABLE, crops, unreadable)
+    real = train_part[~crops.fake[train_part]]
+    people = len(np.unique(crops.person[real]))
+    if unreadable:
+        tell.notice(f"{len(unreadable):,} crops cannot be read and are left out: see {folder / UNREADABLE}")
+    tell.notice(
+        f"{'going on after epoch ' + str(loop.state.epoch) + ': ' if resumed else ''}{people:,} people, {len(real):,} crops, "
+        f"{len(train_part) - len(real):,} fakes; validation: {len(validation.pairs):,} pairs of {len(validation.crops):,} crops"
+    )
+    if config.model.batch_norm == "calibrate" and not resumed:
+        _calibrate(start, cache, real, accelerator.device)
+    state = loop.train(tell.progress)
+    best = next(row for row in state.rows if row["epoch"] == state.best_epoch)
+    return TrainReport(
+        folder=encode_path(str(folder)),
+        best=encode_path(str(folder / BEST)),
+        epochs=state.epoch,
+        steps=state.step,
+        best_epoch=state.best_epoch,
+        best_eer=state.best[0],
+        start=state.rows[0],
+        result=best,
+        unreadable=len(unreadable),
+        people=people,
+        crops=len(train_part),
+    )
+
+
+def _make_folder(folder: Path, *, fresh: bool) -> None:
+    """Make the folder, or see that it is that of a training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ours = (LAST, BEST, runlog.METRICS, runlog.SPEED, runlog.PLOT, runlog.CONFIG, UNREADABLE, VALIDATION)
+    if fresh:
+        for name in ours:
+            (folder / name).unlink(missing_ok=True)
+        for events in (folder / "tensorboard").glob("events.out.tfevents.*"):
+            events.unlink()
+    elif (folder / BEST).exists() and not (folder / LAST).exists():
+        raise UsageError(
+            f"{folder} holds {BEST} but no {LAST} to go on from; take another folder, or --fresh, which removes it"
+        )
+
+
+def _without(indices: Indices, unreadable: dict[int, str]) -> Indices:
+    return indices[~np.isin(indices, list(unreadable))]
+
+
+def _write_unreadable(path: Path, crops: Crops, unreadable: dict[int, str]) -> None:
+    with atomic_write(path, "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "person", "reason"))
+        for index, reason in sorted(unreadable.items()):
+            sample = crops.samples[index]
+            writer.writerow((sample.path, sample.person, reason))
+
+
+def _calibrate(start: Start, cache: CropCache, real: Indices, device: torch.device) -> None:
+    """Measure batch statistics on evenly chosen training crops."""
+    chosen = real[:: max(len(real) // _CALIBRATION_CROPS, 1)][:_CALIBRATION_CROPS]
+    if not len(chosen):
+        raise DataError("no crops to measure batch statistics on")
+    parts = [chosen[i : i + _CALIBRATION_BATCH] for i in range(0, len(chosen), _CALIBRATION_BATCH)]
+    batches = (torch.from_numpy(np.stack([cache[i] for i in part.tolist()])).to(device) for part in parts)
+    calibrate_batch_norm(start.body, (preprocess(chips, start.spec) for chips in batches))
