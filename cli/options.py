@@ -64,6 +64,7 @@ class ModelOptions:
     workers: int | None
     batch_size: int | None
     min_face: int
+    detect_size: int
     max_pixels: int | None
 
     def settings(self, *, faces: str = "largest") -> EmbedSettings:
@@ -82,6 +83,7 @@ class ModelOptions:
             aligner=self.aligner,
             faces=faces,
             min_face=self.min_face,
+            detect_size=self.detect_size,
             runtime=runtime,
             **{name: value for name, value in given.items() if value is not None},
         )
@@ -135,6 +137,13 @@ _MODEL_OPTIONS: tuple[Decorator, ...] = (
         default=0,
         metavar="PX",
         help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800]",
+    ),
+    click.option(
+        "--detect-size",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="PX",
+        help="Longer side in which photos are searched, at most.  [default: what --min-face needs]",
     ),
     click.option("--max-pixels", type=int, metavar="N", help="Refuse photos with more pixels.  [default: 120 million]"),
 )

@@ -14,6 +14,7 @@ import click
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT, Group
 from faceembed.cli.options import Output, file_argument, file_option, output_options
 from faceembed.cli.reporter import Reporter, clock, per_second
+from faceembed.cli.train_aligner import aligner
 
 if TYPE_CHECKING:
     from faceembed.trainer.loop import TrainProgress
@@ -105,6 +106,9 @@ def compare(runs: tuple[str, ...], out: Output) -> None:
 
     compared = compare_runs(runs)
     out.result([row.to_json_dict() for row in compared], table(compared))
+
+
+train.add_command(aligner)
 
 
 def _run(

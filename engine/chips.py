@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from faceembed.engine.align import crop_landmarks, similarity_matrices, warp_chips
 from faceembed.engine.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.mtcnn import MtcnnDetector
+from faceembed.engine.detect.interface import Detector
 from faceembed.engine.errors import DeviceError, PhotoError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos import PhotoFile
@@ -97,9 +97,7 @@ class Cutter:
         workers: batches computed side by side.
     """
 
-    def __init__(
-        self, settings: EmbedSettings, detector: MtcnnDetector | None, spec: ModelSpec, *, workers: int
-    ) -> None:
+    def __init__(self, settings: EmbedSettings, detector: Detector | None, spec: ModelSpec, *, workers: int) -> None:
         self.settings = settings
         self.detector = detector
         self.spec = spec

@@ -189,6 +189,7 @@ def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, A
         "preprocessing": PREPROCESSING,
         "choice_of_faces": settings.faces,
         "min_face": settings.min_face,
+        "detect_size": settings.detect_size,
     }
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from faceembed.engine.chips import Cutter
-from faceembed.engine.errors import DeviceError, ModelError
+from faceembed.engine.detect.kinds import check_decoder, open_detector
+from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import PhotoFile
@@ -49,8 +50,7 @@ def resolve_aligner(settings: EmbedSettings) -> Model | None:
     if settings.aligner == "none":
         return None
     aligner = resolve(settings.aligner, task="aligner")
-    if aligner.spec.name != "mtcnn":
-        raise ModelError(f"aligner '{aligner.spec.name}': this version runs 'mtcnn' only; use --aligner mtcnn or none")
+    check_decoder(aligner)
     return aligner
 
 
@@ -86,14 +86,13 @@ def open_cutter(
     Raises:
         DeviceError: what was asked for cannot serve.
     """
-    from faceembed.engine.detect.mtcnn import MtcnnDetector
-
     workers = settings.runtime.thread_count
     if aligner is None:
         return Cutter(settings, None, spec, workers=workers)
 
     def open_with(choice: RuntimeChoice) -> Cutter:
-        return Cutter(settings, MtcnnDetector(aligner, choice, threads=workers), spec, workers=workers)
+        detector = open_detector(aligner, choice, threads=workers, detect_size=settings.detect_size)
+        return Cutter(settings, detector, spec, workers=workers)
 
     return _settled(settings, open_with, photos, notice)
 
@@ -132,9 +131,12 @@ def _settled(
 
 
 def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pipeline:
-    from faceembed.engine.detect.mtcnn import MtcnnDetector
     from faceembed.engine.encode import Encoder
 
     workers = settings.runtime.thread_count
-    detector = MtcnnDetector(models.aligner, choice, threads=workers) if models.aligner else None
+    detector = (
+        open_detector(models.aligner, choice, threads=workers, detect_size=settings.detect_size)
+        if models.aligner
+        else None
+    )
     return Pipeline(settings, detector, Encoder(models.encoder, choice, threads=workers), workers=workers)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.chips import Cutter, Faces, Read
-from faceembed.engine.detect.mtcnn import MtcnnDetector
+from faceembed.engine.detect.interface import Detector
 from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import DeviceError
 from faceembed.engine.photos import PhotoFile
@@ -55,9 +55,7 @@ class Pipeline:
         workers: batches computed side by side.
     """
 
-    def __init__(
-        self, settings: EmbedSettings, detector: MtcnnDetector | None, encoder: Encoder, *, workers: int
-    ) -> None:
+    def __init__(self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, *, workers: int) -> None:
         self.cutter = Cutter(settings, detector, encoder.model.spec, workers=workers)
         self.settings = settings
         self.detector = detector

@@ -24,6 +24,8 @@ class EmbedSettings:
     min_face: int = 0
     """Smallest face looked for, as a side in pixels of the photo; 0: 20 px in photos of up to 800 px, and 1/40 of the
     longer side above."""
+    detect_size: int = 0
+    """Longer side, in pixels, in which an aligner of kind `one-shot` looks at photos, at most; 0: what `min_face` needs."""
     batch_size: int = 32
     """Photos in a batch, at most."""
     max_pixels: int = MAX_PIXELS
@@ -36,6 +38,8 @@ class EmbedSettings:
             raise UsageError(f"--faces '{self.faces}' is neither 'largest' nor 'all'")
         if self.min_face and self.min_face < 8:
             raise UsageError(f"--min-face {self.min_face} is too small; a face needs at least 8 pixels, better 20")
+        if self.detect_size and self.detect_size < 64:
+            raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
         if self.max_pixels < 1:

@@ -12,6 +12,7 @@ COMMANDS = (
     ("align", "faceembed.cli.data.align"),
     ("split", "faceembed.cli.data.split"),
     ("pairs", "faceembed.cli.data.pairs"),
+    ("faces", "faceembed.cli.data.faces"),
     ("submission", "faceembed.cli.data.submission"),
 )
 

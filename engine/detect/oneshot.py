@@ -124,19 +124,25 @@ class OneShotDetector(Detector):
         found = decode(levels, self.settings.score)
         scale = scales[found.photo].astype(np.float32)  # (F, 2)
         owner = np.asarray(group, np.int32)[found.photo]
-        return Detections(
-            owner, found.boxes / np.tile(scale, 2), found.landmarks / scale[:, None], found.scores
-        )
+        return Detections(owner, found.boxes / np.tile(scale, 2), found.landmarks / scale[:, None], found.scores)
 
     def _merge(self, found: Detections) -> Detections:
         """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
         keep = _native.nms(
-            np.ascontiguousarray(found.boxes), np.ascontiguousarray(found.scores), found.photo, self.settings.overlap, "union"
+            np.ascontiguousarray(found.boxes),
+            np.ascontiguousarray(found.scores),
+            found.photo,
+            self.settings.overlap,
+            "union",
         )
         kept = found.take(keep)
         if len(kept) == 0:
             return kept
-        weight = found.scores * (kept.photo[:, None] == found.photo) * (_overlaps(kept.boxes, found.boxes) >= self.settings.blend)
+        weight = (
+            found.scores
+            * (kept.photo[:, None] == found.photo)
+            * (_overlaps(kept.boxes, found.boxes) >= self.settings.blend)
+        )
         weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
         boxes = weight @ found.boxes
         landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)

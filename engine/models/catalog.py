@@ -19,7 +19,7 @@ from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, ModelSpec, Po
 FileFormat = Literal["onnx", "safetensors", "ckpt"]
 Triple = tuple[float, float, float]
 
-DECODERS = ("mtcnn",)
+DECODERS = ("mtcnn", "one-shot")
 """Kinds of aligner output that the engine can turn into faces."""
 
 _MID: Triple = (127.5, 127.5, 127.5)

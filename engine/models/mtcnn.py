@@ -156,6 +156,7 @@ def build() -> tuple[bytes, ModelSpec]:
         colour="rgb",
         mean=(127.5, 127.5, 127.5),
         scale=1 / 128,
+        decoder="mtcnn",
         licence="MIT",
         source="PyPI mtcnn 1.0.0: mtcnn/assets/weights",
     )

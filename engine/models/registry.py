@@ -5,7 +5,7 @@
     encoder = resolve("dlib-resnet", task="encoder")
     encoder.path, encoder.spec.sha256
 
-A bootstrap model is built by its importer at first use and kept; a hub model is brought by `pull`, a user's own by
+A built-in model lies inside the package (`builtin`). A bootstrap model is built by its importer at first use and kept; a hub model is brought by `pull`, a user's own by
 `import_file`; anything else is the path of an ONNX file with its spec (`.json`) beside it. Only `pull` uses the network.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models import store
+from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
 from faceembed.engine.models.spec import Model, ModelSpec, Task
 
@@ -78,8 +78,9 @@ def resolve(name_or_path: str | os.PathLike[str], *, task: Task) -> Model:
 
 
 def list_models() -> list[ModelInfo]:
-    """Every known, pulled and imported model: the catalog in its order, then the imported ones by name."""
-    return [info(name) for name in (*CATALOG, *(name for name in store.names() if name not in CATALOG))]
+    """Every known, pulled and imported model: the built-in ones, the catalog in its order, the imported ones by name."""
+    known = (*builtin.names(), *CATALOG)
+    return [info(name) for name in (*known, *(name for name in store.names() if name not in known))]
 
 
 def info(name: str) -> ModelInfo:
@@ -88,6 +89,9 @@ def info(name: str) -> ModelInfo:
     Raises:
         ModelError: no model has this name.
     """
+    if inside := builtin.find(name):
+        spec = inside.spec
+        return _with_file(ModelInfo(name, spec.task, spec.dimension, spec.licence, spec.source, "ready", 0), inside)
     entry = CATALOG.get(name)
     stored = store.find(name) if store.is_name(name) else None
     if entry is None:
@@ -157,6 +161,8 @@ def _from_path(path: Path) -> Model:
 
 
 def _from_name(name: str) -> Model:
+    if inside := builtin.find(name):
+        return inside
     entry = CATALOG.get(name)
     if entry and entry.importer:
         return _bootstrap(entry)
@@ -210,7 +216,7 @@ def checkpoints_folder() -> Path:
 
 
 def _unknown(name: str) -> ModelError:
-    known = sorted({*CATALOG, *store.names()})
+    known = sorted({*builtin.names(), *CATALOG, *store.names()})
     near = difflib.get_close_matches(name.lower(), known, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return ModelError(f"no model '{name}'; {hint}see: faceembed models list")

@@ -49,6 +49,8 @@ class ModelSpec:
     """Whether the network's own output has unit length. The engine normalises in any case."""
     template: Points = ()
     """Where the five landmarks lie in the input chip, (x, y) in pixels, pixel centres at whole numbers."""
+    decoder: str = ""
+    """For an aligner: the kind of its outputs, which says who can read them; see `faceembed.engine.detect.kinds`."""
     threshold: float | None = None
     """Cosine similarity above which two photos count as one person; None where it was never measured."""
     threshold_source: str = ""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from faceembed.engine.detect.oneshot import CHANNELS, STRIDES
 
-PRIOR = 0.01  # the score of every cell before training, so that background does not swamp the first steps (RetinaNet, 4.1)
+PRIOR = (
+    0.01  # the score of every cell before training, so that background does not swamp the first steps (RetinaNet, 4.1)
+)
 
 
 @dataclasses.dataclass(frozen=True)

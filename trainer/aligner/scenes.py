@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,6 +69,17 @@ class Scene:
     doubtful: Floats
 
 
+def mirrored(scene: Scene) -> Scene:
+    """The scene as a mirror shows it."""
+    side = scene.pixels.shape[1]
+
+    def turn(boxes: Floats) -> Floats:
+        return np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], axis=1)
+
+    landmarks = scene.landmarks[:, MIRRORED] * np.array([-1, 1], np.float32) + np.array([side, 0], np.float32)
+    return Scene(np.ascontiguousarray(scene.pixels[:, ::-1]), turn(scene.boxes), landmarks, turn(scene.doubtful))
+
+
 class Composer:
     """Composes scenes of labelled photos.
 
@@ -78,7 +90,9 @@ class Composer:
         memory: GiB of decoded pixels to keep; other photos are decoded each time they are shown.
     """
 
-    def __init__(self, photos: Sequence[LabelledPhoto], shares: dict[str, float], settings: SceneSettings, *, memory: float) -> None:
+    def __init__(
+        self, photos: Sequence[LabelledPhoto], shares: dict[str, float], settings: SceneSettings, *, memory: float
+    ) -> None:
         self.settings = settings
         self._photos = list(photos)
         self._groups = [
@@ -95,7 +109,9 @@ class Composer:
         """One scene."""
         side = self.settings.side
         canvas = np.empty((side, side, 3), np.uint8)
-        parts = [self._fill(canvas, cell, rng) for cell in _cut(side, int(rng.integers(0, self.settings.cuts + 1)), rng)]
+        parts = [
+            self._fill(canvas, cell, rng) for cell in _cut(side, int(rng.integers(0, self.settings.cuts + 1)), rng)
+        ]
         boxes, landmarks, doubtful = (np.concatenate(column) for column in zip(*parts, strict=True))
         for index in np.flatnonzero(rng.random(len(boxes)) < self.settings.hidden_share):
             _cover(canvas, boxes[index], rng)
@@ -139,7 +155,9 @@ class Composer:
         """The map (2, 3) from a photo to a cell in continuous pixels, and how far the photo may be reduced in decoding."""
         s = self.settings
         cell = float(np.sqrt(height * width))
-        wanted = np.exp(rng.uniform(np.log(max(s.least * cell, s.smallest)), np.log(max(s.largest * cell, 2 * s.smallest))))
+        wanted = np.exp(
+            rng.uniform(np.log(max(s.least * cell, s.smallest)), np.log(max(s.largest * cell, 2 * s.smallest)))
+        )
         if len(label.boxes) and rng.random() >= s.background:
             box = label.boxes[rng.integers(len(label.boxes))]
             side = float(np.sqrt(max((box[2] - box[0]) * (box[3] - box[1]), 1.0)))
@@ -229,15 +247,13 @@ def _behind(
     height, width = shown.shape[:2]
     draw = rng.random()
     colour = np.full(3, 128) if draw < 0.5 else np.zeros(3) if draw < 0.7 else rng.integers(0, 256, 3)
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64) - 0.5
-    source = corners @ inverse[:, :2].T + inverse[:, 2]
-    size = np.array(pixels.shape[1::-1])
-    if (source >= -0.5).all() and (source <= size - 0.5).all():
-        return shown
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    where = [inverse[axis, 0] * x + inverse[axis, 1] * y + inverse[axis, 2] for axis in (0, 1)]
-    outside = (where[0] < -0.5) | (where[1] < -0.5) | (where[0] > size[0] - 0.5) | (where[1] > size[1] - 0.5)
-    shown[outside] = colour.astype(np.uint8)
+    size = np.array(pixels.shape[1::-1], np.float64)
+    turn = np.linalg.inv(inverse[:, :2])
+    corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]]) - 0.5
+    photo = (corners - inverse[:, 2]) @ turn.T  # the photo's outline in pixels of the cell, centres at whole numbers
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, np.round(photo * 16).astype(np.int32), 1, shift=4)
+    shown[mask == 0] = colour.astype(np.uint8)
     return shown
 
 
@@ -256,4 +272,3 @@ def _cover(canvas: NDArray[np.uint8], box: Floats, rng: np.random.Generator) -> 
     else:
         y, x = rng.integers(0, side - height + 1), rng.integers(0, side - width + 1)
         canvas[top:bottom, left:right] = canvas[y : y + height, x : x + width].copy()
-

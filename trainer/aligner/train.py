@@ -21,17 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceembed.engine.errors import DataError, ModelError, UsageError
 from faceembed.engine.files import atomic_write
-from faceembed.trainer.aligner.batches import Scenes, batches
-from faceembed.trainer.aligner.config import AlignerConfig
+from faceembed.trainer.aligner.batches import VIEWS, Scenes, batches
+from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels
 from faceembed.trainer.aligner.loss import aligner_loss, flatten
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.scenes import Composer
 from faceembed.trainer.aligner.targets import points
+from faceembed.trainer.augment import generator
 
 LAST, METRICS, CONFIG = "last.pt", "metrics.csv", "config.json"
 FORMAT = "faceembed-aligner"
@@ -111,7 +113,16 @@ def composer(config: AlignerConfig, files: Sequence[str]) -> Composer:
     drawn = {group: share for group, share in zip(groups, shares, strict=True) if group in present}
     if not photos or not drawn:
         raise DataError(f"no faces of {', '.join(groups) or 'any group'} in {', '.join(files)}")
-    return Composer([photo for photo in photos if photo.group in drawn], drawn, config.scenes, memory=config.data.memory)
+    return Composer(
+        [photo for photo in photos if photo.group in drawn], drawn, config.scenes, memory=config.data.memory
+    )
+
+
+def sample_scenes(config: AlignerConfig, count: int) -> NDArray[np.uint8]:
+    """Some scenes of the training, to compare an exported network with this one on: uint8 (N, H, W, 3)."""
+    rng = generator(_HELD_OUT_SEED)
+    made = composer(dataclasses.replace(config, data=dataclasses.replace(config.data, memory=0.0)), config.data.labels)
+    return np.stack([made.compose(rng).pixels for _ in range(count)])
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[AlignerNet, AlignerConfig]:
@@ -120,8 +131,6 @@ def load_network(path: str | os.PathLike[str]) -> tuple[AlignerNet, AlignerConfi
     Raises:
         ModelError: not such a file.
     """
-    from faceembed.trainer.aligner.settings import from_dict
-
     content = _read(Path(path))
     config = from_dict(content["config"], where=os.fspath(path))
     network = AlignerNet(config.network)
@@ -142,8 +151,7 @@ def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
     run = Run(model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=config.loop.lr))
     if (folder / LAST).exists():
         content = _read(folder / LAST)
-        if content["config"] != json.loads(json.dumps(dataclasses.asdict(config))):
-            raise UsageError(f"{folder} holds a training with other settings; give another folder, or the same settings")
+        _check_same(content["config"], json.loads(json.dumps(dataclasses.asdict(config))), folder)
         run.model.load_state_dict(content["model"])
         run.average.load_state_dict(content["average"])
         run.optimizer.load_state_dict(content["optimizer"])
@@ -152,9 +160,17 @@ def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
     return run
 
 
+def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Refuse to go on with other settings; how long and with how many threads may change."""
+    for table, key in (("loop", "steps"), ("loop", "threads"), ("loop", "validate_every"), ("data", "workers")):
+        before[table][key] = now[table][key]
+    if before != now:
+        raise UsageError(f"{folder} holds a training with other settings; give another folder, or the same settings")
+
+
 def _step(
     run: Run, config: AlignerConfig, pixels: Tensor, state: Tensor, values: Tensor, places: Tensor, strides: Tensor
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
     loop = config.loop
     rate = _learning_rate(run.step, loop.steps, loop.warmup_steps) * loop.lr
     for group in run.optimizer.param_groups:
@@ -167,7 +183,7 @@ def _step(
     run.optimizer.step()
     run.step += 1
     _average(run, min(loop.ema, (1 + run.step) / (10 + run.step)))
-    numbers = [float(part) for part in (parts.total, parts.score, parts.box, parts.landmarks)]
+    numbers = [part.item() for part in (parts.total, parts.score, parts.box, parts.landmarks)]
     if not math.isfinite(numbers[0]):
         raise DataError(f"the loss is {numbers[0]} at step {run.step}; lower loop.lr")
     return np.array(numbers)
@@ -199,8 +215,8 @@ def _average(run: Run, decay: float) -> None:
 def _held_out(config: AlignerConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Scenes of the validation photos, always the same."""
     scenes = Scenes(composer(config, config.data.validate), dataclasses.replace(config, seed=_HELD_OUT_SEED))
-    columns = zip(*(scenes[index] for index in range(HELD_OUT_SCENES)), strict=True)
-    pixels, state, values = (torch.stack(column) for column in columns)
+    columns = zip(*(scenes[index] for index in range(HELD_OUT_SCENES // VIEWS)), strict=True)
+    pixels, state, values = (torch.cat(column) for column in columns)
     return pixels, state, values
 
 
@@ -212,7 +228,7 @@ def _validate(
     for start in range(0, HELD_OUT_SCENES, size):
         pixels, state, values = (column[start : start + size] for column in held_out)
         parts = aligner_loss(flatten(run.average(to_network(pixels))), state, values, places, strides, config.loss)
-        sums += np.array([float(part) for part in (parts.total, parts.score, parts.box, parts.landmarks)])
+        sums += np.array([part.item() for part in (parts.total, parts.score, parts.box, parts.landmarks)])
     means = sums / math.ceil(HELD_OUT_SCENES / size)
     return {"step": float(run.step), **dict(zip(LOSSES, means.tolist(), strict=True))}
 

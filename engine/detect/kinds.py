@@ -1,0 +1,48 @@
+"""From an aligner to the detector that reads its outputs, by what its spec says they are."""
+
+from __future__ import annotations
+
+from faceembed.engine.detect.interface import Detector
+from faceembed.engine.errors import ModelError, UsageError
+from faceembed.engine.models.catalog import DECODERS
+from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes.base import RuntimeChoice
+
+
+def check_decoder(model: Model) -> None:
+    """Refuse an aligner whose outputs nobody here reads.
+
+    Raises:
+        ModelError: its spec names no decoder, or one that this version does not have.
+    """
+    if model.spec.decoder not in DECODERS:
+        kind = f"outputs of kind '{model.spec.decoder}'" if model.spec.decoder else "no 'decoder' in its spec"
+        raise ModelError(
+            f"aligner '{model.spec.name}' has {kind}; this version reads {', '.join(DECODERS)}; see: faceembed models list"
+        )
+
+
+def open_detector(model: Model, choice: RuntimeChoice, *, threads: int, detect_size: int = 0) -> Detector:
+    """Load an aligner.
+
+    Args:
+        model: the model on disk.
+        choice: runtime, device and precision.
+        threads: how many threads will call `detect` side by side.
+        detect_size: longer side, in pixels, in which photos are looked at, at most; 0: what the smallest face needs.
+
+    Raises:
+        ModelError: as `check_decoder`.
+        UsageError: a size for an aligner that has none.
+    """
+    check_decoder(model)
+    if model.spec.decoder == "one-shot":
+        from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+
+        settings = OneShotSettings(detect_side=detect_size)
+        return OneShotDetector(model, choice, threads=threads, settings=settings)
+    if detect_size:
+        raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")
+    from faceembed.engine.detect.mtcnn import MtcnnDetector
+
+    return MtcnnDetector(model, choice, threads=threads)

@@ -1,0 +1,169 @@
+"""Photos into face labels: what `faceembed data faces` does.
+
+    report = find_faces(paths, "labels.parquet", group="people", settings=EmbedSettings(aligner="mtcnn"))
+
+Batches are labelled side by side, one a core. A photo that cannot be read is a row of ``labels.errors.csv``.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faceembed.engine import loading
+from faceembed.engine.decode import decode, read_file
+from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.kinds import open_detector
+from faceembed.engine.embed import Progress
+from faceembed.engine.errors import DataError, PhotoError, UsageError
+from faceembed.engine.files import atomic_write
+from faceembed.engine.photos import Listing, PhotoFile, printable
+from faceembed.engine.rows import Failure, format_errors
+from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.settings import EmbedSettings
+from faceembed.trainer.aligner.labels import LabelledPhoto, write_labels
+from faceembed.trainer.aligner.teacher import TeacherSettings, label
+from faceembed.trainer.data.people import people_in_pairs
+from faceembed.trainer.data.split import read_split
+
+
+@dataclasses.dataclass(frozen=True)
+class FacesReport:
+    """What was found; the fields of ``data faces --json``."""
+
+    photos: int
+    """Photos labelled."""
+    faces: int
+    """Faces that the teacher is sure of."""
+    doubtful: int
+    """Boxes that may or may not hold a face."""
+    without: int
+    """Photos without any face that the teacher is sure of; a training leaves them out."""
+    failed: int
+    """Photos that could not be read."""
+    aligner: str
+    output: str
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """As a plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+def find_faces(
+    photos: Sequence[PhotoFile],
+    output: str | os.PathLike[str],
+    *,
+    group: str,
+    settings: EmbedSettings,
+    teacher: TeacherSettings | None = None,
+    notice: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> FacesReport:
+    """Label the faces of photos.
+
+    Args:
+        photos: what to label.
+        output: the file of labels.
+        group: a name for these photos in trainings.
+        settings: aligner (the teacher), runtime, batch size.
+        teacher: views and how far they must agree.
+        notice: called with lines for the user.
+        progress: called after every batch.
+
+    Raises:
+        DataError: no photos, or none that can be read.
+        UsageError: no aligner.
+    """
+    if not photos:
+        raise DataError("no photos to look for faces in")
+    aligner = loading.resolve_aligner(settings)
+    if aligner is None:
+        raise UsageError("--aligner none finds no faces; name an aligner, such as mtcnn")
+    choice = dataclasses.replace(choose(settings.runtime), precision="fp32")  # labels are made once
+    workers = settings.runtime.thread_count
+    detector = open_detector(aligner, choice, threads=workers)
+    notice(f"{aligner.spec.name}, {choice.runtime}, fp32; {workers} threads")
+    labelled: list[LabelledPhoto] = []
+    failures: list[Failure] = []
+    size = settings.batch_size
+    batches = [photos[start : start + size] for start in range(0, len(photos), size)]
+    waiting: collections.deque[concurrent.futures.Future[tuple[list[LabelledPhoto], list[Failure]]]] = (
+        collections.deque()
+    )
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for batch in batches:
+            waiting.append(
+                pool.submit(_label, detector, batch, group, teacher or TeacherSettings(), settings.max_pixels)
+            )
+        try:
+            while waiting:
+                done, failed = waiting.popleft().result()
+                labelled += done
+                failures += failed
+                faces = sum(len(photo.boxes) for photo in labelled)
+                progress(Progress(len(labelled) + len(failures), len(photos), faces, len(failures)))
+        finally:  # also when interrupted
+            pool.shutdown(wait=True, cancel_futures=True)
+    if not labelled:
+        raise DataError(f"none of {len(photos):,} photos can be read; the first: {failures[0].reason}")
+    write_labels(output, labelled)
+    errors = Path(output).with_suffix(".errors.csv")
+    if failures:
+        with atomic_write(errors, "w") as file:
+            file.write(format_errors(failures))
+    else:
+        errors.unlink(missing_ok=True)
+    return FacesReport(
+        photos=len(labelled),
+        faces=sum(len(photo.boxes) for photo in labelled),
+        doubtful=sum(len(photo.doubtful) for photo in labelled),
+        without=sum(len(photo.boxes) == 0 for photo in labelled),
+        failed=len(failures),
+        aligner=aligner.spec.name,
+        output=os.fspath(output),
+    )
+
+
+def select(listing: Listing, *, exclude_pairs: str | None, split: str | None, part: str) -> list[PhotoFile]:
+    """The photos of people who may be learnt from, by the names of their folders.
+
+    Args:
+        listing: all photos.
+        exclude_pairs: a pair list whose people are left out.
+        split: a split file of whose ``part`` people alone are taken.
+        part: of the split.
+
+    Raises:
+        DataError: a folder that cannot be read, or nobody is left.
+    """
+    if listing.failures:
+        path, reason = listing.failures[0]
+        raise DataError(f"{printable(path)} cannot be read ({reason}); mend or move it: nobody is left out silently")
+    unwanted = people_in_pairs(exclude_pairs) if exclude_pairs else frozenset()
+    wanted = frozenset(read_split(split)[part]) if split else None
+    chosen = []
+    for photo in listing.photos:
+        person = os.path.basename(os.path.dirname(photo.path))
+        if person not in unwanted and (wanted is None or person in wanted):
+            chosen.append(photo)
+    if not chosen:
+        raise DataError(f"none of {len(listing.photos):,} photos is of somebody who may be learnt from")
+    return chosen
+
+
+def _label(
+    detector: Detector, batch: Sequence[PhotoFile], group: str, teacher: TeacherSettings, max_pixels: int
+) -> tuple[list[LabelledPhoto], list[Failure]]:
+    paths, pixels, failures = [], [], []
+    for photo in batch:
+        try:
+            pixels.append(decode(read_file(photo.path), max_pixels=max_pixels).pixels)
+            paths.append(photo.path)
+        except PhotoError as error:
+            failures.append(Failure(photo, error.stage, error.reason))
+    return (label(detector, paths, pixels, group=group, settings=teacher) if paths else []), failures
