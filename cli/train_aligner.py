@@ -50,6 +50,7 @@ def aligner(
     from faceembed.trainer.aligner.config import read_config
     from faceembed.trainer.aligner.export import export_aligner
     from faceembed.trainer.aligner.train import sample_scenes, train
+    from faceembed.trainer.aligner.train_refiner import train_refiner
 
     ctx.meta[OUTPUT] = output
     ctx.meta[AFTER_INTERRUPT] = "What was saved at the last validation is kept; the same command goes on from there."
@@ -58,9 +59,10 @@ def aligner(
     )
     settings = read_config(config, overrides=[*given, *overrides])
     with out.reporter() as reporter:
-        checkpoint = train(settings, output, notice=reporter.notice)
+        train(settings, output, notice=reporter.notice)
+        train_refiner(settings, output, notice=reporter.notice)
         model = export_aligner(
-            checkpoint,
+            output,
             Path(output) / f"{name}.onnx",
             name=name,
             licence=licence,

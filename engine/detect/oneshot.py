@@ -11,6 +11,8 @@ point at its centre, ``((column + 0.5) * stride, (row + 0.5) * stride)``:
 
 A photo is looked at small first, where large faces are found; then as large as the smallest face wanted needs. Where only
 the largest face of a photo is wanted, a photo is done when what it has is larger than anything the second look could add.
+
+The same file holds a second, tiny network that makes the landmarks of what was found exact; see `refine`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine import _native
-from faceembed.engine.detect import canvas
+from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
@@ -50,7 +52,10 @@ class OneShotSettings:
     """Side of the smallest face that the network finds, in pixels of what it sees."""
     sure: float = 24.0
     """Side of the smallest face that a look finds as surely as a larger look would."""
-    score: float = 0.5
+    candidate_score: float = 0.35
+    """Least score of the one-shot network."""
+    score: float = 0.35
+    """Least score of a face: the lower of the one-shot network's and the refiner's."""
     overlap: float = 0.45
     """Intersection over union of boxes that are one face."""
     blend: float = 0.6
@@ -74,6 +79,7 @@ class OneShotDetector(Detector):
         self.choice = choice
         self.settings = settings or OneShotSettings()
         self._session = open_session(model, choice, outputs=OUTPUTS, threads=threads)
+        self._refiner = open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads)
 
     def exact(self) -> OneShotDetector:
         """The same detector in fp32, on one thread."""
@@ -98,12 +104,12 @@ class OneShotDetector(Detector):
             again &= best < settings.sure * longer / first
         if again.any():
             faces = Detections.concatenate([faces, self._look(photos, np.flatnonzero(again), second)])
-        faces = self._merge(faces)
+            faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, settings.overlap, "union"))
         faces = faces.take(faces.sides() >= smallest[faces.photo])
         return faces.largest(sizes) if only_largest else faces
 
     def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
-        """Every cell's faces in some photos, each shown with a longer side of ``sides`` pixels."""
+        """The faces in some photos, each shown with a longer side of ``sides`` pixels."""
         groups: dict[Shape, list[int]] = {}
         for index in members.tolist():
             shape = canvas.shape_for(*photos[index].shape[:2], side=float(sides[index]))
@@ -114,17 +120,20 @@ class OneShotDetector(Detector):
             for size in [_canvases_at_once(shape)]
             for start in range(0, len(group), size)
         ]
-        return Detections.concatenate(parts)
+        faces = refine.refine(self._refiner, photos, self._merge(Detections.concatenate(parts)))
+        return faces.take(faces.scores >= self.settings.score)
 
     def _scan(self, photos: Photos, shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         """Run the network over canvases of one shape and read its answers, in pixels of the photos."""
         canvases, scales = canvas.paint(shape, [photos[index] for index in group], sides[group])
         size = _canvases_at_once(shape)
         levels = run_in_chunks(self._session, canvases, chunk=size, step=min(size, 4))
-        found = decode(levels, self.settings.score)
+        found = decode(levels, self.settings.candidate_score)
         scale = scales[found.photo].astype(np.float32)  # (F, 2)
         owner = np.asarray(group, np.int32)[found.photo]
-        return Detections(owner, found.boxes / np.tile(scale, 2), found.landmarks / scale[:, None], found.scores)
+        return Detections(
+            owner, (found.boxes / np.tile(scale, 2)).astype(np.float32), found.landmarks / scale[:, None], found.scores
+        )
 
     def _merge(self, found: Detections) -> Detections:
         """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
@@ -168,8 +177,8 @@ def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:
         reach = np.exp(np.minimum(answers[:, 1:5], _REACH)) * stride
         boxes = np.concatenate([point - reach[:, :2], point + reach[:, 2:]], 1)
         landmarks = point[:, None] + answers[:, 5:].reshape(-1, 5, 2) * stride
-        scores = 1 / (1 + np.exp(-answers[:, 0]))
-        parts.append(Detections(image.astype(np.int32), boxes, landmarks, scores))
+        scores = (1 / (1 + np.exp(-answers[:, 0]))).astype(np.float32)
+        parts.append(Detections(image.astype(np.int32), boxes, landmarks.astype(np.float32), scores))
     return Detections.concatenate(parts)
 
 

@@ -8,30 +8,40 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceembed.engine.detect import canvas
+from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES, OneShotDetector, OneShotSettings, decode
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.choose import open_session
 
 EXACT = RuntimeChoice("openvino", "cpu", "fp32", "a test")
 Pixels = NDArray[np.uint8]
+MARKS = (refine.TEMPLATE - refine.TEMPLATE.mean(axis=0)) / 64  # in strides, from a cell's point
 
 
 @pytest.fixture(scope="module")
 def white_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A network: at each stride the score is the mean of the cell's pixels, the box the cell, all landmarks 0.1 from its middle."""
+    """A network: at each stride the score is the mean of the cell's pixels, the box the cell, all landmarks a small template in it."""
     writer = GraphWriter("white")
     images = writer.input("images", ["N", 3, "H", "W"])
     for stride, output in zip(STRIDES, OUTPUTS, strict=True):
         weight = np.zeros((CHANNELS, 3, stride, stride))
         weight[0] = 20 / (3 * stride**2)
-        bias = np.concatenate([[-10.0], np.full(4, np.log(0.5)), np.full(10, 0.1)])  # white: logit 10, black: -30
+        bias = np.concatenate([[-10.0], np.full(4, np.log(0.5)), MARKS.reshape(10)])  # white: logit 10, black: -30
         writer.output(writer.conv(images, weight, bias, stride=stride), output, ["N", CHANNELS, "h", "w"])
+    write_refiner(writer, np.concatenate([[20.0], np.zeros(10)]))
     path = tmp_path_factory.mktemp("white") / "white.onnx"
     path.write_bytes(writer.serialise())
     return Model(ModelSpec("white", "aligner", (0, 0), decoder="one-shot"), str(path))
+
+
+def write_refiner(writer: GraphWriter, offsets: NDArray[np.float64]) -> None:
+    """A refiner that says the same of every face."""
+    weight = np.zeros((refine.CHANNELS, 3, refine.SIDE, refine.SIDE))
+    faces = writer.input("faces", ["M", 3, refine.SIDE, refine.SIDE])
+    writer.output(writer.node("Flatten", [writer.conv(faces, weight, offsets)]), refine.OUTPUT, ["M", refine.CHANNELS])
 
 
 def detector(model: Model, **settings: float) -> OneShotDetector:
@@ -96,7 +106,7 @@ def test_a_face_is_found_where_it_is(white_cells: Model) -> None:
     )
     assert faces.photo.tolist() == [0]
     np.testing.assert_allclose(faces.boxes, [[64, 192, 96, 224]], atol=1e-3)
-    np.testing.assert_allclose(faces.landmarks[0], np.full((5, 2), 0.1 * 32) + (80, 208), atol=1e-3)
+    np.testing.assert_allclose(faces.landmarks[0], MARKS * 32 + (80, 208), atol=1e-3)
     assert faces.scores[0] > 0.99
 
 
@@ -168,3 +178,31 @@ def test_batches_do_not_matter(white_cells: Model) -> None:
     assert len(together) > 40
     assert np.bincount(together.photo, minlength=40).tolist() == [len(faces) for faces in alone]
     np.testing.assert_allclose(together.boxes, np.concatenate([faces.boxes for faces in alone]), atol=1e-3)
+
+
+def test_refined_landmarks_move_with_the_face(tmp_path: Path) -> None:
+    """A face of twice the template's size, turned by 30 degrees; the refiner says: a face, each point a pixel to the right."""
+    writer = GraphWriter("shift")
+    write_refiner(writer, np.array([0.4] + [1.0, 0.0] * 5))
+    (tmp_path / "shift.onnx").write_bytes(writer.serialise())
+    model = Model(ModelSpec("shift", "aligner", (0, 0), decoder="one-shot"), str(tmp_path / "shift.onnx"))
+    session = open_session(model, EXACT, outputs=(refine.OUTPUT,), threads=1)
+    angle = np.pi / 6
+    turn = 2 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    landmarks = (refine.TEMPLATE - 28) @ turn.T + (70, 60)
+    flat = np.full((5, 2), 3.0)  # spans no face: it stays where it is, and its score is 0
+    faces = Detections(
+        np.array([1, 0], np.int32),
+        np.zeros((2, 4), np.float32),
+        np.stack([landmarks, flat]).astype(np.float32),
+        np.array([0.9, 0.8], np.float32),
+    )
+    moved = refine.refine(session, [photo(50, 50), photo(120, 140)], faces)
+    np.testing.assert_allclose(moved.landmarks[0], landmarks + turn @ (1, 0), atol=1e-3)
+    np.testing.assert_array_equal(moved.landmarks[1], flat)
+    np.testing.assert_allclose(moved.scores, [1 / (1 + np.exp(-0.4)), 0], rtol=1e-5)  # the lower of both
+    sure = refine.refine(session, [photo(50, 50), photo(120, 140)], faces.take(np.array([True, False])))
+    np.testing.assert_allclose(sure.scores, [0.598688], rtol=1e-5)
+    assert len(refine.refine(session, [], Detections.none())) == 0
+    np.testing.assert_allclose(np.linalg.norm(refine.TEMPLATE[1] - refine.TEMPLATE[0]), refine.EYES, rtol=1e-4)
+    np.testing.assert_allclose(refine.TEMPLATE.mean(axis=0), (refine.SIDE - 1) / 2)

@@ -20,6 +20,7 @@ from typing import Any
 from faceembed.engine.errors import UsageError
 from faceembed.trainer.aligner.loss import LossSettings
 from faceembed.trainer.aligner.network import NetworkSettings
+from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
 from faceembed.trainer.settings import Augment
 
@@ -105,6 +106,7 @@ class AlignerConfig:
         )
     )
     loss: LossSettings = dataclasses.field(default_factory=LossSettings)
+    refiner: RefinerSettings = dataclasses.field(default_factory=RefinerSettings)
     loop: AlignerLoop = dataclasses.field(default_factory=AlignerLoop)
 
 

@@ -1,6 +1,13 @@
 """From a trained aligner to the ONNX file that the engine runs, proved equal to PyTorch before it is written.
 
-    export_aligner("runs/aligner/last.pt", "faceembed-align.onnx", name="faceembed-align", licence="Apache-2.0", source="...")
+    export_aligner("runs/aligner", "faceembed-align.onnx", name="faceembed-align", licence="Apache-2.0", ...)
+
+Both networks go into one file, so that a model is one file:
+
+| network  | input                  | outputs                                                           |
+| -------- | ---------------------- | ----------------------------------------------------------------- |
+| one-shot | `images` (N, 3, H, W)  | `level_8`, `level_16`, `level_32`: `faceembed.engine.detect.oneshot` |
+| refiner  | `faces` (M, 3, 56, 56) | `refined` (M, 11): `faceembed.engine.detect.refine`              |
 
 Batch normalisations are folded into the convolutions before them. Weights are stored in half precision and computed with in
 single precision (each is cast once, when a runtime loads the file), so that the file is half as large and every runtime takes
@@ -9,7 +16,6 @@ it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import tempfile
@@ -21,22 +27,27 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from faceembed.engine.detect.oneshot import OUTPUTS, STRIDES
+from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES
+from faceembed.engine.detect.refine import OUTPUT, SIDE
 from faceembed.engine.errors import ModelError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeSession
+from faceembed.trainer.aligner.loop import to_network
 from faceembed.trainer.aligner.network import AlignerNet
-from faceembed.trainer.aligner.train import load_network, to_network
+from faceembed.trainer.aligner.refiner import RefinerNet
+from faceembed.trainer.aligner.train import LAST, load_network
+from faceembed.trainer.aligner.train_refiner import FILE, load_refiner
 
+Floats = NDArray[np.float32]
 TOLERANCE = 0.02
-"""Most that an answer of the file may differ from PyTorch's: 2 % of a stride, or of a distance."""
+"""Most that an answer of the file may differ from PyTorch's: 2 % of a stride, of a distance, or of a pixel."""
 
 
 def export_aligner(
-    checkpoint: str | os.PathLike[str],
+    run: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     name: str,
@@ -44,10 +55,10 @@ def export_aligner(
     source: str,
     pixels: NDArray[np.uint8],
 ) -> Model:
-    """Write a checkpoint's averaged network as ONNX, its spec beside it.
+    """Write the averaged networks of a run as ONNX, the spec beside it.
 
     Args:
-        checkpoint: of `train`.
+        run: the folder that `train` and `train_refiner` wrote.
         path: ends in ``.onnx``.
         name: the model's.
         licence, source: for its spec.
@@ -63,8 +74,9 @@ def export_aligner(
     target = Path(path)
     if target.suffix != ".onnx":
         raise UsageError(f"{path} must end in .onnx, as in: -o aligner.onnx")
-    network, _ = load_network(checkpoint)
-    data = to_onnx(network, name)
+    network, _ = load_network(Path(run) / LAST)
+    refiner, _ = load_refiner(Path(run) / FILE)
+    data = to_onnx(network, refiner, name)
     spec = ModelSpec(
         name=name,
         task="aligner",
@@ -74,7 +86,7 @@ def export_aligner(
         source=source,
         sha256=hashlib.sha256(data).hexdigest(),
     )
-    apart = parity(network, data, spec, pixels)
+    apart = parity(network, refiner, data, spec, pixels)
     if not apart <= TOLERANCE:
         raise ModelError(
             f"{name}: the exported network's answers are up to {apart:.4f} off PyTorch's, at most {TOLERANCE} wanted"
@@ -86,15 +98,22 @@ def export_aligner(
     return Model(spec, str(target))
 
 
-def to_onnx(network: AlignerNet, name: str) -> bytes:
-    """The network as ONNX bytes: input ``pixels`` (N, 3, H, W), outputs ``level_8``, ``level_16``, ``level_32``."""
+def to_onnx(network: AlignerNet, refiner: RefinerNet, name: str) -> bytes:
+    """Both networks as the bytes of one ONNX file."""
     writer = _HalfWriter(name)
+    _write_one_shot(writer, network)
+    x = writer.block(writer.input("faces", ["M", 3, SIDE, SIDE]), refiner.body)
+    writer.output(x, OUTPUT, ["M", 11])
+    return writer.serialise()
+
+
+def _write_one_shot(writer: _HalfWriter, network: AlignerNet) -> None:
     x = writer.block(writer.input("images", ["N", 3, "H", "W"]), network.stem)
     maps = []
     for stage, lateral in zip(network.stages, network.laterals, strict=True):
-        first, residuals = cast(nn.Sequential, stage)[:3], cast(nn.Sequential, stage)[3:]
-        x = writer.block(x, first)
-        for residual in residuals:
+        layers = list(cast(nn.Sequential, stage))
+        x = writer.block(x, nn.Sequential(*layers[:3]))
+        for residual in layers[3:]:
             branch = writer.block(x, cast(nn.Sequential, residual.body))
             x = writer.node("Relu", [writer.node("Add", [x, branch])])
         maps.append(writer.block(x, cast(nn.Sequential, lateral)))
@@ -102,21 +121,25 @@ def to_onnx(network: AlignerNet, name: str) -> bytes:
         maps[finer] = writer.node("Add", [maps[finer], writer.doubled(maps[finer + 1])])
     for stride, output, level, head in zip(STRIDES, OUTPUTS, maps, network.heads, strict=True):
         x = writer.block(writer.node("Relu", [level]), cast(nn.Sequential, head))
-        writer.output(x, output, ["N", 15, f"H/{stride}", f"W/{stride}"])
-    return writer.serialise()
+        writer.output(x, output, ["N", CHANNELS, f"H/{stride}", f"W/{stride}"])
 
 
 class _HalfWriter(GraphWriter):
     """Writes PyTorch's modules, weights in half precision."""
 
     def block(self, x: str, modules: nn.Sequential) -> str:
-        """Convolutions with or without batch normalisation, and ReLUs."""
+        """Convolutions with or without batch normalisation, fully connected layers, ReLUs."""
         layers = list(modules)
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
                 follower = layers[index + 1] if index + 1 < len(layers) else None
                 weight, bias = _folded(layer, follower if isinstance(follower, nn.BatchNorm2d) else None)
                 x = self._half_conv(x, weight, bias, stride=layer.stride[0], pad=cast(int, layer.padding[0]))
+            elif isinstance(layer, nn.Linear):
+                weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+                x = self.node("Gemm", [x, *self._wide(weight, bias)], transB=1)
+            elif isinstance(layer, nn.Flatten):
+                x = self.node("Flatten", [x])
             elif isinstance(layer, nn.ReLU):
                 x = self.node("Relu", [x])
         return x
@@ -128,19 +151,18 @@ class _HalfWriter(GraphWriter):
             "Resize", [x, "", scales], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
         )
 
-    def _half_conv(
-        self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32], *, stride: int, pad: int
-    ) -> str:
+    def _half_conv(self, x: str, weight: Floats, bias: Floats, *, stride: int, pad: int) -> str:
+        inputs = [x, *self._wide(weight, bias)]
+        return self.node("Conv", inputs, kernel_shape=list(weight.shape[2:]), strides=[stride] * 2, pads=[pad] * 4)
+
+    def _wide(self, *arrays: Floats) -> list[str]:
+        """Weights, kept in half and used in single precision."""
         from onnx import TensorProto
 
-        wide = [
-            self.node("Cast", [self.constant(values.astype(np.float16))], to=TensorProto.FLOAT)
-            for values in (weight, bias)
-        ]
-        return self.node("Conv", [x, *wide], kernel_shape=list(weight.shape[2:]), strides=[stride] * 2, pads=[pad] * 4)
+        return [self.node("Cast", [self.constant(array.astype(np.float16))], to=TensorProto.FLOAT) for array in arrays]
 
 
-def _folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Floats, Floats]:
     """Weight and bias of a convolution with the normalisation after it."""
     weight = layer.weight.detach().double()
     bias = layer.bias.detach().double() if layer.bias is not None else torch.zeros(weight.shape[0], dtype=torch.float64)
@@ -152,17 +174,19 @@ def _folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.f
     return weight.float().numpy(), bias.float().numpy()
 
 
-def parity(network: AlignerNet, data: bytes, spec: ModelSpec, pixels: NDArray[np.uint8]) -> float:
+def parity(network: AlignerNet, refiner: RefinerNet, data: bytes, spec: ModelSpec, pixels: NDArray[np.uint8]) -> float:
     """The largest difference between PyTorch's answers and those of the file in ONNX Runtime; scores as probabilities."""
+    choice = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
+    crops = np.ascontiguousarray(pixels[:, :SIDE, :SIDE])
     with tempfile.TemporaryDirectory(prefix="faceembed-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(data)
-        choice = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
-        session = OnnxRuntimeSession(Model(dataclasses.replace(spec), str(path)), choice, outputs=OUTPUTS, threads=1)
-        given = session.run(pixels)
+        model = Model(spec, str(path))
+        given = OnnxRuntimeSession(model, choice, outputs=OUTPUTS, threads=1).run(pixels)
+        (exact,) = OnnxRuntimeSession(model, choice, outputs=(OUTPUT,), threads=1).run(crops)
     with torch.no_grad():
         wanted = [level.numpy() for level in network.eval()(to_network(torch.from_numpy(pixels)))]
-    worst = 0.0
+        worst = float(np.abs(exact - refiner.eval()(to_network(torch.from_numpy(crops))).numpy()).max())
     for ours, theirs in zip(given, wanted, strict=True):
         for values in (ours, theirs):
             values[:, 0] = 1 / (1 + np.exp(-values[:, 0]))

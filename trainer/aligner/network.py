@@ -50,15 +50,7 @@ class AlignerNet(nn.Module):
             for before, width, depth in zip(inputs, widths, self.settings.depths, strict=True)
         )
         self.laterals = nn.ModuleList(nn.Sequential(*_conv(width, neck, size=1, padding=0)) for width in widths)
-        self.heads = nn.ModuleList(
-            nn.Sequential(*_conv(neck, neck), nn.ReLU(), nn.Conv2d(neck, CHANNELS, 1)) for _ in STRIDES
-        )
-        for head in self.heads:
-            last = head[-1]
-            nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
-            with torch.no_grad():
-                last.bias[0] = torch.logit(torch.tensor(PRIOR))
+        self.heads = nn.ModuleList(nn.Sequential(*_conv(neck, neck), nn.ReLU(), _last(neck)) for _ in STRIDES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.stem(images)
@@ -69,6 +61,17 @@ class AlignerNet(nn.Module):
         for finer in range(len(maps) - 2, -1, -1):
             maps[finer] = maps[finer] + F.interpolate(maps[finer + 1], scale_factor=2.0)
         return tuple(head(F.relu(level)) for head, level in zip(self.heads, maps, strict=True))
+
+
+def _last(neck: int) -> nn.Conv2d:
+    """The convolution that gives a head's answers."""
+    last = nn.Conv2d(neck, CHANNELS, 1)
+    assert last.bias is not None
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    with torch.no_grad():
+        last.bias[0] = torch.logit(torch.tensor(PRIOR))
+    return last
 
 
 class _Residual(nn.Module):

@@ -55,21 +55,27 @@ def assign(boxes: Floats, landmarks: Floats, doubtful: Floats, places: Floats, s
     state = np.zeros(len(places), np.int8)
     values = np.zeros((len(places), VALUES), np.float32)
     if len(doubtful):
-        inside = (places[:, None] > doubtful[None, :, :2]) & (places[:, None] < doubtful[None, :, 2:])
-        state[inside.all(axis=2).any(axis=1)] = -1
+        state[_inside(places, doubtful).any(axis=1)] = -1
     if len(boxes):
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         side = np.sqrt(np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-6))
         low, high = (np.array([RANGES[STRIDES.index(int(s))][end] for s in STRIDES])[_which(strides)] for end in (0, 1))
-        off = np.abs(places[:, None] - centre[None]).max(axis=2) / strides[:, None]  # (P, F) in strides
-        inner = ((places[:, None] > boxes[None, :, :2]) & (places[:, None] < boxes[None, :, 2:])).all(axis=2)
-        allowed = (side[None] >= low[:, None]) & (side[None] < high[:, None]) & (off <= RADIUS) & inner
-        cost = np.where(allowed, off, np.inf)
+        away = np.abs(places[:, None] - centre[None])  # (P, F, 2)
+        off = away.max(axis=2) / strides[:, None]
+        allowed = (side[None] >= low[:, None]) & (side[None] < high[:, None]) & (off <= RADIUS) & _inside(places, boxes)
+        cost = np.where(allowed, np.square(away).sum(axis=2), np.inf)
         owner = cost.argmin(axis=1)
         chosen = np.isfinite(cost.min(axis=1))
         state[chosen] = 1
         values[chosen] = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1)[owner[chosen]]
     return Targets(state, values)
+
+
+def _inside(places: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """(P, B) whether a point lies in a box."""
+    after = (places[:, None] > boxes[None, :, :2]).all(axis=2)
+    before = (places[:, None] < boxes[None, :, 2:]).all(axis=2)
+    return np.asarray(np.logical_and(after, before), np.bool_)
 
 
 def _which(strides: Floats) -> NDArray[np.int64]:

@@ -24,11 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from faceembed.engine.errors import DataError, ModelError, UsageError
+from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.trainer.aligner.batches import VIEWS, Scenes, batches
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels
+from faceembed.trainer.aligner.loop import learning_rate, mix, read_checkpoint, to_network
 from faceembed.trainer.aligner.loss import aligner_loss, flatten
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.scenes import Composer
@@ -131,7 +132,7 @@ def load_network(path: str | os.PathLike[str]) -> tuple[AlignerNet, AlignerConfi
     Raises:
         ModelError: not such a file.
     """
-    content = _read(Path(path))
+    content = read_checkpoint(Path(path), FORMAT)
     config = from_dict(content["config"], where=os.fspath(path))
     network = AlignerNet(config.network)
     network.load_state_dict(content["average"])
@@ -150,7 +151,7 @@ def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
     groups = [{"params": decayed, "weight_decay": config.loop.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     run = Run(model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=config.loop.lr))
     if (folder / LAST).exists():
-        content = _read(folder / LAST)
+        content = read_checkpoint(folder / LAST, FORMAT)
         _check_same(content["config"], json.loads(json.dumps(dataclasses.asdict(config))), folder)
         run.model.load_state_dict(content["model"])
         run.average.load_state_dict(content["average"])
@@ -161,9 +162,17 @@ def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with other settings; how long and with how many threads may change."""
-    for table, key in (("loop", "steps"), ("loop", "threads"), ("loop", "validate_every"), ("data", "workers")):
+    """Refuse to go on with other settings; how long, on how many cores and judged on what may change, and what is the refiner's."""
+    for table, key in (
+        ("loop", "steps"),
+        ("loop", "threads"),
+        ("loop", "validate_every"),
+        ("data", "workers"),
+        ("data", "validate"),
+    ):
         before[table][key] = now[table][key]
+    for settings in (before, now):
+        settings.pop("refiner", None)  # another network's
     if before != now:
         raise UsageError(f"{folder} holds a training with other settings; give another folder, or the same settings")
 
@@ -172,7 +181,7 @@ def _step(
     run: Run, config: AlignerConfig, pixels: Tensor, state: Tensor, values: Tensor, places: Tensor, strides: Tensor
 ) -> NDArray[np.float64]:
     loop = config.loop
-    rate = _learning_rate(run.step, loop.steps, loop.warmup_steps) * loop.lr
+    rate = learning_rate(run.step, loop.steps, loop.warmup_steps) * loop.lr
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.model.train()
@@ -182,34 +191,11 @@ def _step(
     nn.utils.clip_grad_norm_(run.model.parameters(), loop.clip)
     run.optimizer.step()
     run.step += 1
-    _average(run, min(loop.ema, (1 + run.step) / (10 + run.step)))
+    mix(run.average, run.model, min(loop.ema, (1 + run.step) / (10 + run.step)))
     numbers = [part.item() for part in (parts.total, parts.score, parts.box, parts.landmarks)]
     if not math.isfinite(numbers[0]):
         raise DataError(f"the loss is {numbers[0]} at step {run.step}; lower loop.lr")
     return np.array(numbers)
-
-
-def to_network(pixels: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) as the network takes it: float32 (N, 3, H, W) in [-1, 1]."""
-    images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
-    return (images - 127.5) / 127.5
-
-
-def _learning_rate(step: int, steps: int, warmup: int) -> float:
-    """Share of the highest rate: up along a line, down along a cosine to a hundredth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    share = (step - warmup) / max(steps - warmup, 1)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
-
-
-@torch.no_grad()
-def _average(run: Run, decay: float) -> None:
-    for mean, value in zip(run.average.state_dict().values(), run.model.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def _held_out(config: AlignerConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,15 +238,3 @@ def _save(run: Run, config: AlignerConfig, folder: Path) -> None:
             writer = csv.DictWriter(file, list(run.rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(run.rows)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
-            raise KeyError(content["format"])
-    except FileNotFoundError as error:
-        raise ModelError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch raises anything on a damaged file
-        raise ModelError(f"{path} is not a checkpoint of an aligner ({type(error).__name__})") from error
-    return content
