@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceembed.engine import loading
 from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, FaceEmbedError, UsageError
+from faceembed.engine.errors import DataError, FaceEmbedError, ModelError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import PhotoFile, is_below, printable
@@ -167,7 +168,7 @@ def encoder_spec(name: str) -> ModelSpec:
     """
     from faceembed.engine.models.catalog import CATALOG
     from faceembed.engine.models.registry import resolve
-    from faceembed.engine.models.store import find, is_name
+    from faceembed.engine.models.store import find, is_name, names
 
     if name.endswith(".pt"):
         from faceembed.trainer.checkpoints import load_checkpoint
@@ -181,6 +182,15 @@ def encoder_spec(name: str) -> ModelSpec:
 
         if name in ARCHITECTURES:
             return ARCHITECTURES[name].spec
+        known = sorted(
+            {*ARCHITECTURES, *(model for model, entry in CATALOG.items() if entry.task == "encoder"), *names()}
+        )
+        near = difflib.get_close_matches(name.lower(), known, n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ModelError(
+            f"no encoder '{name}'; {hint}give a model (see: faceembed models list) or an architecture: "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     return resolve(name, task="encoder").spec
 
 
