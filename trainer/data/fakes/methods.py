@@ -97,12 +97,14 @@ def pick(rng: np.random.Generator, choices: Sequence[T], weights: Sequence[float
 
 def chip_side(rng: np.random.Generator) -> int:
     """The side of a face as a network gives it, in pixels: 64 to 160, the smaller ones more often."""
-    return round(64 * 2.5 ** float(rng.uniform()))
+    return int(64 * 2.5 ** float(rng.uniform()))
 
 
 def sharpen(picture: Floats, amount: float, sigma: float) -> Floats:
     """Unsharp masking; a negative ``amount`` blurs."""
-    return np.clip(picture + np.float32(amount) * (picture - cv2.GaussianBlur(picture, (0, 0), sigma)), 0, 255)
+    blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
+    sharp: Floats = np.clip(picture + np.float32(amount) * (picture - blurred), 0, 255)
+    return sharp
 
 
 def rendered(source: Shot, region: Region, side: int) -> Floats:

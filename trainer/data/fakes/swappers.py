@@ -139,7 +139,7 @@ class Swapper(abc.ABC):
         Returns:
             float32 RGB (S, S, 3), 0 to 255.
         """
-        picture = self.encode_picture(crop.astype(np.float32) / 255).transpose(2, 0, 1)[None]
+        picture = self.encode_picture(crop.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None]
         given = {
             self._picture: np.ascontiguousarray(picture, np.float32),
             self._vector: np.asarray(self.encode_identity(vector, norm), np.float32)[None],
@@ -164,12 +164,14 @@ class Swapper(abc.ABC):
         """The network's output (S, S, 3) as RGB of 0 to 1."""
         return picture
 
-    def _prepare(self, proto: Any) -> None:
+    def _prepare(self, proto: Any) -> None:  # noqa: B027 (most kinds need nothing)
         """Take what else this kind needs from the file."""
 
     def _matrix(self, target: Shot) -> NDArray[np.float64]:
         points = target.mesh.landmarks[None] - 0.5
-        matrix = _native.fit_similarity(np.ascontiguousarray(points), np.array(self.template(), np.float64))[0]
+        matrix: NDArray[np.float64] = _native.fit_similarity(
+            np.ascontiguousarray(points), np.array(self.template(), np.float64)
+        )[0]
         if not np.isfinite(matrix).all():
             raise np.linalg.LinAlgError("the five landmarks do not span a face")
         return matrix
