@@ -161,7 +161,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         _one_of("optimizer.name", self.name, ("adamw", "sgd"))
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise UsageError(f"optimizer.lr is {self.lr}; expected above 0")
         _at_least("optimizer.head_lr", self.head_lr, 0)
         _at_least("optimizer.weight_decay", self.weight_decay, 0)
@@ -212,8 +212,9 @@ class Loop:
     """Batches whose gradients are summed for one step."""
     clip: float = 5.0
     """Largest norm of the gradient; 0: no limit."""
-    precision: str = "fp32"
-    """``fp32``, ``bf16`` or ``fp16``: of the network; losses are computed in fp32."""
+    precision: str = "auto"
+    """Of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the device has it, else fp32. Losses are computed in
+    fp32."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     channels_last: bool = True
@@ -233,7 +234,7 @@ class Loop:
     or infinite."""
 
     def __post_init__(self) -> None:
-        _one_of("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("loop.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         for name in ("epochs", "batch_size", "accumulate"):
             _at_least(f"loop.{name}", getattr(self, name), 1)
         for name in ("clip", "stop_after", "save_every", "diverged"):

@@ -27,7 +27,7 @@ from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
 from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.config import to_toml
 from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
-from faceembed.trainer.devices import open_accelerator
+from faceembed.trainer.devices import open_accelerator, settle
 from faceembed.trainer.learner import Start, make_learner, make_start, trained_spec, wanted_losses
 from faceembed.trainer.loop import BEST, LAST, Loop, Run, TrainProgress
 from faceembed.trainer.settings import TrainConfig
@@ -97,7 +97,8 @@ def train(
     tell = tell or Callbacks()
     wanted_losses(config)  # a slip there need not wait for the crops to be read
     run = Path(folder)
-    with open_accelerator(config.loop, notice=tell.notice) as accelerator:
+    config = dataclasses.replace(config, loop=settle(config.loop, notice=tell.notice))
+    with open_accelerator(config.loop) as accelerator:
         if not accelerator.is_main_process:
             tell = Callbacks()
         else:
