@@ -24,10 +24,10 @@ def faces(seed: int, count: int = 1) -> NDArray[np.float64]:
 def test_moves_with_the_face(seed: int, size: float, angle: float, x: float, y: float) -> None:
     landmarks = faces(seed)[0]
     turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    before, after = fit_mesh(landmarks), fit_mesh(landmarks @ turn.T + (x, y))
+    before, after = fit_mesh(landmarks), fit_mesh(landmarks @ turn.T + np.array([x, y]))
     # The prior on roll is so weak that a turned face gives the turned mesh.
-    np.testing.assert_allclose(after.points, before.points @ turn.T + (x, y), atol=0.02 * size * 50)
-    np.testing.assert_allclose(after.landmarks, landmarks @ turn.T + (x, y), atol=1e-9)
+    np.testing.assert_allclose(after.points, before.points @ turn.T + np.array([x, y]), atol=0.02 * size * 50)
+    np.testing.assert_allclose(after.landmarks, landmarks @ turn.T + np.array([x, y]), atol=1e-9)
     assert after.scale == pytest.approx(size * before.scale, rel=0.01)
     assert after.yaw == pytest.approx(before.yaw, abs=0.5)
     assert after.roll == pytest.approx(before.roll + np.degrees(angle), abs=0.5)
@@ -58,7 +58,7 @@ def test_scaled_and_moved(seed: int, factor: float) -> None:
     face = fit_mesh(faces(seed)[0])
     for other, wanted in (
         (face.scaled(factor), face.points * factor),
-        (face.moved(7, -3), face.points + (7, -3)),
+        (face.moved(7, -3), face.points + np.array([7, -3])),
         (face.reposed(face.yaw, face.pitch, face.left), face.points),
     ):
         np.testing.assert_allclose(other.points, wanted, atol=0.02 * max(1, factor))
