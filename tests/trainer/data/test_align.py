@@ -24,7 +24,7 @@ from faceembed.engine.rows import read_errors
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.data import align as module
 from faceembed.trainer.data.align import AlignReport, align, encoder_spec
-from faceembed.trainer.data.crops import read_crops
+from faceembed.trainer.data.crops import read_crops, write_crops
 from faceembed.trainer.data.people import People, Sample, exclude_people, read_people
 
 MakeFaces = Callable[[Path, int], list[Path]]
@@ -331,7 +331,7 @@ def test_a_table_that_names_files_elsewhere_deletes_nothing(folder: Path, tmp_pa
     victim.write_bytes(b"precious")
     found = read_crops(crops)
     rows = [dataclasses.replace(row, crop="../victim.jpg") if row.crop == "ann/0.jpg" else row for row in found.rows]
-    module.write_crops(crops, rows, found.info)
+    write_crops(crops, rows, found.info)
     (folder / "ann" / "0.jpg").unlink()
     with pytest.raises(DataError, match="names a file outside of it"):
         run(folder, crops)
