@@ -116,7 +116,10 @@ def test_where_negatives_come_to_rest(negatives: str, target: float, slopes: tup
         at = torch.tensor([cosine], requires_grad=True)
         loss.of_cosines(at, torch.zeros(1)).backward()
         assert at.grad is not None
-        assert -np.sign(at.grad.item()) == way
+        assert np.sign(-at.grad.item()) == way
+        distance = {"given": cosine, "floor": max(cosine, target), "target": abs(cosine - target)}[negatives]
+        value = loss.of_cosines(torch.tensor([cosine], dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+        assert value.item() == pytest.approx(math.log1p(math.exp(16 * distance)), rel=1e-12)
     positive = torch.tensor([0.4])
     plain = make_loss("adaptive-margin").of_cosines(positive, torch.ones(1))
     assert torch.equal(loss.of_cosines(positive, torch.ones(1)), plain)
