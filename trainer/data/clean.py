@@ -39,6 +39,7 @@ from faceembed.trainer.report.cleaning import write_cleaning_report
 INDEX, REPORT = "photos.faiss", "report.html"
 OUTLIER, SECOND, ALONE, DISAGREE = "outlier", "second identity", "only photo of its person", "photos disagree"
 DUPLICATE = "duplicate of "
+KEPT = ("", ALONE, DISAGREE)
 NO_FACE = "no face"
 FEW_PEOPLE = 10  # below, what strangers look like is a guess
 
@@ -154,7 +155,7 @@ def clean(
             f"{printable(people.source)} holds fakes; cleaning looks at real photos, give a folder of those"
         )
     os.makedirs(output, exist_ok=True)
-    faces = _faces(people, output, settings, index, notice, progress)
+    faces = embed_people(people, output, settings, index, notice=notice, progress=progress)
     judged = judge(people, faces.vectors, faces.failures, choices, same=faces.pictures.same, notice=notice)
     seconds = time.perf_counter() - started
     cleaning = dataclasses.replace(
@@ -188,7 +189,9 @@ def write_report(path: str | os.PathLike[str], cleaning: Cleaning, thumbnails: T
 
 
 @dataclasses.dataclass(frozen=True)
-class _Faces:
+class PeopleFaces:
+    """What cleaning is told of the photos of a set of people."""
+
     vectors: dict[str, Floats]
     """Path to the embedding of its largest face, unit length."""
     failures: dict[str, str]
@@ -197,15 +200,22 @@ class _Faces:
     encoder: str
 
 
-def _faces(
+def embed_people(
     people: People,
     output: str | os.PathLike[str],
     settings: EmbedSettings,
-    index: str | os.PathLike[str] | None,
-    notice: Notify,
-    progress: Callable[[Progress], None],
-) -> _Faces:
-    """The embeddings, from an index that is there or from one that is made."""
+    index: str | os.PathLike[str] | None = None,
+    *,
+    notice: Notify = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> PeopleFaces:
+    """The embeddings, from an index that is there or from one that is made in ``output``.
+
+    Raises:
+        DataError: photos that the index lacks.
+        UsageError: an index of all faces.
+        IndexFormatError: the index is another encoder's.
+    """
     settings = dataclasses.replace(settings, faces="largest")
     spec = loading.resolve_models(settings).encoder.spec
     if index is None:
@@ -233,7 +243,7 @@ def _faces(
     boxes = np.stack([table.rows.column(name).to_numpy() for name in "xywh"], axis=1)
     landmarks = table.rows.column("landmarks").combine_chunks().flatten().to_numpy().reshape(-1, 10)
     pictures = Pictures({p: boxes[i] for p, i in rows.items()}, {p: landmarks[i] for p, i in rows.items()}, spec)
-    return _Faces({path: table.vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)
+    return PeopleFaces({path: table.vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)
 
 
 def judge(
@@ -274,18 +284,24 @@ def judge(
     centred = clean_model.centred(np.stack([vectors[sample.path] for sample in seen]).astype(np.float32), persons)
     notice(f"neighbours of {len(seen):,} faces")
     graph = findings.build(centred, persons)
-    fit = clean_model.fit(centred, persons, findings.first_belief(graph, persons), cut=choices.sure)
+    belief, groups = findings.parts(graph, persons)
+    fit = clean_model.fit(centred, persons, belief, groups, cut=choices.sure)
+    strange = np.zeros(len(persons), bool)
+    for members, _ in findings.mixed(centred, persons, groups, fit):
+        strange[members] = True
+    fit = dataclasses.replace(fit, removed=fit.removed | strange)
     copies = findings.duplicates(graph, lambda a, b: same(seen[a].path, seen[b].path))
-    reasons = _reasons(persons, graph, fit)
+    reasons = _reasons(persons, graph, fit, strange)
     if not choices.keep_duplicates:
         _drop_copies(copies, reasons, fit, [sample.path for sample in seen])
     rows = {}
     for i, sample in enumerate(seen):
-        suggested = int(fit.suggested[i])
+        kept = reasons[i] in KEPT
+        suggested = -1 if kept else int(fit.suggested[i])
         rows[sample.path, sample.person] = Row(
             photo=sample.path,
             person=sample.person,
-            kept=reasons[i] in ("", ALONE, DISAGREE),
+            kept=kept,
             reason=reasons[i],
             suggested_person=names[suggested] if suggested >= 0 else "",
             similarity=float(fit.own[i]),
@@ -308,10 +324,12 @@ def judge(
     )
 
 
-def _reasons(persons: NDArray[np.int64], graph: findings.Graph, fit: clean_model.Fit) -> list[str]:
+def _reasons(
+    persons: NDArray[np.int64], graph: findings.Graph, fit: clean_model.Fit, strange: NDArray[np.bool_]
+) -> list[str]:
     """Why each photo goes or could not be judged; empty for one that fits."""
     photos = np.bincount(persons)
-    companions = findings.second_identities(graph, fit)
+    companions = strange | findings.second_identities(graph, fit)
     reasons = [""] * len(persons)
     for i in np.flatnonzero(fit.removed | np.isnan(fit.wrong)).tolist():
         if fit.removed[i]:
@@ -325,9 +343,8 @@ def _drop_copies(
     copies: list[tuple[int, int, float]], reasons: list[str], fit: clean_model.Fit, paths: list[str]
 ) -> None:
     """Of one picture in two folders the one stays that fits its folder better."""
-    kept = ("", ALONE, DISAGREE)
     for a, b, _ in copies:
-        if reasons[a] in kept and reasons[b] in kept:
+        if reasons[a] in KEPT and reasons[b] in KEPT:
             own = np.nan_to_num(fit.own[[a, b]], nan=-2.0)
             goes, stays = (a, b) if own[0] < own[1] else (b, a)
             reasons[goes] = DUPLICATE + paths[stays]
