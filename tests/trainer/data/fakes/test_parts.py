@@ -111,15 +111,16 @@ def test_a_cast_is_no_face() -> None:
 
 
 def test_colours_become_the_targets() -> None:
-    source, target, mask = picture(5) * 0.5 + 60, picture(6), np.ones((64, 80), np.float32)
+    source, target, mask = picture(5) * 0.3 + 120, picture(6) * 0.4 + 40, np.ones((64, 80), np.float32)
     for how in ("reinhard", "histogram"):
         moved = colour.transfer(source, target, mask, how=how)
         before = np.linalg.norm(colour.tone(source, mask) - colour.tone(target, mask))
         after = np.linalg.norm(colour.tone(moved, mask) - colour.tone(target, mask))
         assert after < 0.35 * before
     assert np.array_equal(colour.transfer(source, target, mask, how="none"), source)
-    histogram = colour.transfer(source, target, mask, how="histogram")
-    np.testing.assert_allclose(np.quantile(histogram, 0.5, (0, 1)), np.quantile(target, 0.5, (0, 1)), atol=6)
+    # The chroma of random pictures reaches out of RGB, so the quantiles of the lightness agree but for what is cut off.
+    light = [colour.to_lab(colour.transfer(p, target, mask, how="histogram"))[..., 0] for p in (source, target)]
+    np.testing.assert_allclose(*(np.quantile(values, np.linspace(0.1, 0.9, 9)) for values in light), atol=4)
 
 
 def test_lab_and_back() -> None:
