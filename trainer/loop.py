@@ -259,22 +259,21 @@ class Loop:
     def _step(self) -> float:
         clip = self._config.loop.clip or math.inf
         norm = self._accelerator.clip_grad_norm_(self._module.parameters(), clip)
+        norm = 0.0 if norm is None else float(norm)
+        if not math.isfinite(norm) and self._accelerator.scaler is None:  # a scaler leaves such a step out by itself
+            raise self._no_number(f"the gradient is {norm} after step {self._progress.step}")
         self._optimizer.step()
         if self._average:
             self._average.update(self._learner.body, step=self._progress.step)
         self._progress.step += 1
-        return float(norm) if norm is not None else 0.0
+        return norm
 
     def _note_losses(self, parts: dict[str, float], epoch: int) -> None:
         """Add to the sums, and stop where training makes no sense any more."""
         state, loss = self._progress, parts["loss"]
         where = f"in epoch {epoch}, batch {state.batch + 1}"
         if not math.isfinite(loss):
-            hint = "" if self._config.loop.precision == "fp32" else ", loop.precision=fp32"
-            raise ModelError(
-                f"the loss is {loss} {where}; try a lower optimizer.lr (now {self._rate():.3g}){hint}, or a smaller loop.clip; "
-                f"{self._kept()}"
-            )
+            raise self._no_number(f"the loss is {loss} {where}")
         for name, value in parts.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
         if len(state.first_losses) < _WINDOW:
@@ -288,11 +287,18 @@ class Loop:
                 f"try a lower optimizer.lr (now {self._rate():.3g}) or a longer schedule.warmup_steps; {self._kept()}"
             )
 
+    def _no_number(self, what: str) -> ModelError:
+        hint = "" if self._config.loop.precision == "fp32" else ", loop.precision=fp32"
+        return ModelError(
+            f"{what}; try a lower optimizer.lr (now {self._rate():.3g}){hint}, or a smaller loop.clip; {self._kept()}"
+        )
+
     def _rate(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def _kept(self) -> str:
-        return f"the checkpoints of epoch {self._progress.epoch} stay in {self._run.folder}"
+        kept = self._progress.rows[-1]["epoch"] if self._progress.rows else "no"
+        return f"the checkpoints of epoch {kept} stay in {self._run.folder}"
 
     def _shown(self, epoch: int, batches: int, items: int, loss: float) -> TrainProgress:
         eer = self._progress.rows[-1].get("eer")
@@ -312,6 +318,8 @@ class Loop:
         row |= losses
         row["grad_norm"] = norm
         embeddings = self._embeddings()
+        if not np.isfinite(embeddings).all():
+            raise self._no_number(f"embeddings are no numbers after epoch {state.epoch}")
         row |= self._validation.measure(embeddings)
         row["val_loss"] = self._validation_loss(embeddings)
         state.rows.append(row)
