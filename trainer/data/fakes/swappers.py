@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import abc
 import os
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,63 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine import _native
-from faceembed.engine.align import similarity_matrices, warp_chips
-from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.import_file import check_encoder
-from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec, Points
-from faceembed.engine.runtimes.choose import RuntimeSettings, choose
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
 from faceembed.trainer.data.fakes import masks
 from faceembed.trainer.data.fakes.blend import over
+from faceembed.trainer.data.fakes.identity import DIMENSION, Identity
 from faceembed.trainer.data.fakes.methods import Made, Region, Shot
 from faceembed.trainer.data.fakes.warp import Floats, Pixels, invert
 
-IDENTITY = 512
 # The frontal one of InsightFace's five older templates (face_align.py, `src3`), 112 px: SimSwap and Ghost crop with these.
 _FRONTAL: Points = ((39.730, 51.138), (72.270, 51.138), (56.000, 68.493), (42.463, 87.010), (69.537, 87.010))
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-
-
-class Identity:
-    """The encoder that a swapper was trained with.
-
-    Args:
-        name: a model's name, or an ONNX file. A file without a spec beside it is taken for one of InsightFace's, such as
-            ``w600k_r50.onnx``: RGB, 112x112, (pixel - 127.5) / 127.5.
-        threads: how many threads will call it.
-
-    Raises:
-        ModelError: no such model, or its embeddings are not of 512 numbers.
-    """
-
-    def __init__(self, name: str, *, threads: int) -> None:
-        model = _embedder(name)
-        if model.spec.dimension != IDENTITY:
-            raise ModelError(f"embedder {name} gives {model.spec.dimension} numbers, a swapper takes {IDENTITY}")
-        self.spec = model.spec
-        self._encoder = Encoder(model, choose(RuntimeSettings(precision="fp32")), threads=threads)
-
-    def embed(self, shot: Shot) -> tuple[NDArray[np.float32], float]:
-        """The face's embedding, float32 (512,) of unit length, and the length it had."""
-        points = shot.mesh.landmarks[None].astype(np.float32)
-        matrices = similarity_matrices(points, self.spec)
-        chips = warp_chips([shot.pixels], np.zeros(1, np.int32), matrices, self.spec)
-        vectors, norms = self._encoder.encode(chips)
-        return vectors[0], float(norms[0])
-
-
-def _embedder(name: str) -> Model:
-    path = Path(name)
-    if not (name.endswith(".onnx") and path.is_file() and not path.with_suffix(".json").exists()):
-        return resolve(name, task="encoder")
-    found = check_encoder(path)
-    if found.input_size != (112, 112):
-        height, width = found.input_size
-        raise ModelError(f"{name} takes {width}x{height} pixels; import it with its template: faceembed models import")
-    spec = ModelSpec(path.stem, "encoder", (112, 112), dimension=found.dimension, template=ARCFACE_TEMPLATE)
-    return Model(spec, str(path))
 
 
 class Swapper(abc.ABC):
@@ -183,10 +137,10 @@ class Swapper(abc.ABC):
         """The picture's side, and the names of the inputs for picture and identity, and of the output."""
         inputs = {value.name: list(value.shape) for value in self._session.get_inputs()}
         pictures = [name for name, shape in inputs.items() if len(shape) == 4 and shape[1] == 3]
-        vectors = [name for name, shape in inputs.items() if len(shape) == 2 and shape[1] == IDENTITY]
+        vectors = [name for name, shape in inputs.items() if len(shape) == 2 and shape[1] == DIMENSION]
         if len(inputs) != 2 or len(pictures) != 1 or len(vectors) != 1:
             shown = ", ".join(f"{name} {tuple(shape)}" for name, shape in inputs.items())
-            raise self._refuse(f"it takes {shown}; expected a picture (1, 3, S, S) and an identity (1, {IDENTITY})")
+            raise self._refuse(f"it takes {shown}; expected a picture (1, 3, S, S) and an identity (1, {DIMENSION})")
         shape = inputs[pictures[0]]
         side = shape[2]
         if not isinstance(side, int) or shape[3] != side or (self.sides and side not in self.sides):
@@ -200,7 +154,7 @@ class Swapper(abc.ABC):
     def _trial(self) -> None:
         """Run it once, so that a wrong file fails here and not at the first photo."""
         grey = np.full((self.side, self.side, 3), 128, np.uint8)
-        vector = np.full(IDENTITY, IDENTITY**-0.5, np.float32)
+        vector = np.full(DIMENSION, DIMENSION**-0.5, np.float32)
         try:
             face = self.swap(grey, vector, 20.0)
         except Exception as error:  # ONNX Runtime has a dozen classes of its own without a common base
@@ -239,7 +193,7 @@ class InSwapper(Swapper):
 
         weights = proto.graph.initializer
         matrix = numpy_helper.to_array(weights[-1]) if weights else np.zeros(0)
-        if matrix.shape != (IDENTITY, IDENTITY):
+        if matrix.shape != (DIMENSION, DIMENSION):
             raise self._refuse(
                 f"its last initialiser has shape {matrix.shape}, expected the map of identities (512, 512)"
             )

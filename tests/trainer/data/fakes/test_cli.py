@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from faceembed.cli.data import fakes as command
 from faceembed.cli.main import main
+from faceembed.trainer.data.fakes import settings
 from faceembed.trainer.data.fakes.make import METHODS
 from faceembed.trainer.data.fakes.swappers import SWAPPERS
 from faceembed.trainer.data.split import write_split
@@ -25,7 +26,7 @@ def run(*words: Any, code: int = 0) -> Any:
 
 
 def test_names_are_the_librarys() -> None:
-    assert tuple(METHODS) == command.METHODS
+    assert tuple(METHODS) == settings.METHODS == command.METHODS
     assert tuple(SWAPPERS) == command.SWAPPERS
 
 

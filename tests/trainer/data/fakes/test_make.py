@@ -19,8 +19,9 @@ from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.rows import read_errors
 from faceembed.trainer.data.fakes import faces as faces_module
 from faceembed.trainer.data.fakes.faces import FACES_FOLDER
-from faceembed.trainer.data.fakes.make import METHODS, FakeSettings, FakesReport, make_fakes
+from faceembed.trainer.data.fakes.make import METHODS, make_fakes
 from faceembed.trainer.data.fakes.manifest import Fake, read_fakes
+from faceembed.trainer.data.fakes.settings import FakeSettings, FakesReport
 from faceembed.trainer.data.people import read_people
 
 SPLIT = {

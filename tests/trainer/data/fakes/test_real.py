@@ -11,8 +11,9 @@ import pytest
 from faceembed.engine.compare import embed_photos
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.settings import EmbedSettings
-from faceembed.trainer.data.fakes.make import FakeSettings, make_fakes
+from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
+from faceembed.trainer.data.fakes.settings import FakeSettings
 from faceembed.trainer.data.people import People, Sample
 
 

@@ -14,10 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
-from faceembed.trainer.data.fakes.make import FakeSettings, make_fakes
+from faceembed.trainer.data.fakes.identity import Identity
+from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
 from faceembed.trainer.data.fakes.methods import Shot
-from faceembed.trainer.data.fakes.swappers import SWAPPERS, Ghost, Identity, InSwapper, SimSwap, open_swapper
+from faceembed.trainer.data.fakes.settings import FakeSettings
+from faceembed.trainer.data.fakes.swappers import SWAPPERS, Ghost, InSwapper, SimSwap, open_swapper
 from faceembed.trainer.data.people import read_people
 
 MakeShot = Callable[..., Shot]
