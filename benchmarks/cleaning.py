@@ -41,7 +41,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.metrics import wilson_interval
 from faceembed.engine.settings import EmbedSettings
-from faceembed.trainer.data.clean import CleanSettings, PeopleFaces, embed_people, judge
+from faceembed.trainer.data.clean import CleanSettings, judge
+from faceembed.trainer.data.clean_faces import PeopleFaces, embed_people
 from faceembed.trainer.data.people import People, Sample, read_people
 from faceembed.trainer.data.split import split_people
 

@@ -137,7 +137,10 @@ def write_cleaning_report(
         merged_hidden=max(0, len(merged) - MOST_PAIRS),
         duplicates=_copies(duplicates[:MOST_PAIRS], rows, source),
         duplicates_hidden=max(0, len(duplicates) - MOST_PAIRS),
-        failures=[_photo(row, row.photo, source) for row in failures[:MOST_FAILURES]],
+        failures=[
+            _photo(row, os.path.join(row.person, os.path.basename(row.photo)), source)
+            for row in failures[:MOST_FAILURES]
+        ],
         failures_hidden=max(0, len(failures) - MOST_FAILURES),
     )
 
