@@ -49,7 +49,7 @@ def settle(config: Loop, *, notice: Callable[[str], None]) -> Loop:
 
 def _has_bf16(device: str) -> bool:
     if device != "cpu":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch computes bf16 convolutions without these instructions too: 10 times slower than fp32 (resnet29, AVX2).
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))

@@ -28,8 +28,9 @@ from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.config import to_toml
 from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
 from faceembed.trainer.devices import open_accelerator, settle
+from faceembed.trainer.keeper import BEST, LAST, Run
 from faceembed.trainer.learner import Start, make_learner, make_start, trained_spec, wanted_losses
-from faceembed.trainer.loop import BEST, LAST, Loop, Run, TrainProgress
+from faceembed.trainer.loop import Loop, TrainProgress
 from faceembed.trainer.settings import TrainConfig
 from faceembed.trainer.state import Row, seed_everything
 from faceembed.trainer.tasks import ClassTask, PairTask

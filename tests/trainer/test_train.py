@@ -111,8 +111,18 @@ def test_pretrain_then_finetune(tiny: ModelSpec, real: str, fakes: str, tmp_path
     assert (saved.model.arch, saved.loop.device) == ("tiny", "cpu")
 
     start = f"model.start='{report.best}'"
-    config = tuning(real, fakes, start, "loop.epochs=10", "data.leave_out=['blend']", "distillation.weight=0.1")
+    config = tuning(
+        real,
+        fakes,
+        start,
+        "loop.epochs=10",
+        "data.leave_out=['blend']",
+        "distillation.weight=0.1",
+        "loop.tensorboard=true",
+    )
     tuned = train(config, tmp_path / "b")
+    assert len(list((tmp_path / "b" / "tensorboard").glob("events.out.tfevents.*"))) == 1
+    assert not (tmp_path / "a" / "tensorboard").exists()
     assert tuned.people == 7 and tuned.crops == 42 + 7 * 2  # half of the fakes are of the method that is left out
     assert tuned.result["eer_fake"] < tuned.start["eer_fake"]
     assert set(tuned.result) >= {"eer_fake:swap", "eer_fake:blend", "val_accuracy", "error_real_deepfake", "val_loss"}
