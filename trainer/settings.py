@@ -27,6 +27,8 @@ class Model:
     """Length of the embedding; 0: the start's, else the architecture's own."""
     freeze: str = "none"
     """``none``: the whole network learns. ``body``: only what follows the last feature map (the embedding layer)."""
+    centre: bool = False
+    """Take away what all embeddings of the start have in common, so that strangers begin near cosine 0; see `centre.py`."""
     batch_norm: str = "auto"
     """``train``: batch statistics, as when training from scratch. ``frozen``: the start's statistics are used and never moved,
     scales and shifts learn. ``calibrate``: statistics are first measured on the training crops, with the outputs kept, then
@@ -40,6 +42,8 @@ class Model:
             raise UsageError(
                 "model.arch is empty, and so is model.start; name an architecture, for instance 'resnet29'"
             )
+        if self.centre and not self.start:
+            raise UsageError("model.centre without model.start: random weights have nothing to centre; set it to false")
         if self.freeze == "body" and not self.start:
             raise UsageError("model.freeze = 'body' without model.start would freeze random weights; give a start")
 

@@ -13,6 +13,7 @@ from torch import nn
 from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.trainer import settings
+from faceembed.trainer.centre import centre_embeddings
 from faceembed.trainer.config import read_config
 from faceembed.trainer.data.people import Sample
 from faceembed.trainer.data.sampler import DrawnPairs
@@ -21,7 +22,7 @@ from faceembed.trainer.learner import Learner, make_learner, make_start
 from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
 from faceembed.trainer.validate import ValidationSet, check_leaks
 
-BASE = ["model.start=''", "model.arch=tiny", "distillation.weight=0"]
+BASE = ["model.start=''", "model.centre=false", "model.arch=tiny", "distillation.weight=0"]
 
 
 def learner(task: str, *overrides: str, classes: int = 5) -> Learner:
@@ -214,3 +215,34 @@ def test_leaks_count_the_second_person_of_a_fake() -> None:
     check_leaks(crops, np.array([1]), found)
     with pytest.raises(Exception, match="1 people are in the validation pairs and trained on, the first is 'ann'"):
         check_leaks(crops, np.array([1, 3]), found)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_centring_takes_away_what_all_have_in_common(bias: bool) -> None:
+    """Distances between embeddings stay, their mean goes, and new faces are centred with them."""
+    generator = torch.Generator().manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 6, bias=bias)).eval()
+    with torch.no_grad():
+        for parameter in body.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 4)
+        body[1].weight[0] = 0  # a feature that is the same for all: what stands for a bias can then be exact
+        body[1].bias.fill_(3.0)
+    seen, new = (torch.rand(300, 3, 4, 4, generator=generator) for _ in range(2))
+    with torch.no_grad():
+        before = body(new)
+        done = centre_embeddings(body, "3.weight", seen.split(64))
+        after = body(new)
+    assert done.before > 0.9 and done.after < 0.15
+    assert float(after.mean(0).norm()) < 0.1 * float(before.mean(0).norm())
+    torch.testing.assert_close(after - after[0], before - before[0], rtol=1e-3, atol=1e-3)
+
+
+def test_centring_needs_a_last_linear_layer() -> None:
+    chips = torch.rand(8, 3, 4, 4)
+    normed = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.BatchNorm1d(6)).eval()
+    with torch.no_grad():
+        normed[2].running_mean.fill_(5.0)
+    with pytest.raises(UsageError, match=r"'1.weight' is not the last step of this network"):
+        centre_embeddings(normed, "1.weight", [chips])
+    with pytest.raises(UsageError, match="ends in a linear layer"):
+        centre_embeddings(nn.Sequential(nn.Conv2d(3, 6, 4), nn.Flatten()), "0.weight", [chips])

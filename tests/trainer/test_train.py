@@ -44,7 +44,14 @@ def pretraining(crops: str, *overrides: str) -> TrainConfig:
 
 
 def tuning(crops: str, fakes: str, *overrides: str) -> TrainConfig:
-    given = [f"data.crops=['{crops}']", f"data.fakes=['{fakes}']", "model.start=''", "model.arch=tiny", "loop.epochs=4"]
+    given = [
+        f"data.crops=['{crops}']",
+        f"data.fakes=['{fakes}']",
+        "model.start=''",
+        "model.centre=false",
+        "model.arch=tiny",
+        "loop.epochs=4",
+    ]
     return read_config("finetune", overrides=[*FAST, *given, "distillation.weight=0", "optimizer.lr=2e-3", *overrides])
 
 
