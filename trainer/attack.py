@@ -222,7 +222,7 @@ class _Run:
         """Scores of all pairs after the attack, and the worst cases of each kind."""
         scores, chips = self.clean.copy(), self.victim.chips
         cases: list[Case] = []
-        for part in _parts(np.flatnonzero(self.attacked), self.settings.batch_size):
+        for part in _parts(np.flatnonzero(self.attacked).tolist(), self.settings.batch_size):
             numbers = self.numbers[part]
             members = [self.pairs[int(number)] for number in numbers]
             originals = np.stack([chips[pair.path_b] for pair in members])

@@ -64,14 +64,22 @@ def open_network(source: str, *, arch: str | None, device: str, batch: int) -> N
         ModelError: as `load_encoder` raises it.
         DeviceError: no such device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(f"device '{device}': PyTorch finds no CUDA device here; use --device cpu")
+    chosen = _device(device)
     model, spec, _ = load_encoder(source, arch=arch)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return Network(model.eval().to(device), spec, spec.name, torch.device(device), batch)
+    return Network(model.eval().requires_grad_(False).to(chosen), spec, spec.name, chosen, batch)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise DeviceError(f"device '{name}' is not one of auto, cpu, cuda, cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device '{name}': PyTorch finds {torch.cuda.device_count()} CUDA devices here; use --device cpu"
+        )
+    return torch.device(name)
 
 
 def fgsm(network: Network, chips: Chips, references: Vectors, sign: NDArray[np.float32], *, levels: int) -> Chips:
@@ -143,4 +151,4 @@ def _step(chips: Chips, current: Chips, signs: NDArray[np.int16], *, size: int, 
     """``current`` moved by ``size`` levels, within ``levels`` of ``chips`` and within 0..255."""
     start = chips.astype(np.int16)
     moved = np.clip(current + size * signs, start - levels, start + levels)
-    return np.clip(moved, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(moved, 0, 255), np.uint8)

@@ -167,12 +167,13 @@ def _resolve_paths(table: Table, folder: str) -> None:
         value = values[key]
         if isinstance(value, list):
             values[key] = [os.path.join(folder, item) if isinstance(item, str) else item for item in value]
-        elif isinstance(value, str) and value and (key != "start" or _looks_like_file(value)):
+        elif isinstance(value, str) and value and key in ("split", "pairs", "start") and _is_file(key, value):
             values[key] = os.path.join(folder, value)
 
 
-def _looks_like_file(text: str) -> bool:
-    return os.sep in text or "." in text
+def _is_file(key: str, text: str) -> bool:
+    """A start may also be the name of a model."""
+    return key != "start" or os.sep in text or "." in text
 
 
 def _override(text: str) -> Table:

@@ -10,6 +10,7 @@ dict. A pickle is read without running anything it names: classes of other libra
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import pickle
@@ -28,16 +29,8 @@ from faceembed.trainer.backbones.registry import ARCHITECTURES, Architecture
 
 _EXTRAS = re.compile(r"(module\.)?head\.|logits\.(weight|bias)$")  # class weights, of no use without their classes
 _UNUSED = "num_batches_tracked"  # counts training steps; older files have none
-_STAND_INS = (
-    "argparse.",
-    "collections.",
-    "lightning.",
-    "lightning_fabric.",
-    "numpy.",
-    "omegaconf.",
-    "pathlib.",
-    "pytorch_lightning.",
-)
+_OBJECTS = ("argparse.", "lightning.", "lightning_fabric.", "omegaconf.", "pytorch_lightning.")
+_VALUES = ("numpy.", "pathlib.")
 _CONFIGS = ("model.yaml", "config.json", "pretrained_model/model.yaml")  # beside CVLface's weights
 
 
@@ -52,11 +45,18 @@ class Weights:
     """Channel order of the input; None where the file does not tell."""
 
 
-class _StandIn(dict[Any, Any]):
-    """Takes the place of another library's object while its pickle is read; does nothing and keeps nothing of use."""
+class _Object:
+    """Takes the place of another library's class while its pickle is read: what is made of it is an empty dictionary."""
+
+    def __new__(cls, *_: object, **__: object) -> Any:
+        return collections.OrderedDict()  # the one kind of mapping that PyTorch fills and gives attributes
+
+
+class _Value:
+    """The same for numbers and paths, which a pickle makes in ways of their own; keeps nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
+        pass
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -70,18 +70,18 @@ def load_pickle(path: str | os.PathLike[str]) -> Any:
     """
     try:
         named = _named_objects(path)
-        known = [name for name in named if name.startswith(_STAND_INS)]
-        stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in known]
+        stand_ins: list[Any] = [(_Object, name) for name in named if name.startswith(_OBJECTS)]
+        stand_ins += [(_Value, name) for name in named if name.startswith(_VALUES)]
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
-        if (refused := re.search(r"GLOBAL ([\w.]+)", str(error))) is None:
-            raise _damaged(path, error) from error
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"an object of '{refused[1]}'" if refused else "what PyTorch does not read as weights alone"
         raise ModelError(
-            f"{path} holds an object of '{refused[1]}', which is not loaded as that could run code; if you trust the file, "
-            f"convert it: {_conversion(path)}"
+            f"{path} is not a readable checkpoint: it holds {what}, which is not loaded as that could run code; if you "
+            f"trust the file, convert it: {_conversion(path)}"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise _damaged(path, error) from error

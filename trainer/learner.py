@@ -52,9 +52,7 @@ def make_start(config: ModelConfig) -> Start:
     if not config.start:
         architecture = find(config.arch)
         body = build(config.arch, dimension=config.dimension or None)
-        spec = dataclasses.replace(
-            architecture.spec, dimension=config.dimension or architecture.spec.dimension, **_UNMEASURED
-        )
+        spec = dataclasses.replace(architecture.spec, dimension=config.dimension or architecture.spec.dimension)
         return Start(body, spec, config.arch)
     try:
         body, spec, arch = load_encoder(config.start, arch=config.arch or None)
@@ -67,15 +65,14 @@ def make_start(config: ModelConfig) -> Start:
     return Start(body, spec, arch)
 
 
-_UNMEASURED: dict[str, str | None] = {"threshold": None, "threshold_source": "", "sha256": ""}
-
-
 def trained_spec(start: Start, config: ModelConfig) -> ModelSpec:
     """The contract of what comes out: that of the start, without what was measured on the start's own weights."""
     name = start.spec.name
     if config.start and not name.endswith("-tuned"):
         name = f"{name}-tuned"
-    return dataclasses.replace(start.spec, name=name, source="trained with faceembed", **_UNMEASURED)  # type: ignore[arg-type]
+    return dataclasses.replace(
+        start.spec, name=name, source="trained with faceembed", threshold=None, threshold_source="", sha256=""
+    )
 
 
 class Learner(nn.Module):
@@ -246,7 +243,7 @@ def wanted_losses(config: TrainConfig) -> dict[str, LossConfig]:
         UsageError: a loss of the wrong kind, or settings that it does not know.
     """
     main = "class" if config.task == "pretrain" else "pair"
-    wanted = {}
+    wanted: dict[str, LossConfig] = {}
     for key, given, kind in (("loss", config.loss, main), ("batch_loss", config.batch_loss, "batch")):
         if not given.name or not given.weight:
             continue

@@ -13,8 +13,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,23 +21,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.spec import ModelSpec
 from faceembed.trainer import runlog
-from faceembed.trainer.checkpoints import load_checkpoint, save_checkpoint
-from faceembed.trainer.config import from_toml_text, to_toml
 from faceembed.trainer.dataset import CropCache, loader_threads
 from faceembed.trainer.devices import share_buffers
+from faceembed.trainer.keeper import Keeper, Run
 from faceembed.trainer.learner import Learner
 from faceembed.trainer.loader import ahead
 from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
 from faceembed.trainer.plot import write_plot
-from faceembed.trainer.resume import check_same_training
 from faceembed.trainer.settings import TrainConfig
-from faceembed.trainer.state import Progress, Row, random_state, seed_everything, set_random_state
+from faceembed.trainer.state import Progress, Row, seed_everything
 from faceembed.trainer.tasks import Batch, Task
 from faceembed.trainer.validate import ValidationSet
 
-LAST, BEST = "last.pt", "best.pt"
 _DRAW_SECONDS = 20.0  # between drawings of the plot, each of which takes half a second
 _WINDOW = 20  # steps over which a diverging loss is looked for
 
@@ -60,17 +54,6 @@ class TrainProgress:
     loss: float
     eer: float | None
     """Of the last validation."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Where a training writes, and what its network is."""
-
-    folder: Path
-    arch: str
-    spec: ModelSpec
-    """Of what comes out."""
-    notice: Callable[[str], None]
 
 
 class Loop:
@@ -102,7 +85,7 @@ class Loop:
         self._threads = loader_threads(config.data)
         self._learner = learner
         if config.loop.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-            learner.body = nn.SyncBatchNorm.convert_sync_batchnorm(learner.body)
+            learner.body = nn.SyncBatchNorm.convert_sync_batchnorm(learner.body)  # type: ignore[no-untyped-call]
         learner.to_device(accelerator.device)
         optimizer = make_optimizer(config.optimizer, learner.body, learner.losses)
         learner.to(accelerator.device)
@@ -113,6 +96,16 @@ class Loop:
             config.schedule, self._optimizer.optimizer, steps=max(self._plan_size, 1) * config.loop.epochs
         )
         self._progress = Progress()
+        self._keeper = Keeper(
+            config,
+            run,
+            learner,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            average=self._average,
+            accelerator=accelerator,
+            data=f"{len(cache.crops):,} crops of {len(cache.crops.persons):,} people, {task.classes:,} to tell apart",
+        )
         self._speeds: list[Row] = []
         self._drawn = -math.inf
         self._curves: runlog.Curves
@@ -123,44 +116,13 @@ class Loop:
         return self._progress
 
     def resume(self) -> bool:
-        """Go on from the folder's last checkpoint, if there is one.
-
-        Raises:
-            ModelError: it is damaged, or of another architecture.
-            UsageError: it was made with other settings.
-        """
-        path = self._run.folder / LAST
-        if not path.exists():
+        """Go on from the folder's last checkpoint, if there is one; `Keeper.load` says what is raised."""
+        found = self._keeper.load()
+        if found is None:
             return False
-        checkpoint = load_checkpoint(path)
-        training = checkpoint.training
-        if training is None:
-            raise ModelError(f"{path} holds a network alone, nothing to go on from; start anew with --fresh")
-        check_same_training(from_toml_text(training["config"], where=str(path)), self._config, path)
-        if checkpoint.arch != self._run.arch or checkpoint.dimension != self._run.spec.dimension:
-            raise ModelError(
-                f"{path} holds {checkpoint.arch} of dimension {checkpoint.dimension}, this training is of {self._run.arch} "
-                f"of dimension {self._run.spec.dimension}; take another folder, or start anew with --fresh"
-            )
-        if training["data"] != self._data_stamp():
-            raise ModelError(
-                f"{path} was made from {training['data']}, and there is {self._data_stamp()} now; the crops have changed: "
-                "take another folder, or start anew with --fresh"
-            )
-        self._learner.body.load_state_dict(checkpoint.model)
-        self._learner.losses.load_state_dict(training["losses"])
-        self._optimizer.load_state_dict(training["optimizer"])
-        self._schedule.load_state_dict(training["schedule"])
-        if self._average:
-            self._average.model.load_state_dict(training["average"])
-        if self._accelerator.scaler is not None and training["scaler"]:
-            self._accelerator.scaler.load_state_dict(training["scaler"])
-        self._progress = Progress(**training["progress"])
-        self._speeds = [
-            row for row in runlog.read_rows(self._run.folder / runlog.SPEED) if row["epoch"] <= self._progress.epoch
-        ]
-        if self._progress.batch:
-            set_random_state(training["random"])
+        self._progress = found
+        rows = runlog.read_rows(self._run.folder / runlog.SPEED)
+        self._speeds = [row for row in rows if (row["epoch"] or 0) <= found.epoch]
         return True
 
     def train(self, progress: Callable[[TrainProgress], None] = lambda progress: None) -> Progress:
@@ -222,9 +184,10 @@ class Loop:
             self._note_losses(parts, epoch)
             if last:
                 state.sums["grad_norm"] = state.sums.get("grad_norm", 0.0) + self._step()
+                self._curves.add("step", {**parts, "lr": self._rate()}, state.step)
             state.batch += 1
             if last and config.loop.save_every and state.step % config.loop.save_every == 0 and state.batch < len(plan):
-                self._save_last()
+                self._keeper.save_last(state)
             progress(self._shown(epoch, len(plan), items, parts["loss"]))
         seconds = time.perf_counter() - started
         self._speeds.append(
@@ -259,22 +222,21 @@ class Loop:
     def _step(self) -> float:
         clip = self._config.loop.clip or math.inf
         norm = self._accelerator.clip_grad_norm_(self._module.parameters(), clip)
+        norm = 0.0 if norm is None else float(norm)
+        if not math.isfinite(norm) and self._accelerator.scaler is None:  # a scaler leaves such a step out by itself
+            raise self._no_number(f"the gradient is {norm} after step {self._progress.step}")
         self._optimizer.step()
         if self._average:
             self._average.update(self._learner.body, step=self._progress.step)
         self._progress.step += 1
-        return float(norm) if norm is not None else 0.0
+        return norm
 
     def _note_losses(self, parts: dict[str, float], epoch: int) -> None:
         """Add to the sums, and stop where training makes no sense any more."""
         state, loss = self._progress, parts["loss"]
         where = f"in epoch {epoch}, batch {state.batch + 1}"
         if not math.isfinite(loss):
-            hint = "" if self._config.loop.precision == "fp32" else ", loop.precision=fp32"
-            raise ModelError(
-                f"the loss is {loss} {where}; try a lower optimizer.lr (now {self._rate():.3g}){hint}, or a smaller loop.clip; "
-                f"{self._kept()}"
-            )
+            raise self._no_number(f"the loss is {loss} {where}")
         for name, value in parts.items():
             state.sums[name] = state.sums.get(name, 0.0) + value
         if len(state.first_losses) < _WINDOW:
@@ -288,11 +250,18 @@ class Loop:
                 f"try a lower optimizer.lr (now {self._rate():.3g}) or a longer schedule.warmup_steps; {self._kept()}"
             )
 
+    def _no_number(self, what: str) -> ModelError:
+        hint = "" if self._config.loop.precision == "fp32" else ", loop.precision=fp32"
+        return ModelError(
+            f"{what}; try a lower optimizer.lr (now {self._rate():.3g}){hint}, or a smaller loop.clip; {self._kept()}"
+        )
+
     def _rate(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def _kept(self) -> str:
-        return f"the checkpoints of epoch {self._progress.epoch} stay in {self._run.folder}"
+        kept = self._progress.rows[-1]["epoch"] if self._progress.rows else "no"
+        return f"the checkpoints of epoch {kept} stay in {self._run.folder}"
 
     def _shown(self, epoch: int, batches: int, items: int, loss: float) -> TrainProgress:
         eer = self._progress.rows[-1].get("eer")
@@ -312,6 +281,8 @@ class Loop:
         row |= losses
         row["grad_norm"] = norm
         embeddings = self._embeddings()
+        if not np.isfinite(embeddings).all():
+            raise self._no_number(f"embeddings are no numbers after epoch {state.epoch}")
         row |= self._validation.measure(embeddings)
         row["val_loss"] = self._validation_loss(embeddings)
         state.rows.append(row)
@@ -326,8 +297,8 @@ class Loop:
             state.best, state.best_epoch = rank, state.epoch
         if self._accelerator.is_main_process:
             if better:
-                self._save(BEST, self.validated(), {"epoch": state.epoch, "eer": float(eer)})
-            self._save_last()
+                self._keeper.save_best(self.validated(), epoch=state.epoch, eer=float(eer))
+            self._keeper.save_last(state)
             self._write_logs()
             self._curves.add("epoch", {k: v for k, v in row.items() if k != "epoch"}, state.epoch)
             self._run.notice(_line(row, self._config.loop.epochs, better=better))
@@ -382,47 +353,6 @@ class Loop:
             title = f"{self._config.task}, {self._run.arch}"
             write_plot(folder / runlog.PLOT, state.rows, best_epoch=state.best_epoch, title=title)
             self._drawn = time.monotonic()
-
-    def _save_last(self) -> None:
-        if not self._accelerator.is_main_process:
-            return
-        scaler = self._accelerator.scaler
-        training = {
-            "config": to_toml(self._config),
-            "data": self._data_stamp(),
-            "losses": dict(self._learner.losses.state_dict()),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "average": dict(self._average.model.state_dict()) if self._average else {},
-            "scaler": scaler.state_dict() if scaler is not None else {},
-            "random": random_state(),
-            "progress": self._progress.to_dict(),
-        }
-        self._save(LAST, self._learner.body, training)
-
-    def _save(self, name: str, body: nn.Module, training: dict[str, Any]) -> None:
-        path = self._run.folder / name
-        try:
-            save_checkpoint(
-                path,
-                arch=self._run.arch,
-                dimension=self._run.spec.dimension,
-                spec=self._run.spec,
-                model=body.state_dict(),
-                training=training,
-            )
-        except ModelError as error:
-            there = (
-                f"; {path} is that of an earlier epoch, and the same command goes on from {LAST}"
-                if path.exists()
-                else ""
-            )
-            raise ModelError(f"{error}{there}") from error
-
-    def _data_stamp(self) -> str:
-        """Which data a checkpoint belongs to."""
-        crops = self._cache.crops
-        return f"{len(crops):,} crops of {len(crops.persons):,} people, {self._task.classes:,} to tell apart"
 
 
 def _line(row: Row, epochs: int, *, better: bool) -> str:

@@ -27,6 +27,8 @@ class Model:
     """Length of the embedding; 0: the start's, else the architecture's own."""
     freeze: str = "none"
     """``none``: the whole network learns. ``body``: only what follows the last feature map (the embedding layer)."""
+    centre: bool = False
+    """Take away what all embeddings of the start have in common, so that strangers begin near cosine 0; see `centre.py`."""
     batch_norm: str = "auto"
     """``train``: batch statistics, as when training from scratch. ``frozen``: the start's statistics are used and never moved,
     scales and shifts learn. ``calibrate``: statistics are first measured on the training crops, with the outputs kept, then
@@ -40,6 +42,8 @@ class Model:
             raise UsageError(
                 "model.arch is empty, and so is model.start; name an architecture, for instance 'resnet29'"
             )
+        if self.centre and not self.start:
+            raise UsageError("model.centre without model.start: random weights have nothing to centre; set it to false")
         if self.freeze == "body" and not self.start:
             raise UsageError("model.freeze = 'body' without model.start would freeze random weights; give a start")
 
@@ -161,7 +165,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         _one_of("optimizer.name", self.name, ("adamw", "sgd"))
-        if self.lr <= 0:
+        if not 0 < self.lr < math.inf:
             raise UsageError(f"optimizer.lr is {self.lr}; expected above 0")
         _at_least("optimizer.head_lr", self.head_lr, 0)
         _at_least("optimizer.weight_decay", self.weight_decay, 0)
@@ -212,8 +216,9 @@ class Loop:
     """Batches whose gradients are summed for one step."""
     clip: float = 5.0
     """Largest norm of the gradient; 0: no limit."""
-    precision: str = "fp32"
-    """``fp32``, ``bf16`` or ``fp16``: of the network; losses are computed in fp32."""
+    precision: str = "auto"
+    """Of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the device has it, else fp32. Losses are computed in
+    fp32."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     channels_last: bool = True
@@ -233,7 +238,7 @@ class Loop:
     or infinite."""
 
     def __post_init__(self) -> None:
-        _one_of("loop.precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("loop.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         for name in ("epochs", "batch_size", "accumulate"):
             _at_least(f"loop.{name}", getattr(self, name), 1)
         for name in ("clip", "stop_after", "save_every", "diverged"):

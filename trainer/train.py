@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,26 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.engine.errors import UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.photos import encode_path
 from faceembed.trainer import runlog
 from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
-from faceembed.trainer.backbones.registry import preprocess
+from faceembed.trainer.backbones.registry import find, preprocess
+from faceembed.trainer.centre import centre_embeddings
 from faceembed.trainer.config import to_toml
 from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
-from faceembed.trainer.devices import open_accelerator
+from faceembed.trainer.devices import open_accelerator, settle
+from faceembed.trainer.keeper import BEST, LAST, Run
 from faceembed.trainer.learner import Start, make_learner, make_start, trained_spec, wanted_losses
-from faceembed.trainer.loop import BEST, LAST, Loop, Run, TrainProgress
+from faceembed.trainer.loop import Loop, TrainProgress
 from faceembed.trainer.settings import TrainConfig
 from faceembed.trainer.state import Row, seed_everything
 from faceembed.trainer.tasks import ClassTask, PairTask
 from faceembed.trainer.validate import check_leaks, make_validation, write_pairs
 
 UNREADABLE, VALIDATION = "unreadable.csv", "validation.csv"
-_CALIBRATION_CROPS, _CALIBRATION_BATCH = 512, 64
+_SAMPLE_CROPS, _SAMPLE_BATCH = 1024, 64  # for batch statistics and centring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,8 @@ def train(
     tell = tell or Callbacks()
     wanted_losses(config)  # a slip there need not wait for the crops to be read
     run = Path(folder)
-    with open_accelerator(config.loop, notice=tell.notice) as accelerator:
+    config = dataclasses.replace(config, loop=settle(config.loop, notice=tell.notice))
+    with open_accelerator(config.loop) as accelerator:
         if not accelerator.is_main_process:
             tell = Callbacks()
         else:
@@ -120,6 +123,9 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     validation = make_validation(crops, validate_part, config, unreadable=unreadable)
     check_leaks(crops, train_part, validation)
     task = (ClassTask if config.task == "pretrain" else PairTask)(cache, train_part, config)
+    real = train_part[~crops.fake[train_part]]
+    if config.model.centre:
+        _centre(start, cache, real, accelerator.device, notice=tell.notice)
     spec = trained_spec(start, config.model)
     learner = make_learner(config, start, classes=task.classes)
     loop = Loop(
@@ -136,7 +142,6 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         (folder / runlog.CONFIG).write_text(to_toml(config), encoding="utf-8")
         write_pairs(folder / VALIDATION, crops, validation.pairs)
         _write_unreadable(folder / UNREADABLE, crops, unreadable)
-    real = train_part[~crops.fake[train_part]]
     people = len(np.unique(crops.person[real]))
     if unreadable:
         tell.notice(f"{len(unreadable):,} crops cannot be read and are left out: see {folder / UNREADABLE}")
@@ -145,7 +150,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         f"{len(train_part) - len(real):,} fakes; validation: {len(validation.pairs):,} pairs of {len(validation.crops):,} crops"
     )
     if config.model.batch_norm == "calibrate" and not resumed:
-        _calibrate(start, cache, real, accelerator.device)
+        calibrate_batch_norm(start.body, _sample(start, cache, real, accelerator.device))
     state = loop.train(tell.progress)
     best = next(row for row in state.rows if row["epoch"] == state.best_epoch)
     return TrainReport(
@@ -191,11 +196,17 @@ def _write_unreadable(path: Path, crops: Crops, unreadable: dict[int, str]) -> N
             writer.writerow((sample.path, sample.person, reason))
 
 
-def _calibrate(start: Start, cache: CropCache, real: Indices, device: torch.device) -> None:
-    """Measure batch statistics on evenly chosen training crops."""
-    chosen = real[:: max(len(real) // _CALIBRATION_CROPS, 1)][:_CALIBRATION_CROPS]
-    if not len(chosen):
-        raise DataError("no crops to measure batch statistics on")
-    parts = [chosen[i : i + _CALIBRATION_BATCH] for i in range(0, len(chosen), _CALIBRATION_BATCH)]
-    batches = (torch.from_numpy(np.stack([cache[i] for i in part.tolist()])).to(device) for part in parts)
-    calibrate_batch_norm(start.body, (preprocess(chips, start.spec) for chips in batches))
+def _centre(
+    start: Start, cache: CropCache, real: Indices, device: torch.device, *, notice: Callable[[str], None]
+) -> None:
+    """Centre the start, and with it the teacher that is copied from it."""
+    start.body.to(device)
+    done = centre_embeddings(start.body, find(start.arch).last, _sample(start, cache, real, device))
+    notice(f"the start is centred: the mean of its unit embeddings had length {done.before:.2f}, now {done.after:.2f}")
+
+
+def _sample(start: Start, cache: CropCache, real: Indices, device: torch.device) -> Iterator[torch.Tensor]:
+    """Evenly chosen training crops as the network's input."""
+    chosen = real[:: max(len(real) // _SAMPLE_CROPS, 1)][:_SAMPLE_CROPS]
+    for part in (chosen[i : i + _SAMPLE_BATCH] for i in range(0, len(chosen), _SAMPLE_BATCH)):
+        yield preprocess(torch.from_numpy(np.stack([cache[i] for i in part.tolist()])).to(device), start.spec)

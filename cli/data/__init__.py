@@ -9,6 +9,8 @@ from faceembed.cli.group import LazyGroup
 # (name, module): the command is the module's function of that name. The order is that of the work, and of the help.
 COMMANDS = (
     ("clean", "faceembed.cli.data.clean"),
+    ("fakes", "faceembed.cli.data.fakes"),
+    ("import-fakes", "faceembed.cli.data.import_fakes"),
     ("align", "faceembed.cli.data.align"),
     ("split", "faceembed.cli.data.split"),
     ("pairs", "faceembed.cli.data.pairs"),

@@ -13,7 +13,7 @@ from faceembed.cli.reporter import clock, per_second
 from faceembed.engine.photos import encode_path, printable
 
 if TYPE_CHECKING:
-    from faceembed.trainer.data.fakes.make import FakesReport
+    from faceembed.trainer.data.fakes.settings import FakesReport
 
 # Written out, because the modules that know them load numpy and OpenCV; a test holds them together.
 METHODS = ("selfblend", "swap", "morph", "transplant", "reenact")
@@ -105,7 +105,8 @@ def fakes(
     if (swapper is None) != (swapper_kind is None) or (swapper is None) != (embedder is None):
         raise click.UsageError("--swapper, --swapper-kind and --embedder belong together: give all three")
     from faceembed.trainer.data.fakes.make import METHODS as MADE
-    from faceembed.trainer.data.fakes.make import FakeSettings, make_fakes
+    from faceembed.trainer.data.fakes.make import make_fakes
+    from faceembed.trainer.data.fakes.settings import FakeSettings
     from faceembed.trainer.data.people import read_people
     from faceembed.trainer.data.split import read_split
 

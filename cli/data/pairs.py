@@ -76,6 +76,10 @@ def pairs(
             methods=[name for name in (methods or "").split(",") if name],
             leave_out=leave_out,
         )
+        if report.people_missing:
+            reporter.notice(f"{report.people_missing:,} people of the split have no photo here")
+        if report.people_unused:
+            reporter.notice(f"{report.people_unused:,} people are in no part of the split and were left out")
         if report.fakes_across:
             reporter.notice(f"{report.fakes_across:,} fakes were left out: their two people are not in one part")
         if report.fakes_other_methods:

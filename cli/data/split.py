@@ -48,11 +48,11 @@ def split(
     ctx.meta[OUTPUT] = output
     with out.reporter() as reporter:
         found = selection.read([people], reporter.notice)
-    parts = split_people(found.persons, train=train, validate=validate, test=test, seed=seed)
+    parts = split_people(found.real_persons, train=train, validate=validate, test=test, seed=seed)
     write_split(output, parts, seed=seed)
     counts = {part: len(persons) for part, persons in parts.items()}
-    unused = len(found.persons) - sum(counts.values())
+    unused = len(found.real_persons) - sum(counts.values())
     text = ", ".join(f"{count:,} to {part}" for part, count in counts.items()) + f": {output}"
     if unused:
-        text += f"\n{unused:,} of {len(found.persons):,} people are in no part"
-    out.result({"people": len(found.persons), **counts, "unused": unused, "seed": seed, "output": output}, text)
+        text += f"\n{unused:,} of {len(found.real_persons):,} people are in no part"
+    out.result({"people": len(found.real_persons), **counts, "unused": unused, "seed": seed, "output": output}, text)

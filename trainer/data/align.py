@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,27 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from faceembed.engine import loading
 from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, FaceEmbedError, UsageError
+from faceembed.engine.errors import DataError, ModelError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
-from faceembed.engine.photos import PhotoFile, is_below, printable
-from faceembed.engine.rows import Failure, format_errors, read_errors
+from faceembed.engine.photos import PhotoFile, printable
+from faceembed.engine.rows import format_errors
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
-from faceembed.engine.update import TRANSIENT
 from faceembed.trainer.data.crop_names import CropNames
+from faceembed.trainer.data.crop_update import Plan, check_output, discard, finish, known
 from faceembed.trainer.data.crops import (
     ERRORS_FILE,
-    INFO_FILE,
     Crop,
     CropInfo,
     Format,
-    read_crops,
-    read_info,
     write_crop,
-    write_crops,
 )
-from faceembed.trainer.data.journal import JOURNAL_FILE, Done, Journal, read_journal
-from faceembed.trainer.data.people import CROPS_FILE, People, Sample
+from faceembed.trainer.data.journal import Done, Journal
+from faceembed.trainer.data.people import People, Sample
 
 if TYPE_CHECKING:
     from faceembed.engine.chips import Cutter, Read
@@ -108,16 +105,16 @@ def align(
     started = time.perf_counter()
     settings = dataclasses.replace(settings or EmbedSettings(), faces="largest")
     folder = os.path.abspath(os.fspath(output))
-    _check_output(folder, people)
+    check_output(folder, people)
     spec = encoder_spec(settings.encoder)
     aligner = loading.resolve_aligner(settings)
     info = _info(settings, spec, aligner, format, quality)
     os.makedirs(folder, exist_ok=True)
     if fresh:
-        _discard(folder)
-    before = _known(folder, info)
+        discard(folder)
+    before = known(folder, info)
     photos = {sample.path: _photo(sample.path) for sample in people.samples}
-    plan = _Plan(folder, people, before, photos)
+    plan = Plan(folder, people, before, photos)
     names = CropNames(f".{format}", (crop.crop for crop in before.crops))
     new = Done([], [])
     if plan.todo:
@@ -135,7 +132,7 @@ def align(
     if not rows:
         reason = f"; the first is {printable(failures[0].photo.path)}: {failures[0].reason}" if failures else ""
         raise DataError(f"not one of {len(photos):,} photos has given a crop{reason}")
-    removed = _finish(folder, rows, before.crops, info)
+    removed = finish(folder, rows, before.crops, info)
     seconds = time.perf_counter() - started
     given = [failure for failure in failures if failure.photo.path in photos]
     no_face = sum(failure.stage in ("detect", "align") for failure in given)
@@ -167,7 +164,7 @@ def encoder_spec(name: str) -> ModelSpec:
     """
     from faceembed.engine.models.catalog import CATALOG
     from faceembed.engine.models.registry import resolve
-    from faceembed.engine.models.store import find, is_name
+    from faceembed.engine.models.store import find, is_name, names
 
     if name.endswith(".pt"):
         from faceembed.trainer.checkpoints import load_checkpoint
@@ -181,6 +178,15 @@ def encoder_spec(name: str) -> ModelSpec:
 
         if name in ARCHITECTURES:
             return ARCHITECTURES[name].spec
+        known = sorted(
+            {*ARCHITECTURES, *(model for model, entry in CATALOG.items() if entry.task == "encoder"), *names()}
+        )
+        near = difflib.get_close_matches(name.lower(), known, n=2)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ModelError(
+            f"no encoder '{name}'; {hint}give a model (see: faceembed models list) or an architecture: "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     return resolve(name, task="encoder").spec
 
 
@@ -200,107 +206,6 @@ def _info(settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, forma
         format=format,
         quality=quality if format == "jpg" else 0,
     )
-
-
-def _check_output(folder: str, people: People) -> None:
-    """A crop set goes into a new or empty folder, or where one is already, and not among the photos."""
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise UsageError(f"{printable(folder)} is a file; give a folder for the crops")
-    ours = any(os.path.exists(os.path.join(folder, name)) for name in (CROPS_FILE, INFO_FILE, JOURNAL_FILE))
-    if os.path.isdir(folder) and not ours and os.listdir(folder):
-        raise UsageError(f"{printable(folder)} holds other files; give a new folder for the crops")
-    for root in people.roots:
-        if is_below(folder, [root]) or is_below(root, [folder]):
-            raise UsageError(f"the crops cannot go to {printable(folder)}, beside the photos of {printable(root)}")
-
-
-def _known(folder: str, info: CropInfo) -> Done:
-    """What earlier runs have done, the unfinished one included.
-
-    Raises:
-        DataError: it was made with other settings, or is damaged.
-    """
-    crops: dict[str, Crop] = {}
-    failures: dict[str, Failure] = {}
-    if os.path.exists(os.path.join(folder, CROPS_FILE)):
-        _check_same(folder, read_info(folder), info)
-        crops = {crop.photo: crop for crop in read_crops(folder).rows}
-        failures = {failure.photo.path: failure for failure in read_errors(os.path.join(folder, ERRORS_FILE))}
-    journal = read_journal(folder)
-    if journal is not None:
-        _check_same(folder, journal[0], info)
-        for crop in journal[1].crops:
-            crops[crop.photo] = crop
-            failures.pop(crop.photo, None)
-        for failure in journal[1].failures:
-            failures[failure.photo.path] = failure
-            crops.pop(failure.photo.path, None)
-    return Done(list(crops.values()), list(failures.values()))
-
-
-def _check_same(folder: str, stored: CropInfo, info: CropInfo) -> None:
-    for field in dataclasses.fields(CropInfo):
-        was, now = getattr(stored, field.name), getattr(info, field.name)
-        if was != now and field.name != "encoder":
-            made = f"{stored.encoder} ({stored.height}x{stored.width})" if field.name == "template" else repr(was)
-            wanted = f"{info.encoder} ({info.height}x{info.width})" if field.name == "template" else repr(now)
-            raise DataError(
-                f"{printable(folder)} was made with {field.name} {made}, this run has {wanted}; use the same, another -o, "
-                "or --fresh to start over"
-            )
-
-
-class _Plan:
-    """What is to be done, and what stays."""
-
-    def __init__(
-        self,
-        folder: str,
-        people: People,
-        before: Done,
-        photos: dict[str, PhotoFile],
-    ) -> None:
-        given = {sample.path: sample for sample in people.samples}
-        self.kept = Done([], [])
-        self._reused: dict[str, str] = {}
-        done: set[str] = set()
-        for crop in before.crops:
-            sample = given.get(crop.photo)
-            if sample is None:
-                if not is_below(crop.photo, people.roots):
-                    self.kept.crops.append(crop)
-                continue
-            if _labels(crop) != (sample.person, sample.fake, sample.method, sample.other):
-                continue
-            self._reused[crop.photo] = crop.crop
-            stamp = (crop.size, crop.mtime_ns)
-            if stamp == photos[crop.photo].stamp and _is_written(os.path.join(folder, crop.crop)):
-                self.kept.crops.append(crop)
-                done.add(crop.photo)
-        for failure in before.failures:
-            path = failure.photo.path
-            if path in given:
-                if failure.stage not in TRANSIENT and failure.photo.stamp == photos[path].stamp:
-                    self.kept.failures.append(failure)
-                    done.add(path)
-            elif not is_below(path, people.roots):
-                self.kept.failures.append(failure)
-        self.todo = [sample for sample in people.samples if sample.path not in done]
-
-    def names(self, names: CropNames) -> dict[str, str]:
-        """The crop that each photo that is to be done goes to: where it was before, if it was."""
-        return {sample.path: self._reused.get(sample.path) or names.name(sample) for sample in self.todo}
-
-
-def _labels(crop: Crop) -> tuple[str, bool, str, str]:
-    return (crop.person, crop.fake, crop.method, crop.other)
-
-
-def _is_written(path: str) -> bool:
-    try:
-        return os.path.getsize(path) > 0
-    except OSError:
-        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -359,42 +264,6 @@ def _cut_all(
                 )
             )
     return new
-
-
-def _finish(folder: str, rows: Sequence[Crop], before: Sequence[Crop], info: CropInfo) -> int:
-    """Write the table, then delete the crops that are in it no longer; returns how many."""
-    write_crops(folder, rows, info)
-    gone = {crop.crop for crop in before} - {crop.crop for crop in rows}
-    for name in gone:
-        _delete(folder, name)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(folder, JOURNAL_FILE))
-    return len(gone)
-
-
-def _discard(folder: str) -> None:
-    """Delete a crop set: the files that its own tables name, and nothing else."""
-    names: set[str] = set()
-    with contextlib.suppress(FaceEmbedError):
-        names.update(crop.crop for crop in read_crops(folder).rows)
-    with contextlib.suppress(FaceEmbedError):
-        journal = read_journal(folder)
-        names.update(crop.crop for crop in (journal[1].crops if journal else ()))
-    for name in sorted(names):
-        _delete(folder, name)
-    for name in (CROPS_FILE, JOURNAL_FILE, ERRORS_FILE, INFO_FILE):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(folder, name))
-
-
-def _delete(folder: str, name: str) -> None:
-    path = os.path.normpath(os.path.join(folder, name))
-    if not is_below(path, [folder]) or path == folder:
-        raise DataError(f"{printable(folder)}: its {CROPS_FILE} names a file outside of it, {name!r}; is it damaged?")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    with contextlib.suppress(OSError):
-        os.rmdir(os.path.dirname(path))
 
 
 def _photo(path: str) -> PhotoFile:

@@ -20,26 +20,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import loading
-from faceembed.engine.embed import Progress, embed
+from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.index import check_encoder, load_faces, read_manifest
-from faceembed.engine.index_files import IndexFiles
-from faceembed.engine.photos import decode_path, encode_path, printable
+from faceembed.engine.photos import encode_path, printable
 from faceembed.engine.report.page import Thumbnails
-from faceembed.engine.rows import read_errors
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
+from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import CSV, PARQUET, Row, write_manifest
-from faceembed.trainer.data.clean_pictures import Pictures
 from faceembed.trainer.data.people import Layout, People, check_people, read_people
 from faceembed.trainer.report.cleaning import write_cleaning_report
 
-INDEX, REPORT = "photos.faiss", "report.html"
+REPORT = "report.html"
 OUTLIER, SECOND, ALONE, DISAGREE = "outlier", "second identity", "only photo of its person", "photos disagree"
 DUPLICATE = "duplicate of "
-NO_FACE = "no face"
+KEPT = ("", ALONE, DISAGREE)
 FEW_PEOPLE = 10  # below, what strangers look like is a guess
 
 Floats = NDArray[np.float32]
@@ -154,7 +150,7 @@ def clean(
             f"{printable(people.source)} holds fakes; cleaning looks at real photos, give a folder of those"
         )
     os.makedirs(output, exist_ok=True)
-    faces = _faces(people, output, settings, index, notice, progress)
+    faces = embed_people(people, output, settings, index, notice=notice, progress=progress)
     judged = judge(people, faces.vectors, faces.failures, choices, same=faces.pictures.same, notice=notice)
     seconds = time.perf_counter() - started
     cleaning = dataclasses.replace(
@@ -185,55 +181,6 @@ def write_report(path: str | os.PathLike[str], cleaning: Cleaning, thumbnails: T
         merged=cleaning.merged,
         duplicates=cleaning.duplicates,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Faces:
-    vectors: dict[str, Floats]
-    """Path to the embedding of its largest face, unit length."""
-    failures: dict[str, str]
-    """Path to why there is none."""
-    pictures: Pictures
-    encoder: str
-
-
-def _faces(
-    people: People,
-    output: str | os.PathLike[str],
-    settings: EmbedSettings,
-    index: str | os.PathLike[str] | None,
-    notice: Notify,
-    progress: Callable[[Progress], None],
-) -> _Faces:
-    """The embeddings, from an index that is there or from one that is made."""
-    settings = dataclasses.replace(settings, faces="largest")
-    spec = loading.resolve_models(settings).encoder.spec
-    if index is None:
-        index = os.path.join(output, INDEX)
-        folders = sorted({os.path.dirname(sample.path) for sample in people.samples})
-        roots = [people.source] if os.path.isdir(people.source) else folders
-        embed(roots, index, settings=settings, notice=notice, progress=progress)
-    files = IndexFiles.of(index)
-    manifest = read_manifest(files)
-    check_encoder(files, manifest, spec.name, spec.sha256)
-    if manifest.get("choice_of_faces") != "largest":
-        raise UsageError(f"{files.faiss} holds every face of a photo; make it with --faces largest")
-    table = load_faces(files)
-    wanted = {sample.path for sample in people.samples}
-    paths = [decode_path(path) for path in table.rows.column("path").to_pylist()]
-    rows = {path: row for row, path in enumerate(paths) if path in wanted}
-    errors = read_errors(files.errors)
-    failures = {e.photo.path: NO_FACE if e.stage in ("detect", "align") else e.reason for e in errors}
-    failures = {path: reason for path, reason in failures.items() if path in wanted and path not in rows}
-    if missing := sorted(wanted - rows.keys() - failures.keys()):
-        raise DataError(
-            f"{files.faiss} lacks {len(missing):,} of {len(wanted):,} photos, the first is {printable(missing[0])}; "
-            "embed the whole set, or leave --index out"
-        )
-    boxes = np.stack([table.rows.column(name).to_numpy() for name in "xywh"], axis=1)
-    landmarks = table.rows.column("landmarks").combine_chunks().flatten().to_numpy().reshape(-1, 10)
-    pictures = Pictures({p: boxes[i] for p, i in rows.items()}, {p: landmarks[i] for p, i in rows.items()}, spec)
-    return _Faces({path: table.vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)
 
 
 def judge(
@@ -274,18 +221,24 @@ def judge(
     centred = clean_model.centred(np.stack([vectors[sample.path] for sample in seen]).astype(np.float32), persons)
     notice(f"neighbours of {len(seen):,} faces")
     graph = findings.build(centred, persons)
-    fit = clean_model.fit(centred, persons, findings.first_belief(graph, persons), cut=choices.sure)
+    belief, groups = findings.parts(graph, persons)
+    fit = clean_model.fit(centred, persons, belief, groups, cut=choices.sure)
+    strange = np.zeros(len(persons), bool)
+    for members, _ in findings.mixed(centred, persons, groups, fit):
+        strange[members] = True
+    fit = dataclasses.replace(fit, removed=fit.removed | strange)
     copies = findings.duplicates(graph, lambda a, b: same(seen[a].path, seen[b].path))
-    reasons = _reasons(persons, graph, fit)
+    reasons = _reasons(persons, graph, fit, strange)
     if not choices.keep_duplicates:
         _drop_copies(copies, reasons, fit, [sample.path for sample in seen])
     rows = {}
     for i, sample in enumerate(seen):
-        suggested = int(fit.suggested[i])
+        kept = reasons[i] in KEPT
+        suggested = -1 if kept else int(fit.suggested[i])
         rows[sample.path, sample.person] = Row(
             photo=sample.path,
             person=sample.person,
-            kept=reasons[i] in ("", ALONE, DISAGREE),
+            kept=kept,
             reason=reasons[i],
             suggested_person=names[suggested] if suggested >= 0 else "",
             similarity=float(fit.own[i]),
@@ -308,10 +261,12 @@ def judge(
     )
 
 
-def _reasons(persons: NDArray[np.int64], graph: findings.Graph, fit: clean_model.Fit) -> list[str]:
+def _reasons(
+    persons: NDArray[np.int64], graph: findings.Graph, fit: clean_model.Fit, strange: NDArray[np.bool_]
+) -> list[str]:
     """Why each photo goes or could not be judged; empty for one that fits."""
     photos = np.bincount(persons)
-    companions = findings.second_identities(graph, fit)
+    companions = strange | findings.second_identities(graph, fit)
     reasons = [""] * len(persons)
     for i in np.flatnonzero(fit.removed | np.isnan(fit.wrong)).tolist():
         if fit.removed[i]:
@@ -325,9 +280,8 @@ def _drop_copies(
     copies: list[tuple[int, int, float]], reasons: list[str], fit: clean_model.Fit, paths: list[str]
 ) -> None:
     """Of one picture in two folders the one stays that fits its folder better."""
-    kept = ("", ALONE, DISAGREE)
     for a, b, _ in copies:
-        if reasons[a] in kept and reasons[b] in kept:
+        if reasons[a] in KEPT and reasons[b] in KEPT:
             own = np.nan_to_num(fit.own[[a, b]], nan=-2.0)
             goes, stays = (a, b) if own[0] < own[1] else (b, a)
             reasons[goes] = DUPLICATE + paths[stays]

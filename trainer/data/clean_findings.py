@@ -18,8 +18,11 @@ from faceembed.trainer.data.graph import Edges, mutual, neighbours, whisper, wit
 NEIGHBOURS = 12
 _PAIRS = 400_000  # pairs of different folders that are drawn to see how alike strangers are
 _ALIKE = 0.999  # share of them that an edge of the graph is above: of 20 strangers in a folder, one in fifty is joined
-_HALVES = 0.25  # quantile of the similarity of halves from which on two folders count as one person's: on people_wild's
-# training people it finds six of seven folders that were cut in two, and joins nobody else
+_HALVES = 0.25  # quantile of the similarity of halves from which on two folders count as one person's. Of folders of
+# people_wild's training people that were cut in two it joined 124 of 150, and else only two that are one person's
+_STRANGE = (
+    0.25  # quantile of how alike folders and their nearest others are, below which a group inside a folder is not of it
+)
 _LEAST_HALVES = 4  # photos a folder needs to be cut in two
 
 Same = Callable[[int, int], bool]
@@ -63,15 +66,23 @@ def build(vectors: Floats, persons: Ints) -> Graph:
     return Graph(whisper(count, inside.join(across)), whisper(count, inside), across, least)
 
 
-def first_belief(graph: Graph, persons: Ints) -> Doubles:
-    """1 for the photos of each folder's largest part, 0 for the others; all 1 where no two photos are alike."""
-    belief = np.zeros(len(persons))
+def parts(graph: Graph, persons: Ints) -> tuple[Doubles, Ints]:
+    """How a folder falls apart.
+
+    Returns:
+        belief: (N,) 1 for the photos of each folder's largest part, 0 for the others; all 1 where no two photos are alike.
+        groups: (N,) number of the part, of two photos or more and not the largest, that the photo is in; else -1.
+    """
     sizes = np.bincount(graph.local)[graph.local]
-    starts = np.flatnonzero(np.r_[True, persons[1:] != persons[:-1]])
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(persons)], strict=True):
-        largest = int(sizes[start:end].argmax()) + start
-        belief[start:end] = 1.0 if sizes[largest] == 1 else graph.local[start:end] == graph.local[largest]
-    return belief
+    # The largest part of each folder, the one of the first photo among equals.
+    order = np.lexsort((np.arange(len(persons)), -sizes, persons))
+    first = order[np.r_[True, persons[order][1:] != persons[order][:-1]]]
+    largest, size = graph.local[first][persons], sizes[first][persons]
+    main = graph.local == largest
+    groups = np.full(len(persons), -1, np.int64)
+    beside = ~main & (sizes >= 2)
+    groups[beside] = np.unique(graph.local[beside], return_inverse=True)[1].ravel()
+    return np.where(size == 1, 1.0, main.astype(np.float64)), groups
 
 
 def second_identities(graph: Graph, fit: Fit) -> Flags:
@@ -79,6 +90,39 @@ def second_identities(graph: Graph, fit: Fit) -> Flags:
     removed = np.where(fit.removed, graph.local, -1)
     _, place, count = np.unique(removed, return_inverse=True, return_counts=True)
     return np.asarray(fit.removed & (count[place.ravel()] >= 2))
+
+
+def mixed(vectors: Floats, persons: Ints, groups: Ints, fit: Fit) -> list[tuple[Ints, float]]:
+    """Groups inside a folder that show somebody else than the rest of it: their photos, and how alike the two are.
+
+    They are no more like the rest than a folder usually is like the nearest other one. A single photo of such a similarity
+    may be a face turned away; that several agree with each other and not with the rest says more.
+
+    Args:
+        vectors: float32 (N, D) from `centred`.
+        persons: int64 (N,) sorted.
+        groups: (N,) from `parts`.
+        fit: from `clean_model.fit`.
+    """
+    there = fit.cores[np.linalg.norm(fit.cores, axis=1) > 0.5]
+    if len(there) < 2:
+        return []
+    bar = float(np.quantile(neighbours(there, there, 2)[1][:, 1], _STRANGE))
+    inside = np.flatnonzero(groups >= 0)
+    order = inside[np.argsort(groups[inside], kind="stable")]
+    found = []
+    for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []:
+        person = persons[members[0]]
+        start, end = np.searchsorted(persons, [person, person + 1])
+        rest = np.setdiff1d(np.arange(start, end), members)
+        rest = rest[~fit.removed[rest] & (groups[rest] < 0)]
+        if len(rest) < 2:
+            continue
+        a, b = vectors[members].sum(axis=0), vectors[rest].sum(axis=0)
+        similarity = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9))
+        if similarity < bar:
+            found.append((members, similarity))
+    return found
 
 
 def merged(vectors: Floats, persons: Ints, fit: Fit) -> list[tuple[int, int, float]]:

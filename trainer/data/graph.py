@@ -83,6 +83,7 @@ def _index(queries: Floats, points: Floats) -> Any:
 
     points = np.ascontiguousarray(points, np.float32)
     count, dimension = points.shape
+    index: Any
     if len(queries) * count * dimension <= _EXACT_WORK:
         index = faiss.IndexFlatIP(dimension)
     else:

@@ -38,6 +38,10 @@ class PairsReport:
     """By list and method of the fakes."""
     people: dict[str, int]
     """Who is in each list."""
+    people_missing: int
+    """People of the split without a photo here."""
+    people_unused: int
+    """People here who are in no part of the split."""
     fakes_across: int
     """Fakes left out because their two people are in different parts, or one of them in none."""
     fakes_other_methods: int
@@ -74,7 +78,7 @@ def make_pairs(
             with the people of ``test``.
 
     Raises:
-        DataError: fakes of people without real photos, people of the split who are not there, or too few pairs of a kind.
+        DataError: fakes of people without real photos, a part without people, or too few pairs of a kind.
         UsageError: no such method, or ``count`` is not positive.
     """
     if count < 1:
@@ -93,6 +97,7 @@ def make_pairs(
             raise UsageError(f"--leave-out {leave_out} is tested on the people of test, but the split has none there")
         name = f"test-{safe_name(leave_out)}"
         lists[name] = _draw(parts["test"], counts["test"], {leave_out}, ratios, f"{seed}:{name}", name)
+    here, placed = set(people.real_persons), set(part_of(split))
     folder = os.path.abspath(os.fspath(output))
     os.makedirs(folder, exist_ok=True)
     for name, (samples, drawn) in lists.items():
@@ -104,6 +109,8 @@ def make_pairs(
         people={
             name: len({samples[i].person for i in {*drawn.a, *drawn.b}}) for name, (samples, drawn) in lists.items()
         },
+        people_missing=len(placed - here),
+        people_unused=len(here - placed),
         fakes_across=across,
         fakes_other_methods=others,
         output=folder,
@@ -114,15 +121,15 @@ def divide(people: People, split: Split) -> tuple[dict[str, list[Sample]], int]:
     """The samples of each part, and how many fakes are in none because their people are not in one part.
 
     Raises:
-        DataError: the split names people who are not there, or nobody who is.
+        DataError: of a part that is to have people, nobody has a photo.
     """
-    here = {sample.person for sample in people.samples if not sample.fake}
     part = part_of(split)
-    if missing := sorted(set(part) - here):
-        raise DataError(
-            f"{len(missing):,} of {len(part):,} people of the split have no photo in {printable(people.source)}, the first "
-            f"is '{printable(missing[0])}'; is it the split of these people?"
-        )
+    for name, persons in split.items():
+        if persons and not set(persons) & set(people.real_persons):
+            raise DataError(
+                f"nobody of the split's {len(persons):,} people for {name} has a photo in {printable(people.source)}; is it "
+                "the split of these people?"
+            )
     parts: dict[str, list[Sample]] = {name: [] for name in PARTS}
     across = 0
     for sample in people.samples:
@@ -135,7 +142,7 @@ def divide(people: People, split: Split) -> tuple[dict[str, list[Sample]], int]:
 
 
 def _check_owners(people: People) -> None:
-    real = {sample.person for sample in people.samples if not sample.fake}
+    real = set(people.real_persons)
     orphans = [sample for sample in people.samples if sample.fake and sample.person not in real]
     if orphans:
         first = orphans[0]

@@ -65,6 +65,11 @@ class People:
         """Everybody once, sorted; the second person of a fake does not count."""
         return tuple(sorted(self._by_person))
 
+    @functools.cached_property
+    def real_persons(self) -> tuple[str, ...]:
+        """Everybody with a real photo, sorted."""
+        return tuple(sorted({sample.person for sample in self.samples if not sample.fake}))
+
     def of(self, person: str) -> tuple[Sample, ...]:
         """One person's samples; none if nobody has that name."""
         return self._by_person.get(person, ())
@@ -152,7 +157,7 @@ def join_people(sets: Sequence[People]) -> People:
         return sets[0]
     owner: dict[str, str] = {}
     for people in sets:
-        for person in sorted({sample.person for sample in people.samples if not sample.fake}):
+        for person in people.real_persons:
             if person in owner:
                 raise DataError(
                     f"{printable(owner[person])} and {printable(people.source)} both hold a person '{printable(person)}'; "

@@ -19,6 +19,18 @@ What the formula does, as given:
       target   logit = s |cos - target|: a negative is drawn to the target from both sides
 
   with ``negative_target`` 0 by default. Positives are the same in all three.
+
+Measured on free vectors, without a network (``benchmarks/negatives.py``: 20 people of 8 photos, each with a deepfake, 128
+dimensions, mean cosines at the end):
+
+    settings                            one person   strangers   deepfakes
+    given                                     0.65       -0.03       -0.49
+    floor                                     0.63       -0.03       -0.36
+    target                                    0.62        0.01        0.00
+    target, m_b 0.5, alpha 1                  0.92        0.00        0.00
+
+``floor`` stops the push but nothing brings a deepfake back that other pairs, or the optimiser's momentum, carried below: only
+``target`` keeps the aim of 0. How near to 1 positives come depends on the constants, because a logit far above 0 pulls no more.
 """
 
 from __future__ import annotations

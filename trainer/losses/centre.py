@@ -54,4 +54,5 @@ class Centre(nn.Module):
                 centres = centres.detach()
             several = (photos > 1)[own].to(units)
             squares = (units - centres[own]).square().sum(-1)
-            return (several * squares).sum() / (2 * several.sum().clamp_min(1))
+            result: Tensor = (several * squares).sum() / (2 * several.sum().clamp_min(1))
+            return result

@@ -70,7 +70,10 @@ class Plot:
     """Similarity to the own folder over that to the nearest other."""
 
     dots: list[Dot]
-    ticks: list[tuple[float, str]]
+    across: list[tuple[float, str]]
+    """Places and labels of the lines along x,"""
+    up: list[tuple[float, str]]
+    """and along y."""
     side: int
     left_out: int
 
@@ -134,7 +137,10 @@ def write_cleaning_report(
         merged_hidden=max(0, len(merged) - MOST_PAIRS),
         duplicates=_copies(duplicates[:MOST_PAIRS], rows, source),
         duplicates_hidden=max(0, len(duplicates) - MOST_PAIRS),
-        failures=[_photo(row, row.photo, source) for row in failures[:MOST_FAILURES]],
+        failures=[
+            _photo(row, os.path.join(row.person, os.path.basename(row.photo)), source)
+            for row in failures[:MOST_FAILURES]
+        ],
         failures_hidden=max(0, len(failures) - MOST_FAILURES),
     )
 
@@ -222,15 +228,15 @@ def _plot(rows: Sequence[Row]) -> Plot | None:
     fits = [row for row in rows if row.kept]
     step = math.ceil(len(fits) / MOST_DOTS) if fits else 1
     chosen = fits[::step] + gone
-    values = np.array([(row.similarity_elsewhere, row.similarity) for row in chosen])
-    low, high = float(values.min()) - _MARGIN, min(1.0, float(values.max()) + _MARGIN)
+    across, across_ticks = _axis(np.array([row.similarity_elsewhere for row in chosen]))
+    up, up_ticks = _axis(np.array([row.similarity for row in chosen]))
+    dots = [Dot(x, round(_PLOT - y, 1), not row.kept) for x, y, row in zip(across, up, chosen, strict=True)]
+    return Plot(dots, across_ticks, up_ticks, _PLOT, len(rows) - len(chosen))
+
+
+def _axis(values: NDArray[np.float64]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Places of similarities in the plot's units, and of the round numbers among them."""
+    low, high = float(values.min()) - _MARGIN, float(values.max()) + _MARGIN
     scale = _PLOT / (high - low)
-    places = ((values - low) * scale).round(1)
-    ticks = [value for value in np.arange(-1.0, 1.01, 0.2) if low <= value <= high]
-    dots = [Dot(float(x), float(_PLOT - y), not row.kept) for (x, y), row in zip(places, chosen, strict=True)]
-    return Plot(
-        dots=dots,
-        ticks=[(round(float((value - low) * scale), 1), f"{value:.1f}".replace("-0.0", "0.0")) for value in ticks],
-        side=_PLOT,
-        left_out=len(rows) - len(chosen),
-    )
+    ticks = [tenth / 10 for tenth in range(-10, 11, 2) if low <= tenth / 10 <= high]
+    return ((values - low) * scale).round(1).tolist(), [(round((t - low) * scale, 1), f"{t:.1f}") for t in ticks]

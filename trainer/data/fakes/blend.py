@@ -62,8 +62,8 @@ def _poisson(face: Floats, target: Floats, mask: Floats, how: str) -> Floats | N
     if width < 8 or height < 8:
         return None
     mode = cv2.MIXED_CLONE if how == "poisson-mixed" else cv2.NORMAL_CLONE
-    pictures = [np.clip(np.rint(picture), 0, 255).astype(np.uint8) for picture in (face, target)]
-    cloned = cv2.seamlessClone(*pictures, support, (x + width // 2, y + height // 2), mode)
+    a, b = (np.clip(np.rint(picture), 0, 255).astype(np.uint8) for picture in (face, target))
+    cloned = cv2.seamlessClone(a, b, support, (x + width // 2, y + height // 2), mode)
     return np.asarray(cloned, np.float32)
 
 

@@ -27,7 +27,8 @@ def compress(pixels: Pixels, rng: np.random.Generator) -> tuple[bytes, int, dict
     params: dict[str, Any] = {}
     if rng.uniform() < _EARLIER:
         earlier = int(rng.integers(65, 96))
-        pixels = cv2.imdecode(np.frombuffer(_encode(pixels, earlier, "4:2:0"), np.uint8), cv2.IMREAD_COLOR_RGB)
+        data = np.frombuffer(_encode(pixels, earlier, "4:2:0"), np.uint8)
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
         params["earlier_quality"] = earlier
     quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
     subsampling = "4:2:0" if rng.uniform() < 0.8 else "4:4:4"

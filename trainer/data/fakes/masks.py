@@ -47,7 +47,7 @@ def face_mask(
     else:
         hull = cv2.convexHull(_outline(points, shape, rng).astype(np.float32))[:, 0]
         cv2.fillPoly(blank, [np.round(hull * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    mask = blank.astype(np.float32) / 255
+    mask: Floats = blank.astype(np.float32) / np.float32(255)
     if deform > 0:
         mask = elastic(mask, unit * deform, unit, rng)
     return soften(mask, softness * unit)
@@ -89,7 +89,8 @@ def _outline(points: Points, shape: str, rng: np.random.Generator) -> Points:
     if shape == "inner":
         middle = points[:5].mean(0)
         around = np.concatenate([brow - down * 0.05, points[part("mouth")], points[part("cheek")]])
-        return middle + (around - middle) * rng.uniform(1.1, 1.25)
+        grown: Points = middle + (around - middle) * rng.uniform(1.1, 1.25)
+        return grown
     if shape == "lower":
         low = outline[(outline - points[:2].mean(0)) @ down > 0.05 * float(down @ down)]
         return np.concatenate([low, points[:2] + down * rng.uniform(0.05, 0.25)])

@@ -88,6 +88,11 @@ class Mesh:
     """(5, 2) what the model leaves at the landmarks, upright and in distances between the pupils."""
 
     @property
+    def landmarks(self) -> Points:
+        """(5, 2), as they were given."""
+        return self.points[:5]
+
+    @property
     def scale(self) -> float:
         """Pixels between the pupils, were the face seen from the front."""
         return float(np.exp(self.pose[2]))

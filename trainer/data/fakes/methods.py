@@ -19,10 +19,11 @@ import numpy as np
 
 from faceembed.trainer.data.fakes import colour, masks
 from faceembed.trainer.data.fakes.blend import blend, over
-from faceembed.trainer.data.fakes.mesh import Mesh, Points
+from faceembed.trainer.data.fakes.mesh import Mesh, Points, part
 from faceembed.trainer.data.fakes.warp import Floats, Pixels, apply, bend, chip_matrix, cut_chip, invert, remap
 
 T = TypeVar("T")
+_DARKER = 18.0  # Lab units of lightness that a forehead may be darker than the cheeks
 _MARGIN = 0.3  # round a face, in distances between the pupils: the part of a photo that is worked on
 
 
@@ -70,8 +71,8 @@ class Region:
         low = np.floor(np.maximum(shot.mesh.points.min(0) - margin, 0)).astype(int)
         high = np.ceil(np.minimum(shot.mesh.points.max(0) + margin, [width, height])).astype(int)
         x, y = int(low[0]), int(low[1])
-        part = shot.pixels[y : int(high[1]), x : int(high[0])].astype(np.float32)
-        return cls(shot, x, y, part, shot.mesh.points - 0.5 - np.array([x, y]))
+        pixels = shot.pixels[y : int(high[1]), x : int(high[0])].astype(np.float32)
+        return cls(shot, x, y, pixels, shot.mesh.points - 0.5 - np.array([x, y]))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,12 +98,14 @@ def pick(rng: np.random.Generator, choices: Sequence[T], weights: Sequence[float
 
 def chip_side(rng: np.random.Generator) -> int:
     """The side of a face as a network gives it, in pixels: 64 to 160, the smaller ones more often."""
-    return round(64 * 2.5 ** float(rng.uniform()))
+    return int(64 * 2.5 ** float(rng.uniform()))
 
 
 def sharpen(picture: Floats, amount: float, sigma: float) -> Floats:
     """Unsharp masking; a negative ``amount`` blurs."""
-    return np.clip(picture + np.float32(amount) * (picture - cv2.GaussianBlur(picture, (0, 0), sigma)), 0, 255)
+    blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
+    sharp: Floats = np.clip(picture + np.float32(amount) * (picture - blurred), 0, 255)
+    return sharp
 
 
 def rendered(source: Shot, region: Region, side: int) -> Floats:
@@ -121,6 +124,15 @@ def matched(face: Floats, target: Floats, mask: Floats, rng: np.random.Generator
     return colour.transfer(face, target, mask, how=how, strength=strength), how
 
 
+def covered(picture: Floats, points: Points) -> bool:
+    """Whether a forehead is much darker than the cheeks: hair or a hat lies over it."""
+    down = points[3:5].mean(0) - points[:2].mean(0)
+    places = np.concatenate([points[part("forehead")] + 0.3 * down, points[part("cheek")][[0, 1, 3, 4]]])
+    sampled = remap(picture, places[None].astype(np.float32))
+    light = colour.to_lab(sampled)[0, :, 0]
+    return bool(np.median(light[:-4]) < np.median(light[-4:]) - _DARKER)
+
+
 def swap(source: Shot, target: Shot, rng: np.random.Generator) -> Made:
     """The source's face in the target's photo."""
     region = Region.of(target)
@@ -128,8 +140,10 @@ def swap(source: Shot, target: Shot, rng: np.random.Generator) -> Made:
     side = chip_side(rng)
     shape = pick(rng, masks.SHAPES, (0.3, 0.35, 0.15, 0.15, 0.05))
     softness = float(rng.uniform(0.15, 0.55))
-    mask = masks.face_mask(region.points, unit, *region.size, rng, shape=shape, softness=softness)
     face = rendered(source, region, side)
+    if shape == "hull" and (covered(face, region.points) or covered(region.pixels, region.points)):
+        shape = "face"
+    mask = masks.face_mask(region.points, unit, *region.size, rng, shape=shape, softness=softness)
     amount = float(rng.uniform(-0.5, 0.8))
     face = sharpen(face, amount, max(0.6, unit * 3.6 / side * 0.6))
     face, how = matched(face, region.pixels, mask, rng)

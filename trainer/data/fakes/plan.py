@@ -25,7 +25,7 @@ _FARTHEST = np.array(
     [22.0, 22.0, 40.0, 1.3]
 )  # differences of yaw, pitch, roll (degrees) and size (octaves) put up with
 _TURNED = 14.0  # degrees between the poses of a face and of the one that drives it
-_LOOKS = 0.05  # difference of cosines that counts like one unit of pose: half the way between strangers' quartiles
+_LOOKS = 0.05  # cosines that count like one unit of pose: what the middle half of strangers spans (train people of `people_wild`)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""What cleaning is told of photos: their embeddings, from an index that is there or from one it makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import loading
+from faceembed.engine.embed import Progress, embed
+from faceembed.engine.errors import DataError, UsageError
+from faceembed.engine.index import check_encoder, load_faces, read_manifest
+from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.photos import decode_path, printable
+from faceembed.engine.rows import read_errors
+from faceembed.engine.settings import EmbedSettings
+from faceembed.trainer.data.clean_pictures import Pictures
+from faceembed.trainer.data.people import People
+
+INDEX = "photos.faiss"
+NO_FACE = "no face"
+
+Floats = NDArray[np.float32]
+Notify = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PeopleFaces:
+    """What cleaning is told of the photos of a set of people."""
+
+    vectors: dict[str, Floats]
+    """Path to the embedding of its largest face, unit length."""
+    failures: dict[str, str]
+    """Path to why there is none."""
+    pictures: Pictures
+    encoder: str
+
+
+def embed_people(
+    people: People,
+    output: str | os.PathLike[str],
+    settings: EmbedSettings,
+    index: str | os.PathLike[str] | None = None,
+    *,
+    notice: Notify = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> PeopleFaces:
+    """The embeddings, from an index that is there or from one that is made in ``output``.
+
+    Raises:
+        DataError: photos that the index lacks.
+        UsageError: an index of all faces.
+        IndexFormatError: the index is another encoder's.
+    """
+    settings = dataclasses.replace(settings, faces="largest")
+    spec = loading.resolve_models(settings).encoder.spec
+    if index is None:
+        index = os.path.join(output, INDEX)
+        folders = sorted({os.path.dirname(sample.path) for sample in people.samples})
+        roots = [people.source] if os.path.isdir(people.source) else folders
+        embed(roots, index, settings=settings, notice=notice, progress=progress)
+    files = IndexFiles.of(index)
+    manifest = read_manifest(files)
+    check_encoder(files, manifest, spec.name, spec.sha256)
+    if manifest.get("choice_of_faces") != "largest":
+        raise UsageError(f"{files.faiss} holds every face of a photo; make it with --faces largest")
+    table = load_faces(files)
+    wanted = {sample.path for sample in people.samples}
+    paths = [decode_path(path) for path in table.rows.column("path").to_pylist()]
+    rows = {path: row for row, path in enumerate(paths) if path in wanted}
+    errors = read_errors(files.errors)
+    failures = {e.photo.path: NO_FACE if e.stage in ("detect", "align") else e.reason for e in errors}
+    failures = {path: reason for path, reason in failures.items() if path in wanted and path not in rows}
+    if missing := sorted(wanted - rows.keys() - failures.keys()):
+        raise DataError(
+            f"{files.faiss} lacks {len(missing):,} of {len(wanted):,} photos, the first is {printable(missing[0])}; "
+            "embed the whole set, or leave --index out"
+        )
+    boxes = np.stack([table.rows.column(name).to_numpy() for name in "xywh"], axis=1)
+    landmarks = table.rows.column("landmarks").combine_chunks().flatten().to_numpy().reshape(-1, 10)
+    pictures = Pictures({p: boxes[i] for p, i in rows.items()}, {p: landmarks[i] for p, i in rows.items()}, spec)
+    return PeopleFaces({path: table.vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)
