@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models import store
+from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
 
@@ -73,8 +73,10 @@ def import_model(
         ModelError: the file is no usable ONNX encoder, or the name is taken; one line that says why.
     """
     if task != "encoder":
-        raise ModelError("only encoders can be imported; the engine reads the outputs of the aligner 'mtcnn' alone")
-    if store.check_name(name) in CATALOG:
+        raise ModelError(
+            "only encoders can be imported; an aligner of your own is used by its path: --aligner FILE.onnx"
+        )
+    if store.check_name(name) in CATALOG or name in builtin.names():
         raise ModelError(f"'{name}' is the name of a known model; choose another one")
     if not replace and store.find(name) is not None:
         raise ModelError(f"there is a model '{name}' already; choose another name, or replace it with --replace")

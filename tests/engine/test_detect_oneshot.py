@@ -113,7 +113,9 @@ def test_a_face_is_found_where_it_is(white_cells: Model) -> None:
 def test_small_faces_are_found_in_the_second_look(white_cells: Model) -> None:
     """8 pixels of 320: nothing in a look of 160, one cell of stride 8 in the photo's own pixels."""
     pixels = photo(320, 320, (80, 160, 8))
-    assert len(detector(white_cells, window=4).detect([pixels], [10], only_largest=False)) == 0  # too small to be wanted
+    assert (
+        len(detector(white_cells, window=4).detect([pixels], [10], only_largest=False)) == 0
+    )  # too small to be wanted
     faces = detector(white_cells, window=8).detect([pixels], [8], only_largest=True)
     np.testing.assert_allclose(faces.boxes, [[80, 160, 88, 168]], atol=1e-3)
     assert len(detector(white_cells, window=8, detect_side=160).detect([pixels], [8], only_largest=True)) == 0
@@ -123,7 +125,9 @@ def test_a_sure_face_ends_the_search(white_cells: Model, monkeypatch: pytest.Mon
     looks: list[list[int]] = []
     original = OneShotDetector._look
 
-    def spy(self: OneShotDetector, photos: list[Pixels], members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
+    def spy(
+        self: OneShotDetector, photos: list[Pixels], members: NDArray[np.int64], sides: NDArray[np.float64]
+    ) -> Detections:
         looks.append(members.tolist())
         return original(self, photos, members, sides)
 
