@@ -1,6 +1,6 @@
 """Aligners side by side: how fast they are, how many photos they find a face in, how many things that are none, how exactly.
 
-    python benchmarks/detection.py                              # mtcnn and faceembed-align
+    python benchmarks/detection.py                              # mtcnn and the built-in aligners
     python benchmarks/detection.py --aligner mtcnn mine.onnx --photos 500 --json results/detection.json
 
 The first aligner is the reference. Its own largest face is what the others' landmarks are compared with, in units of the
@@ -24,16 +24,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import common
 from faceembed.engine.decode import decode, min_face_of
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector, MtcnnSettings
 from faceembed.engine.detect.parity import SAME_FACE
+from faceembed.engine.models import builtin
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.pairs import read_pairs
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
@@ -49,7 +50,7 @@ SPLIT_SEED = 7
 def main() -> None:
     """Measure, print a table, then one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--aligner", nargs="+", default=["mtcnn", "faceembed-align"], help="names or .onnx paths")
+    parser.add_argument("--aligner", nargs="+", default=["mtcnn", *_aligners()], help="names or .onnx paths")
     parser.add_argument("--set", dest="sets", nargs="+", default=["lfw", "people_wild"], choices=["lfw", "people_wild"])
     parser.add_argument("--part", nargs="+", default=["validate", "test"], help="of people_wild's split")
     parser.add_argument("--photos", type=int, default=0, help="a random sample of so many of each set; 0: all")
@@ -58,6 +59,12 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--json", type=Path, help="also write the result here")
     common.run_and_report(parser.parse_args(), run, report)
+
+
+def _aligners() -> list[str]:
+    """The built-in ones."""
+    known = map(builtin.find, builtin.names())
+    return [model.spec.name for model in known if model and model.spec.task == "aligner"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

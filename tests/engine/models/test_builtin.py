@@ -56,13 +56,12 @@ def test_damage_is_one_line(folder: Path, damage: str) -> None:
         (folder / "inner.json").write_text("{")
     else:
         (folder / "inner.json").unlink()
-    with pytest.raises(ModelError, match="'inner' inside faceembed is damaged.*reinstall it") as error:
+    with pytest.raises(ModelError, match=r"'inner' inside faceembed is damaged.*reinstall it") as error:
         resolve("inner", task="encoder")
     assert "\n" not in str(error.value)
 
 
-def test_what_ships_is_whole_small_and_has_a_card() -> None:
-    assert builtin.names() == ["faceembed-align"]
+def test_whatever_ships_is_whole_small_and_has_a_card() -> None:
     total = 0
     for name in builtin.names():
         model = builtin.find(name)
