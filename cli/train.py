@@ -156,17 +156,14 @@ class _TrainReporter(Reporter):
     def __init__(self, *, quiet: bool) -> None:
         super().__init__(quiet=quiet)
         self._started = time.monotonic()
-        self._first: int | None = None
+        self._epoch, self._first = -1, 0
 
     def training(self, progress: TrainProgress) -> None:
         """Say how far an epoch is."""
         now = time.monotonic()
-        if self._first is None:  # the first batch pays for what is built at first use
-            self._first, self._started = progress.items, now
+        if progress.epoch != self._epoch:  # its first batch pays for what is built at first use
+            self._epoch, self._first, self._started = progress.epoch, progress.items, now
         passed, done = now - self._started, progress.items - self._first
-        if done < 0:  # another epoch counts anew
-            self._first, self._started = progress.items, now
-            passed, done = 0.0, 0
         self._show(progress.batch, progress.batches, train_status(progress, done / passed if passed > 0 else 0.0))
 
     def checking(self, done: int, total: int) -> None:

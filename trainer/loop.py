@@ -49,7 +49,7 @@ class TrainProgress:
     batches: int
     """In an epoch."""
     items: int
-    """Crops or pairs of this run so far."""
+    """Crops or pairs of this epoch so far, in this run."""
     unit: str
     loss: float
     eer: float | None

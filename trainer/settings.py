@@ -29,6 +29,9 @@ class Model:
     """``none``: the whole network learns. ``body``: only what follows the last feature map (the embedding layer)."""
     centre: bool = False
     """Take away what all embeddings of the start have in common, so that strangers begin near cosine 0; see `centre.py`."""
+    balance: bool = False
+    """Give the start weights of the usual size, with the same outputs, so that a learning rate means what it means elsewhere;
+    see `balance.py`. For frozen batch statistics."""
     batch_norm: str = "auto"
     """``train``: batch statistics, as when training from scratch. ``frozen``: the start's statistics are used and never moved,
     scales and shifts learn. ``calibrate``: statistics are first measured on the training crops, with the outputs kept, then
@@ -42,8 +45,11 @@ class Model:
             raise UsageError(
                 "model.arch is empty, and so is model.start; name an architecture, for instance 'resnet29'"
             )
-        if self.centre and not self.start:
-            raise UsageError("model.centre without model.start: random weights have nothing to centre; set it to false")
+        if (self.centre or self.balance) and not self.start:
+            name = "centre" if self.centre else "balance"
+            raise UsageError(
+                f"model.{name} without model.start is for weights that were trained before; set it to false"
+            )
         if self.freeze == "body" and not self.start:
             raise UsageError("model.freeze = 'body' without model.start would freeze random weights; give a start")
 

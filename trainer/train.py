@@ -25,6 +25,7 @@ from faceembed.engine.photos import encode_path
 from faceembed.trainer import runlog
 from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
 from faceembed.trainer.backbones.registry import find, preprocess
+from faceembed.trainer.balance import balance_weights
 from faceembed.trainer.centre import centre_embeddings
 from faceembed.trainer.config import to_toml
 from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
@@ -126,6 +127,11 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     real = train_part[~crops.fake[train_part]]
     if config.model.centre:
         _centre(start, cache, real, accelerator.device, notice=tell.notice)
+    if config.model.balance:
+        start.body.to(accelerator.device)
+        example = next(_sample(start, cache, real[:1], accelerator.device))
+        layers = balance_weights(start.body, find(start.arch).last, example)
+        tell.notice(f"the start is balanced: {layers} layers had weights smaller than usual")
     spec = trained_spec(start, config.model)
     learner = make_learner(config, start, classes=task.classes)
     loop = Loop(

@@ -13,6 +13,8 @@ from torch import nn
 from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.trainer import settings
+from faceembed.trainer.backbones import registry
+from faceembed.trainer.balance import balance_weights
 from faceembed.trainer.centre import centre_embeddings
 from faceembed.trainer.config import read_config
 from faceembed.trainer.data.people import Sample
@@ -22,7 +24,7 @@ from faceembed.trainer.learner import Learner, make_learner, make_start
 from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
 from faceembed.trainer.validate import ValidationSet, check_leaks
 
-BASE = ["model.start=''", "model.centre=false", "model.arch=tiny", "distillation.weight=0"]
+BASE = ["model.start=''", "model.centre=false", "model.balance=false", "model.arch=tiny", "distillation.weight=0"]
 
 
 def learner(task: str, *overrides: str, classes: int = 5) -> Learner:
@@ -246,3 +248,28 @@ def test_centring_needs_a_last_linear_layer() -> None:
         centre_embeddings(normed, "1.weight", [chips])
     with pytest.raises(UsageError, match="ends in a linear layer"):
         centre_embeddings(nn.Sequential(nn.Conv2d(3, 6, 4), nn.Flatten()), "0.weight", [chips])
+
+
+@pytest.mark.parametrize("arch", ["tiny", "resnet29", "mobilefacenet"])
+def test_balancing_changes_sizes_and_no_direction(tiny: ModelSpec, arch: str) -> None:
+    torch.manual_seed(0)
+    body = registry.build(arch).eval()
+    architecture = registry.find(arch)
+    with torch.no_grad():
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.mul_(0.01)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.01)
+                module.running_var.uniform_(1e-4, 2e-4)
+    chips = torch.randint(0, 256, (2, *architecture.spec.input_size, 3)).to(torch.uint8)
+    inputs = registry.preprocess(chips, architecture.spec)
+    with torch.no_grad():
+        before = nn.functional.normalize(body(inputs))
+        count = balance_weights(body, architecture.last, inputs[:1])
+        after = nn.functional.normalize(body(inputs))
+    convolutions = [module for module in body.modules() if isinstance(module, nn.Conv2d)]
+    assert count >= 0.9 * len(convolutions)
+    sizes = [float(c.weight.detach().square().mean().sqrt()) / math.sqrt(2 / c.weight[0].numel()) for c in convolutions]
+    assert sum(abs(size - 1) < 1e-3 for size in sizes) >= 0.9 * len(sizes)
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)

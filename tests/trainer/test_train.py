@@ -49,6 +49,7 @@ def tuning(crops: str, fakes: str, *overrides: str) -> TrainConfig:
         f"data.fakes=['{fakes}']",
         "model.start=''",
         "model.centre=false",
+        "model.balance=false",
         "model.arch=tiny",
         "loop.epochs=4",
     ]

@@ -1,0 +1,24 @@
+"""What `faceembed train` says while it works."""
+
+from __future__ import annotations
+
+import pytest
+
+from faceembed.cli.train import _TrainReporter
+from faceembed.trainer.loop import TrainProgress
+
+
+def test_the_rate_of_an_epoch_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    reporter = _TrainReporter(quiet=True)
+    monkeypatch.setattr(reporter, "_show", lambda done, total, line: lines.append(line))
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for epoch in (1, 2, 3):
+        for batch in range(1, 6):
+            now += 2.0
+            reporter.training(TrainProgress(epoch, 3, batch, 5, 64 * batch, "crops", 1.0, None))
+        now += 100.0  # validation
+    rates = [line.split("crops ")[1].split("/s")[0] for line in lines if "crops" in line]
+    assert rates == ["32"] * 12  # four of each epoch: its first batch has nothing to compare with
+    assert lines[3].startswith("epoch 1/3 · batch 4/5 · crops 32/s · 0:02 left in the epoch")
