@@ -41,6 +41,8 @@ class Task(Protocol):
 
     classes: int
     """People to tell apart."""
+    crops: Indices
+    """Numbers of the crops that are trained on."""
     unit: str
     """What a batch counts: ``crops`` or ``pairs``."""
 
@@ -85,7 +87,7 @@ class ClassTask(_Loading):
 
     def __init__(self, cache: CropCache, train: Indices, config: TrainConfig) -> None:
         super().__init__(cache, config)
-        self._crops, labels = _of_enough_photos(cache.crops, train, config.data.min_photos)
+        self.crops, labels = _of_enough_photos(cache.crops, train, config.data.min_photos)
         self.classes = int(labels.max()) + 1
         self._labels = labels  # (n,) person of each, 0 to classes - 1
 
@@ -98,7 +100,7 @@ class ClassTask(_Loading):
     def load(self, batch: Batch) -> Arrays:
         """``chips`` and ``labels``."""
         # Here a batch's numbers are places among the training crops, of which the label is known.
-        chosen = dataclasses.replace(batch, crops=self._crops[batch.crops])
+        chosen = dataclasses.replace(batch, crops=self.crops[batch.crops])
         return {"chips": self._chips(chosen), "labels": self._labels[batch.crops]}
 
 
@@ -138,7 +140,7 @@ class PairTask(_Loading):
         super().__init__(cache, config)
         crops = cache.crops
         self.classes = len(crops.persons)
-        self._train = train
+        self.crops = train
         samples = [crops.samples[index] for index in train.tolist()]
         self._sampler = PairSampler(samples, ratios=config.data.ratios, seed=config.seed)
         real = int(np.count_nonzero(~crops.fake[train]))
@@ -149,7 +151,7 @@ class PairTask(_Loading):
     def plan(self, epoch: int, *, processes: int = 1, process: int = 0) -> Sequence[Batch]:
         """See `Task.plan`."""
         pairs = self._sampler.draw(self._count, epoch=epoch)
-        a, b = self._train[pairs.a], self._train[pairs.b]
+        a, b = self.crops[pairs.a], self.crops[pairs.b]
         cut = batches(len(pairs), size=self._config.loop.batch_size, processes=processes, process=process)
         return [Batch(epoch, places, np.r_[a[places], b[places]], pairs.label[places]) for places in cut]
 

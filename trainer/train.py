@@ -148,12 +148,14 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         (folder / runlog.CONFIG).write_text(to_toml(config), encoding="utf-8")
         write_pairs(folder / VALIDATION, crops, validation.pairs)
         _write_unreadable(folder / UNREADABLE, crops, unreadable)
+    used = task.crops
+    real = used[~crops.fake[used]]
     people = len(np.unique(crops.person[real]))
     if unreadable:
         tell.notice(f"{len(unreadable):,} crops cannot be read and are left out: see {folder / UNREADABLE}")
     tell.notice(
         f"{'going on after epoch ' + str(loop.state.epoch) + ': ' if resumed else ''}{people:,} people, {len(real):,} crops, "
-        f"{len(train_part) - len(real):,} fakes; validation: {len(validation.pairs):,} pairs of {len(validation.crops):,} crops"
+        f"{len(used) - len(real):,} fakes; validation: {len(validation.pairs):,} pairs of {len(validation.crops):,} crops"
     )
     if config.model.batch_norm == "calibrate" and not resumed:
         calibrate_batch_norm(start.body, _sample(start, cache, real, accelerator.device))
@@ -170,7 +172,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         result=best,
         unreadable=len(unreadable),
         people=people,
-        crops=len(train_part),
+        crops=len(used),
     )
 
 

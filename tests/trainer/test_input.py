@@ -142,7 +142,7 @@ def test_labels_are_those_of_people_with_enough_photos(make_crops: MakeCrops, ti
     config = read_config("pretrain", overrides=["data.min_photos=3", "loop.batch_size=4"])
     task = ClassTask(CropCache(crops, limit_mb=8), np.arange(len(crops)), config)
     assert task.classes == 8
-    seen = {(crops.samples[task._crops[i]].person, int(label)) for i, label in enumerate(task._labels)}
+    seen = {(crops.samples[task.crops[i]].person, int(label)) for i, label in enumerate(task._labels)}
     assert sorted(seen) == [(f"p{number:02d}", number) for number in range(8)]
 
 

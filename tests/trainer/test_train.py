@@ -229,7 +229,7 @@ def progress(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 train(from_toml({str(tmp_path / "straight" / "config.toml")!r}), {str(tmp_path / "twice")!r}, tell=Callbacks(progress=progress))
 """)
-    assert process.wait(120) == -signal.SIGKILL, process.stderr and process.stderr.read()
+    assert process.wait(300) == -signal.SIGKILL, process.stderr and process.stderr.read()
     assert [row["epoch"] for row in read_metrics(tmp_path / "twice")] == [0, 1, 2]
     train(config, tmp_path / "twice")
     same_run(tmp_path / "straight", tmp_path / "twice")
@@ -263,7 +263,7 @@ def test_two_processes_are_one_of_twice_the_batch(tiny: ModelSpec, real: str, fa
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
     processes = [child(code, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     one, two = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("one", "two"))
     for name, value in one.items():
@@ -509,6 +509,9 @@ def test_early_stop_and_extra_people(tiny: ModelSpec, make_crops: MakeCrops, tmp
     )
     report = train(config, tmp_path / "run", tell=Callbacks(notice=lines.append))
     assert report.people == 6 + 4 and report.crops == 6 * 5 + 4 * 2
+    few = [f"data.extra=['{extra}']", "data.min_photos=3", "loop.epochs=1"]
+    thinned = train(pretraining(crops, *few), tmp_path / "thinned")
+    assert thinned.people == 6 and thinned.crops == 6 * 5
     assert report.epochs < 50 and f"stopped after epoch {report.epochs}: no better EER for 2 epochs" in lines[-1]
 
 
