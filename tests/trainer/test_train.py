@@ -254,6 +254,8 @@ def test_two_processes_are_one_of_twice_the_batch(tiny: ModelSpec, real: str, fa
         *FAST,
         f"data.crops=['{real}']",
         f"data.fakes=['{fakes}']",
+        "model.centre=false",
+        "model.balance=false",
         "distillation.weight=0",
         *both,
         "loop.batch_size=8",
