@@ -20,6 +20,7 @@ RATES = {
     "eer_other": ("other people", "#2563eb", "--"),
     "eer_fake": ("deepfakes", "#dc2626", "-."),
 }
+METHODS = ("#f59e0b", "#a855f7", "#ec4899", "#84cc16", "#06b6d4", "#92400e", "#64748b")  # in turn
 
 
 def write_plot(path: str | os.PathLike[str], rows: Sequence[Row], *, best_epoch: int, title: str) -> None:
@@ -35,7 +36,7 @@ def write_plot(path: str | os.PathLike[str], rows: Sequence[Row], *, best_epoch:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9.6, 3.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(11, 3.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, color=INK, fontsize=10)
     left, right = figure.subplots(1, 2)
@@ -49,11 +50,10 @@ def write_plot(path: str | os.PathLike[str], rows: Sequence[Row], *, best_epoch:
             rows,
             name,
             label=name.partition(":")[2],
-            color="#dc2626",
+            color=METHODS[number % len(METHODS)],
             scale=100,
-            alpha=0.45,
-            linewidth=0.9,
-            linestyle=(0, (1, 1 + number)),
+            linewidth=1.0,
+            linestyle=":",
         )
     best = next((row["eer"] for row in rows if row["epoch"] == best_epoch), None)
     if best is not None:
@@ -69,7 +69,8 @@ def write_plot(path: str | os.PathLike[str], rows: Sequence[Row], *, best_epoch:
         for spine in axes.spines.values():
             spine.set_color(LINE)
         if axes.lines:
-            axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+            # Beside the curves: with a dozen of them no corner stays free.
+            axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     with atomic_write(path) as file:
         figure.savefig(file, format="png")
 
