@@ -81,12 +81,13 @@ def finetune(ctx: click.Context, **given: Any) -> None:
     """Train an encoder on pairs, so that a person and their deepfake are two people.
 
     The settings are those of the recipe 'finetune' (Adaptive Margin, small steps, held by the frozen start), then of
-    --config, then of the options. Recipes of dead ends to compare with: triplet-only, no-pretraining, frozen-body,
-    heavy-augmentation.
+    --config, then of the options. Other recipes: strong (larger steps, more deepfakes); dead ends to compare with are
+    triplet-only, no-pretraining, frozen-body and heavy-augmentation.
 
     \b
     Example:
         faceembed train finetune --crops crops --fakes fake-crops --split split.json -o runs/tuned
+        faceembed train finetune -c strong --crops crops --fakes fake-crops --split split.json -o runs/strong
         faceembed train finetune -c frozen-body --crops crops --fakes fake-crops -o runs/frozen
     """
     _run(ctx, "finetune", **given)
