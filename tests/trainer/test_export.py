@@ -256,22 +256,24 @@ def test_adaface_weights_become_an_encoder_for_embed(tmp_path: Path) -> None:
     state = build("ir18", dimension=32).state_dict()
     checkpoint = tmp_path / "adaface.ckpt"
     torch.save({"state_dict": {f"model.{name}": value for name, value in state.items()}}, checkpoint)
-    first = run("models", "import", checkpoint, "--arch", "ir18", "--name", "mine", "--json")
+    first = run("models", "import", checkpoint, "--arch", "ir18", "--name", "official", "--json")
     told = json.loads(first.stdout)
-    assert (told["name"], told["dimension"], told["state"]) == ("mine", 32, "ready")
+    assert (told["name"], told["dimension"], told["state"]) == ("official", 32, "ready")
     assert told["source"] == str(checkpoint)
     assert "parity with PyTorch on 11 faces: smallest cosine " in first.stderr
-    model = resolve("mine", task="encoder")
+    model = resolve("official", task="encoder")
     assert (model.spec.colour, model.spec.scale, model.spec.input_size) == ("bgr", 1 / 127.5, (112, 112))
     index = tmp_path / "a.faiss"
     photos = sample_photos()
     report = json.loads(
-        run("embed", photos, "-o", index, "--encoder", "mine", "--precision", "fp32", "--workers", "1", "--json").stdout
+        run(
+            "embed", photos, "-o", index, "--encoder", "official", "--precision", "fp32", "--workers", "1", "--json"
+        ).stdout
     )
-    assert (report["encoder"], report["faces"], report["failed"]) == ("mine", len(list(photos.iterdir())), 0)
+    assert (report["encoder"], report["faces"], report["failed"]) == ("official", len(list(photos.iterdir())), 0)
     assert ((embeddings(index) * reference(checkpoint, "ir18", model)).sum(1)).min() > 0.99999
-    again = run("models", "import", checkpoint, "--arch", "ir18", "--name", "mine", code=1)
-    assert "there is a model 'mine' already" in again.stderr
+    again = run("models", "import", checkpoint, "--arch", "ir18", "--name", "official", code=1)
+    assert "there is a model 'official' already" in again.stderr
     wrong = run("models", "import", checkpoint, "--arch", "ir50", "--name", "other", code=1)
     assert "it is 'ir18': give --arch ir18" in wrong.stderr and "\n" not in wrong.stderr.strip()
 
