@@ -27,6 +27,17 @@ from faceembed.engine.photos import printable
 OUTPUT = "faceembed.output"
 AFTER_INTERRUPT = "faceembed.after_interrupt"
 
+# What only the extra [train] brings; everything else that a command imports comes with [cpu].
+_TRAIN_PACKAGES = (
+    "accelerate",
+    "onnxscript",
+    "pytorch_metric_learning",
+    "safetensors",
+    "tensorboard",
+    "tomli",
+    "torch",
+)
+
 _ADVICE = {
     errno.ENOSPC: "free some space, or write elsewhere",
     errno.EDQUOT: "free some of your quota, or write elsewhere",
@@ -71,6 +82,13 @@ class Group(click.Group):
             raise Misused(str(error)) from error
         except FaceEmbedError as error:
             raise Failed(str(error)) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _TRAIN_PACKAGES:
+                raise
+            raise Failed(
+                f"this needs '{package}', which is not installed; run: pip install 'faceembed[train]'"
+            ) from error
         except MemoryError as error:
             raise Failed("out of memory; use a smaller --batch-size or fewer --workers") from error
         except KeyboardInterrupt:

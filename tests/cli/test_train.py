@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from click.testing import Result
 
 from faceembed.cli.train import _TrainReporter
 from faceembed.trainer.loop import TrainProgress
@@ -22,3 +27,14 @@ def test_the_rate_of_an_epoch_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     rates = [line.split("crops ")[1].split("/s")[0] for line in lines if "crops" in line]
     assert rates == ["32"] * 12  # four of each epoch: its first batch has nothing to compare with
     assert lines[3].startswith("epoch 1/3 · batch 4/5 · crops 32/s · 0:02 left in the epoch")
+
+
+@pytest.mark.parametrize("package", ["torch", "accelerate"])
+def test_without_the_extra_it_is_one_line(
+    package: str, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in sys.modules if name == "faceembed.trainer.train"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)  # its import fails as if it were not installed
+    result = run("train", "pretrain", "--crops", tmp_path, "-o", tmp_path / "run", code=1)
+    assert f"this needs '{package}', which is not installed; run: pip install 'faceembed[train]'" in result.stderr
