@@ -35,8 +35,7 @@ class Selection:
         if self.manifest is not None:
             from faceembed.trainer.data.clean_manifest import only_kept, read_manifest
 
-            kept = only_kept(people, read_manifest(self.manifest))
-            people = dataclasses.replace(people, samples=kept.samples, notes=kept.notes)
+            people = only_kept(people, read_manifest(self.manifest))
         for note in people.notes:
             notice(note)
         return people

@@ -128,4 +128,5 @@ def only_kept(people: People, rows: Sequence[Row]) -> People:
     if not left:
         raise DataError(f"{printable(people.source)}: cleaning kept none of its photos")
     note = f"{len(people.samples) - len(left):,} photos of {people.source} were left out: cleaning did not keep them"
-    return People(people.source, left, (*people.notes, note) if len(left) < len(people.samples) else people.notes)
+    notes = (*people.notes, note) if len(left) < len(people.samples) else people.notes
+    return dataclasses.replace(people, samples=left, notes=notes)
