@@ -65,13 +65,17 @@ class Cut:
     faces: Faces
     chips: NDArray[np.uint8]
     """uint8 RGB (F, H, W, 3)."""
+    sizes: NDArray[np.int32]
+    """(P, 2) upright width and height of each of the photos; 0 for one that could not be decoded."""
     failures: list[Failure]
     seconds: dict[str, float]
     """Seconds that one thread spent in each stage."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Item:
+class Item:
+    """A photo whose file is in memory, and how it will be decoded."""
+
     photo: PhotoFile
     data: bytes
     header: Header
@@ -79,10 +83,11 @@ class _Item:
 
     @property
     def decoded_bytes(self) -> int:
+        """What its pixels will take."""
         return 3 * self.header.pixels // self.reduction**2
 
 
-Read = Sequence[_Item | Failure]
+Read = Sequence[Item | Failure]
 """A batch whose files are in memory, or could not be read."""
 
 
@@ -164,7 +169,9 @@ class Cutter:
         places = np.array([position[id(item)] for item in items], np.int32)
         failures.sort(key=lambda failure: failure.photo.path)
         photos = [entry.photo for entry in read]
-        return Cut(photos, _faces(decoded, faces, places), chips, failures, seconds)
+        sizes = np.zeros((len(read), 2), np.int32)
+        sizes[places] = [(photo.width, photo.height) for photo in decoded] or np.zeros((0, 2), np.int32)
+        return Cut(photos, _faces(decoded, faces, places), chips, sizes, failures, seconds)
 
     @property
     def admitted(self) -> bool:
@@ -206,16 +213,16 @@ class Cutter:
     def stages(self) -> dict[str, Callable[[Any], Any]]:
         """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`)."""
 
-        def decode_batch(read: Read) -> tuple[list[Photo], list[_Item]]:
+        def decode_batch(read: Read) -> tuple[list[Photo], list[Item]]:
             return _decode_all(read)[:2]
 
-        def detect(given: tuple[list[Photo], list[_Item]]) -> tuple[list[Photo], list[_Item], Detections]:
+        def detect(given: tuple[list[Photo], list[Item]]) -> tuple[list[Photo], list[Item], Detections]:
             return (*given, self._find(given[0])[0])
 
-        def align(given: tuple[list[Photo], list[_Item], Detections]) -> NDArray[np.uint8]:
+        def align(given: tuple[list[Photo], list[Item], Detections]) -> NDArray[np.uint8]:
             return self._align(*given)[1]
 
-        def read(batch: Sequence[PhotoFile]) -> list[_Item | Failure]:
+        def read(batch: Sequence[PhotoFile]) -> list[Item | Failure]:
             return [self._read(photo) for photo in batch]
 
         return {"read": read, "decode": decode_batch, "detect": detect, "align": align}
@@ -234,15 +241,22 @@ class Cutter:
         if group:
             yield group
 
-    def _read(self, photo: PhotoFile) -> _Item | Failure:
+    def _read(self, photo: PhotoFile) -> Item | Failure:
         try:
-            data = read_file(photo.path)
-            header = probe(data)
-            check_size(header, self.settings.max_pixels)
+            return self.item(photo, read_file(photo.path))
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
+
+    def item(self, photo: PhotoFile, data: bytes) -> Item:
+        """A photo whose bytes are here already, as `cut_batch` takes it.
+
+        Raises:
+            PhotoError: not a picture, or too large.
+        """
+        header = probe(data)
+        check_size(header, self.settings.max_pixels)
         detecting = self.detector is not None
-        return _Item(photo, data, header, reduction_for(header, self.settings.min_face) if detecting else 1)
+        return Item(photo, data, header, reduction_for(header, self.settings.min_face) if detecting else 1)
 
     @property
     def _only_largest(self) -> bool:
@@ -265,7 +279,7 @@ class Cutter:
         return faces, {index: f"no face of {smallest[index]:.0f} px or more found" for index in sorted(missing)}
 
     def _align(
-        self, photos: list[Photo], items: Sequence[_Item], faces: Detections
+        self, photos: list[Photo], items: Sequence[Item], faces: Detections
     ) -> tuple[Detections, NDArray[np.uint8], list[int]]:
         """Chips of all faces; faces whose landmarks are degenerate are left out, and photos thus without one are named."""
         matrices = similarity_matrices(faces.landmarks, self.spec)
@@ -284,7 +298,7 @@ class Cutter:
             matrices[mine, :, 2] += (zoom - 1) / 2  # centres at whole numbers: (x + 0.5) * zoom - 0.5
         return faces, warp_chips(pixels, faces.photo, matrices, self.spec), sorted(lost)
 
-    def _reread(self, item: _Item, photo: Photo, scale: float) -> tuple[NDArray[np.uint8], float]:
+    def _reread(self, item: Item, photo: Photo, scale: float) -> tuple[NDArray[np.uint8], float]:
         """Decode a photo again, finely enough that no chip is magnified from a reduced decode where more is in the file."""
         reduction = item.reduction
         while reduction > 1 and scale < 1:
@@ -293,12 +307,12 @@ class Cutter:
         return finer.pixels, photo.reduction / finer.reduction
 
 
-def _split(read: Sequence[_Item | Failure]) -> Iterator[list[_Item | Failure]]:
+def _split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:
     """Cut what was read where its decoded pixels would exceed `BATCH_BYTES`."""
-    part: list[_Item | Failure] = []
+    part: list[Item | Failure] = []
     size = 0
     for entry in read:
-        more = entry.decoded_bytes if isinstance(entry, _Item) else 0
+        more = entry.decoded_bytes if isinstance(entry, Item) else 0
         if part and size + more > BATCH_BYTES:
             yield part
             part, size = [], 0
@@ -307,9 +321,9 @@ def _split(read: Sequence[_Item | Failure]) -> Iterator[list[_Item | Failure]]:
     yield part
 
 
-def _decode_all(read: Iterable[_Item | Failure]) -> tuple[list[Photo], list[_Item], list[Failure]]:
+def _decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item], list[Failure]]:
     photos: list[Photo] = []
-    items: list[_Item] = []
+    items: list[Item] = []
     failures: list[Failure] = []
     for entry in read:
         if isinstance(entry, Failure):
