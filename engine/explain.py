@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -85,9 +84,7 @@ class OcclusionSettings:
             raise UsageError(f"--fill '{self.fill}' is not one of {', '.join(FILLS)}")
 
 
-def explain(
-    encoder: Encodes, chip_a: Chip, chip_b: Chip, *, settings: OcclusionSettings | None = None
-) -> Explanation:
+def explain(encoder: Encodes, chip_a: Chip, chip_b: Chip, *, settings: OcclusionSettings | None = None) -> Explanation:
     """Occlusion maps of two faces.
 
     Args:
@@ -119,7 +116,9 @@ def fill_of(chip: Chip, fill: Fill) -> NDArray[np.float32]:
     import cv2
 
     sigma = _BLUR * chip.shape[0]
-    return np.asarray(cv2.GaussianBlur(chip.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32)
+    return np.asarray(
+        cv2.GaussianBlur(chip.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT), np.float32
+    )
 
 
 def overlay(chip: Chip, values: Map, *, scale: float | None = None) -> Chip:
