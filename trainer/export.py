@@ -31,6 +31,7 @@ from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import DataError, ModelError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.loading import open_cutter, resolve_aligner
+from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import list_photos
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -122,7 +123,7 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
     with _at_rest(model):
         proto = _to_onnx(model, spec)
         if precision == "fp16":
-            _halve(proto)
+            to_fp16(proto)
         data: bytes = proto.SerializeToString(deterministic=True)
         spec = dataclasses.replace(spec, normalised=False, sha256=hashlib.sha256(data).hexdigest())
         lowest = parity(model, data, spec, chips[:FACES])
@@ -286,37 +287,6 @@ def _strip(proto: Any) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
-
-
-def _halve(proto: Any) -> None:
-    """Make a float32 graph half precision between its float32 input and output.
-
-    Raises:
-        ModelError: a weight too large for half precision.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    graph = proto.graph
-    tensors = list(graph.initializer)
-    for node in graph.node:
-        tensors += [attribute.t for attribute in node.attribute if attribute.HasField("t")]
-        for attribute in node.attribute:
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.FLOAT16
-    for tensor in tensors:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        if not np.abs(values).max(initial=0) <= np.finfo(np.float16).max:
-            raise ModelError(f"weight '{tensor.name}' is too large for fp16; use --precision fp32")
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
-    given, result = graph.input[0].name, graph.output[0].name
-    for node in graph.node:
-        node.input[:] = ["chips.fp16" if name == given else name for name in node.input]
-        node.output[:] = ["embedding.fp16" if name == result else name for name in node.output]
-        node.input[:] = ["embedding.fp16" if name == result else name for name in node.input]
-    graph.node.insert(0, helper.make_node("Cast", [given], ["chips.fp16"], to=TensorProto.FLOAT16))
-    graph.node.append(helper.make_node("Cast", ["embedding.fp16"], [result], to=TensorProto.FLOAT))
 
 
 def name_from(path: str | os.PathLike[str]) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Precision = Literal["fp32", "bf16"]
+from faceembed.engine.gpu.arrays import DeviceArray
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Entry = Literal["pixels", "chips"]
+"""What a network on a card takes: ``pixels`` is uint8 RGB (N, H, W, 3), and the spec's normalisation is part of the network;
+``chips`` is float16 (N, 3, H, W), normalised already, as the warp kernel writes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,25 @@ class Session(abc.ABC):
 
         Args:
             pixels: uint8 RGB (N, H, W, 3), N >= 1.
+
+        Returns:
+            The outputs asked for at load, float32, each with N first. They belong to the caller.
+        """
+
+
+class DeviceSession(Session):
+    """A model ready to run on a card. `run` copies to and from the host; `run_device` leaves everything on the card."""
+
+    entry: Entry
+
+    @abc.abstractmethod
+    def run_device(self, pixels: DeviceArray, stream: Any) -> tuple[DeviceArray, ...]:
+        """Run one batch that is on the card; nothing is waited for.
+
+        Args:
+            pixels: what `entry` says, on the session's card, N >= 1. It may be changed or freed once ``stream`` has come this far.
+            stream: the cuda-core stream on which ``pixels`` is written and the outputs will be read. Each stream has its own
+                memory and its own place in the card's queue: batches of different streams run side by side.
 
         Returns:
             The outputs asked for at load, float32, each with N first. They belong to the caller.

@@ -26,6 +26,7 @@ from faceembed.engine.index import load_faces
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.models import registry
 from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -176,7 +177,7 @@ def test_weights_too_large_for_fp16() -> None:
     weight = numpy_helper.from_array(np.array([70_000.0], np.float32), "w")
     graph = helper.make_graph([helper.make_node("Mul", ["x", "w"], ["y"])], "g", [value], [other], [weight])
     with pytest.raises(ModelError, match="weight 'w' is too large for fp16; use --precision fp32"):
-        export._halve(helper.make_model(graph))
+        to_fp16(helper.make_model(graph))
 
 
 def test_a_full_disk_leaves_no_file(converted: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,151 @@
+"""Turns a float32 ONNX graph into a strongly typed half precision one: FP16 is a property of the file, not of a runtime's mood.
+
+Weights and everything between are half precision, so every runtime computes what was checked in another. Outputs stay float32, and so
+do the sums of squares of a normalisation, which leave half precision's range first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from faceembed.engine.errors import ModelError
+
+SUFFIX = ".fp16"
+_EXACT_OPS = ("ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "LpNormalization")  # computed in float32
+_FLOAT_ONLY = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX allows in float32 alone
+
+
+def to_fp16(proto: Any, *, half_inputs: bool = False) -> None:
+    """Make a float32 graph half precision, in place; its outputs stay float32.
+
+    Args:
+        proto: an ONNX ``ModelProto`` without subgraphs.
+        half_inputs: the float inputs become float16 too, where they stay float32 otherwise.
+
+    Raises:
+        ModelError: a weight too large for half precision, or a graph with branches or loops.
+    """
+    graph = proto.graph
+    if nested := [node.op_type for node in graph.node if any(a.HasField("g") or a.graphs for a in node.attribute)]:
+        raise ModelError(f"a graph with '{nested[0]}' cannot be turned into fp16; use --precision fp32")
+    floats = _float_values(proto)
+    _halve_tensors(graph)
+    _drop_idle_casts(graph)
+    _keep_exact(graph, floats)
+    _cast_ends(graph, half_inputs=half_inputs)
+    del graph.value_info[:]  # their types are no longer true
+
+
+def _float_values(proto: Any) -> set[str]:
+    """Names of everything that is float32."""
+    from onnx import TensorProto, shape_inference
+
+    graph = shape_inference.infer_shapes(proto).graph
+    typed = [*graph.input, *graph.value_info, *graph.output]
+    names = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return names | {weight.name for weight in graph.initializer if weight.data_type == TensorProto.FLOAT}
+
+
+def _halve_tensors(graph: Any) -> None:
+    """Halve weights, constants, and casts to float32; what only a `_FLOAT_ONLY` input reads is left alone."""
+    from onnx import TensorProto
+
+    read: dict[str, bool] = {}  # whether something reads it as half precision
+    for node, index, name in _uses(graph):
+        read[name] = read.get(name, False) or index not in _FLOAT_ONLY.get(node.op_type, ())
+    for tensor in graph.initializer:
+        if read.get(tensor.name, True):
+            _halve(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _halve(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+
+
+def _halve(tensor: Any) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type != TensorProto.FLOAT:
+        return
+    values = numpy_helper.to_array(tensor)
+    if not np.abs(values).max(initial=0) <= np.finfo(np.float16).max:  # NaN fails too
+        raise ModelError(f"weight '{tensor.name}' is too large for fp16; use --precision fp32")
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+
+
+def _drop_idle_casts(graph: Any) -> None:
+    """Weights that a file stores in half precision and casts at load (as our aligners do) are read as they are."""
+    from onnx import TensorProto
+
+    halves = {weight.name for weight in graph.initializer if weight.data_type == TensorProto.FLOAT16}
+    outputs = {value.name for value in graph.output}
+    idle = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Cast" and node.input[0] in halves and node.output[0] not in outputs
+        if node.attribute[0].i == TensorProto.FLOAT16
+    }
+    for node in graph.node:
+        node.input[:] = [idle.get(name, name) for name in node.input]
+    _replace_nodes(graph, [node for node in graph.node if node.output[0] not in idle])
+
+
+def _keep_exact(graph: Any, floats: set[str]) -> None:
+    """Casts around what must be computed, or must be given, in float32."""
+    from onnx import TensorProto, helper
+
+    weights = {weight.name for weight in graph.initializer if weight.data_type == TensorProto.FLOAT}
+    nodes = []
+    for number, node in enumerate(graph.node):
+        exact = node.op_type in _EXACT_OPS
+        for index, name in enumerate(node.input):
+            if name in floats - weights and (exact or index in _FLOAT_ONLY.get(node.op_type, ())):
+                node.input[index] = f"{name}.fp32.{number}"
+                nodes.append(helper.make_node("Cast", [name], [node.input[index]], to=TensorProto.FLOAT))
+        nodes.append(node)
+        if exact:
+            result = node.output[0]
+            node.output[0] = f"{result}.fp32"
+            nodes.append(helper.make_node("Cast", [node.output[0]], [result], to=TensorProto.FLOAT16))
+    _replace_nodes(graph, nodes)
+
+
+def _cast_ends(graph: Any, *, half_inputs: bool) -> None:
+    """Float32 outputs, and float32 or float16 inputs, around the half precision inside."""
+    from onnx import TensorProto, helper
+
+    weights = {weight.name for weight in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    inputs = [value for value in inputs if value.type.tensor_type.elem_type == TensorProto.FLOAT]
+    outputs = [value.name for value in graph.output if value.type.tensor_type.elem_type == TensorProto.FLOAT]
+    inside = {} if half_inputs else {value.name: value.name + SUFFIX for value in inputs}
+    inside |= {name: name + SUFFIX for name in outputs}
+    for node in graph.node:
+        node.input[:] = [inside.get(name, name) for name in node.input]
+        node.output[:] = [inside.get(name, name) for name in node.output]
+    first, last = [], []
+    for value in inputs:
+        if half_inputs:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+        else:
+            first.append(helper.make_node("Cast", [value.name], [value.name + SUFFIX], to=TensorProto.FLOAT16))
+    for name in outputs:
+        last.append(helper.make_node("Cast", [name + SUFFIX], [name], to=TensorProto.FLOAT))
+    _replace_nodes(graph, [*first, *graph.node, *last])
+
+
+def _uses(graph: Any) -> Iterator[tuple[Any, int, str]]:
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            yield node, index, name
+
+
+def _replace_nodes(graph: Any, nodes: list[Any]) -> None:
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
