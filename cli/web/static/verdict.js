@@ -1,0 +1,41 @@
+// What a similarity means at a threshold: the verdict, its words, and how strongly its cell is coloured.
+
+import { h, icon } from "./dom.js";
+import { number, t } from "./i18n.js";
+
+/** `same`, `different`, `no_face`, or `open` where there is no threshold to judge by. */
+export function verdict(similarity, threshold) {
+  if (similarity === null) return "no_face";
+  if (threshold === null) return "open";
+  return similarity >= threshold ? "same" : "different";
+}
+
+/** The verdict in words. Only a model that keeps deepfakes apart lets a low similarity be read as a possible one. */
+export function verdictText(kind, resistsFakes) {
+  return t(kind === "different" && resistsFakes ? "verdict.different_or_fake" : `verdict.${kind}`);
+}
+
+/** A similarity as it is written everywhere: three decimals, because thresholds differ in the third. */
+export function similarityText(similarity) {
+  return similarity === null ? "–" : number(similarity, 3);
+}
+
+/**
+ * From 0 to 1: how far from the threshold, on the scale of 1 - threshold.
+ * The scale of similarities differs between models (strangers are at 0.85 for one and at 0 for another), the distance from
+ * the threshold to 1 shows it.
+ */
+export function strength(similarity, threshold) {
+  const distance = Math.abs(similarity - (threshold ?? 0));
+  const scale = Math.max(0.02, 1 - (threshold ?? 0));
+  return 1 - Math.exp(-1.5 * distance / scale);
+}
+
+/** A label with the verdict, coloured and with a sign of its own, for those who do not see the colour. */
+export function verdictLabel(kind, resistsFakes) {
+  const signs = { same: "same", different: "different", no_face: "noface", open: "different" };
+  const label = h("span", { class: `verdict ${kind}` });
+  if (kind !== "open") label.append(icon(signs[kind]));
+  label.append(h("span", { text: () => verdictText(kind, resistsFakes) }));
+  return label;
+}
