@@ -134,7 +134,7 @@ class Cutter:
         try:
             for group in self.groups(photos, boundary=boundary):
                 started = time.perf_counter()
-                read = list(readers.map(self._read, group))
+                read = list(readers.map(self.read_one, group))
                 waited = time.perf_counter() - started
                 for part in _split(read):
                     share = waited * len(part) / len(read)
@@ -159,7 +159,7 @@ class Cutter:
 
         decoded, items, failures = _decode_all(read)
         lap("decode")
-        faces, without = self._find(decoded)
+        faces, without = self.find(decoded)
         failures += [Failure(items[index].photo, "detect", reason) for index, reason in without.items()]
         lap("detect")
         faces, chips, flat = self._align(decoded, items, faces)
@@ -171,7 +171,7 @@ class Cutter:
         photos = [entry.photo for entry in read]
         sizes = np.zeros((len(read), 2), np.int32)
         sizes[places] = [(photo.width, photo.height) for photo in decoded] or np.zeros((0, 2), np.int32)
-        return Cut(photos, _faces(decoded, faces, places), chips, sizes, failures, seconds)
+        return Cut(photos, faces_of(decoded, faces, places), chips, sizes, failures, seconds)
 
     @property
     def admitted(self) -> bool:
@@ -202,9 +202,9 @@ class Cutter:
         taken: list[Photo] = []
         parts = [np.zeros((0, *self.spec.input_size, 3), np.uint8)]
         for group in self.groups(photos):
-            for read in _split([self._read(photo) for photo in group]):
+            for read in _split([self.read_one(photo) for photo in group]):
                 decoded, items, _ = _decode_all(read)
-                parts.append(self._align(decoded, items, self._find(decoded)[0])[1])
+                parts.append(self._align(decoded, items, self.find(decoded)[0])[1])
                 taken += decoded
                 if sum(map(len, parts)) >= wanted:
                     return taken, np.concatenate(parts)[:wanted]
@@ -217,13 +217,13 @@ class Cutter:
             return _decode_all(read)[:2]
 
         def detect(given: tuple[list[Photo], list[Item]]) -> tuple[list[Photo], list[Item], Detections]:
-            return (*given, self._find(given[0])[0])
+            return (*given, self.find(given[0])[0])
 
         def align(given: tuple[list[Photo], list[Item], Detections]) -> NDArray[np.uint8]:
             return self._align(*given)[1]
 
         def read(batch: Sequence[PhotoFile]) -> list[Item | Failure]:
-            return [self._read(photo) for photo in batch]
+            return [self.read_one(photo) for photo in batch]
 
         return {"read": read, "decode": decode_batch, "detect": detect, "align": align}
 
@@ -241,7 +241,8 @@ class Cutter:
         if group:
             yield group
 
-    def _read(self, photo: PhotoFile) -> Item | Failure:
+    def read_one(self, photo: PhotoFile) -> Item | Failure:
+        """A photo's file in memory, or why it cannot be there."""
         try:
             return self.item(photo, read_file(photo.path))
         except PhotoError as error:
@@ -266,7 +267,7 @@ class Cutter:
         """The smallest face looked for in each photo, in its decoded pixels."""
         return [min_face_of(photo.width, photo.height, self.settings.min_face) / photo.reduction for photo in photos]
 
-    def _find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
+    def find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
         """Faces, largest first in each photo, and the reason for each photo without one."""
         if not photos:
             return Detections.none(), {}
@@ -361,7 +362,8 @@ def _too_coarse(photos: Sequence[Photo], faces: Detections, matrices: NDArray[np
     return [int(index) for index in np.unique(faces.photo[magnified]) if photos[index].reduction > 1]
 
 
-def _faces(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int32]) -> Faces:
+def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int32]) -> Faces:
+    """Faces in full pixels, numbered within their photos, which lie at ``places`` of the batch."""
     zoom = (
         np.array([photo.reduction for photo in photos], np.float32)[faces.photo]
         if len(faces)

@@ -34,6 +34,11 @@ class Encoder:
         )
 
     @property
+    def session(self) -> Session:
+        """The network, for those that keep chips where they are instead of calling `encode`."""
+        return self._session
+
+    @property
     def admitted(self) -> bool:
         """Whether the precision needs no parity check any more."""
         return self._admitted

@@ -31,7 +31,7 @@ def shape_for(height: int, width: int, *, side: float) -> Shape:
     """The canvas for a photo shown with a longer side of ``side`` pixels: square, or 3/4 as high or as wide."""
     longer = _up(side)
     shorter = _up(longer * 3 / 4)
-    rows, columns = _copy_size(height, width, side)
+    rows, columns = copy_size(height, width, side)
     return Shape(shorter if rows <= shorter else longer, shorter if columns <= shorter and rows > shorter else longer)
 
 
@@ -53,13 +53,13 @@ def paint(
     scales = np.empty((len(photos), 2))
     for index, (photo, side) in enumerate(zip(photos, sides.tolist(), strict=True)):
         height, width = photo.shape[:2]
-        rows, columns = _copy_size(height, width, side)
+        rows, columns = copy_size(height, width, side)
         _native.resize_into(photo, canvases[index], 0, 0, rows, columns)
         scales[index] = columns / width, rows / height
     return canvases, scales
 
 
-def _copy_size(height: int, width: int, side: float) -> tuple[int, int]:
+def copy_size(height: int, width: int, side: float) -> tuple[int, int]:
     factor = side / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))
 

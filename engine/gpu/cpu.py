@@ -1,0 +1,87 @@
+"""The GPU path without a card: DALI's CPU backend, any CPU session, and the CPU build of the kernels.
+
+It runs the whole path in tests, on real photos, and shows what a card would compute. ``--device cuda`` never comes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import _native
+from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.detect.oneshot import decode as decode_levels
+from faceembed.engine.gpu.dali import Dali
+from faceembed.engine.gpu.interface import Backend
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.runtimes.base import Session
+from faceembed.engine.runtimes.batching import run_in_chunks
+
+CHUNK = 32
+
+
+class CpuBackend(Backend):
+    """Everything in the host's memory.
+
+    Args:
+        threads: of each lane's DALI operators.
+    """
+
+    device = "cpu"
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._dali = Dali("cpu", threads=threads)
+
+    def lane(self) -> contextlib.AbstractContextManager[None]:
+        return self._dali.lane()
+
+    def decode(self, files: Sequence[bytes]) -> list[Any]:
+        return self._dali.decode(files)
+
+    def upload(self, pixels: NDArray[np.uint8]) -> Any:
+        return self._dali.upload(pixels)
+
+    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.array(self._dali.canvases(photos, shape, sizes))
+
+    def run(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        return run_in_chunks(session, pixels, chunk=CHUNK, step=8)
+
+    def faces(self, levels: tuple[Any, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
+        found = decode_levels(levels, settings.candidate_score)
+        scale = scales[found.photo]
+        boxes = (found.boxes / np.tile(scale, 2)).astype(np.float32)
+        found = Detections(found.photo, boxes, found.landmarks / scale[:, None], found.scores)
+        holder = cast(OneShotDetector, types.SimpleNamespace(settings=settings))
+        return OneShotDetector._merge(holder, found)
+
+    def warp(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        session: Session,
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
+        pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
+        return _native.warp_many(pixels, np.ascontiguousarray(owner, np.int32), matrices, *size)
+
+    def host(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return array
+
+    def finish(self) -> None:
+        return None
+
+    def follow(self, mark: object) -> None:
+        return None
+
+    def release(self) -> None:
+        return None

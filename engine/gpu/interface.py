@@ -1,0 +1,151 @@
+"""What the stages of the GPU path ask of a device. Every stage is written once, against `Backend`.
+
+Two kinds fill it: `cuda.CudaBackend` (DALI on the card, TensorRT or ONNX Runtime CUDA, our kernels) and `cpu.CpuBackend` (DALI's
+CPU backend, ONNX Runtime, the CPU build of the same kernels). The CPU one runs the whole path where there is no card, in tests
+and for comparison. It is never what ``--device cuda`` falls back to.
+
+What an array is, is the backend's own business: the stages hand it from one call to the next and never look inside.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.runtimes.base import Session
+
+Array = Any
+"""Numbers where the backend has them: a DALI tensor, a `DeviceArray`, a NumPy array."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DevicePhoto:
+    """A photo decoded on a device, upright and whole; stands where `decode.Photo` does."""
+
+    pixels: Array
+    """uint8 RGB (H, W, 3); it has a ``shape``."""
+    reduction: float = 1.0
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+class Undecodable(Exception):
+    """A batch of files that could not be decoded together.
+
+    Args:
+        reason: what the decoder said.
+        suspects: positions of the files that it named, if it named any.
+    """
+
+    def __init__(self, reason: str, suspects: Sequence[int] = ()) -> None:
+        super().__init__(reason)
+        self.suspects = list(suspects)
+
+
+class Backend(abc.ABC):
+    """One device. Each stage calls from a thread of its own, inside a `lane`."""
+
+    device: str
+    """As the user names it: ``cuda:0``."""
+
+    @abc.abstractmethod
+    def lane(self) -> contextlib.AbstractContextManager[None]:
+        """What the thread of a stage must be inside of: the device, and a stream of the stage's own."""
+
+    @abc.abstractmethod
+    def decode(self, files: Sequence[bytes]) -> list[Array]:
+        """Decode pictures, EXIF orientation applied: uint8 RGB (H, W, 3) each.
+
+        Raises:
+            Undecodable: at least one of them is damaged, and none was decoded.
+        """
+
+    @abc.abstractmethod
+    def upload(self, pixels: NDArray[np.uint8]) -> Array:
+        """The same for a picture that the host decoded."""
+
+    @abc.abstractmethod
+    def canvases(self, photos: Sequence[Array], shape: Shape, sizes: NDArray[np.int64]) -> Array:
+        """Scale photos, antialiased, into the top-left corners of grey canvases.
+
+        Args:
+            photos: N of `decode` or `upload`.
+            shape: of the canvases.
+            sizes: (N, 2) height and width of each copy.
+
+        Returns:
+            uint8 (N, height, width, 3), as a session takes it.
+        """
+
+    @abc.abstractmethod
+    def run(self, session: Session, pixels: Array) -> tuple[Array, ...]:
+        """Run any number of inputs through a session, in batches that suit it."""
+
+    @abc.abstractmethod
+    def faces(self, levels: tuple[Array, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
+        """Read the one-shot network's outputs: decode, suppress what overlaps, average what agrees.
+
+        Args:
+            levels: the outputs of `oneshot.OUTPUTS`.
+            scales: (N, 2) canvas pixels per photo pixel, x then y.
+            settings: thresholds.
+
+        Returns:
+            Faces in pixels of the photos, on the host; ``photo`` is the canvas.
+        """
+
+    @abc.abstractmethod
+    def warp(
+        self,
+        photos: Sequence[Array],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        session: Session,
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> Array:
+        """Cut chips out of whole photos, antialiased.
+
+        Args:
+            photos: of `decode` or `upload`.
+            owner: (F,) each chip's photo.
+            matrices: (F, 2, 3) chip pixel to photo pixel, centres at whole numbers.
+            session: what the chips are for.
+            spec: of its model.
+            size: height and width of a chip.
+
+        Returns:
+            F chips, as `run` takes them for that session.
+        """
+
+    @abc.abstractmethod
+    def host(self, array: Array) -> NDArray[np.float32]:
+        """A copy in the host's memory, once the work that makes the array is done."""
+
+    @abc.abstractmethod
+    def finish(self) -> Any:
+        """Called at the end of a stage: what the next stage's `follow` waits for."""
+
+    @abc.abstractmethod
+    def follow(self, mark: Any) -> None:
+        """Called at the start of a stage: its work comes after that of `finish`."""
+
+    @abc.abstractmethod
+    def release(self) -> None:
+        """Give memory that is cached but not in use back to the device."""
