@@ -14,6 +14,7 @@ from faceembed.cli.group import Group
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.search import search
+from faceembed.cli.serve import serve
 from faceembed.cli.train import train
 from faceembed.cli.verify import verify
 from faceembed.version import __version__
@@ -31,5 +32,5 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, bench, models, data, attack, export, train):
+for _command in (embed, search, verify, matrix, evaluate, bench, models, data, attack, export, train, serve):
     main.add_command(_command)

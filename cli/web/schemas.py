@@ -1,0 +1,177 @@
+"""The shapes of the API's answers, for its documentation: `/openapi.json`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+_DATA = "A picture as a data: address."
+
+
+class Problem(BaseModel):
+    """What is wrong."""
+
+    code: str
+    message: str
+    photo: str | None
+
+
+class Error(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: Problem
+
+
+class Limits(BaseModel):
+    """What one request may hold."""
+
+    photos: int
+    bytes: int = Field(description="Of the whole body.")
+    pixels: int = Field(description="Of one photo.")
+    faces: int = Field(description="Described in one photo, at most.")
+
+
+class IndexInfo(BaseModel):
+    """The index that is searched."""
+
+    faces: int
+
+
+class Health(BaseModel):
+    """What the server runs."""
+
+    status: Literal["ok"]
+    version: str
+    encoder: str
+    aligner: str
+    device: str
+    runtime: str
+    precision: str
+    threshold: float | None = Field(description="Cosine from which on two faces count as one person.")
+    threshold_source: str
+    resists_fakes: bool = Field(description="Whether a photo and a deepfake of the same person lie apart.")
+    index: IndexInfo | None
+    limits: Limits
+    explain: bool
+    methods: list[str] = Field(description="Of explain.")
+    key_required: bool
+
+
+class Face(BaseModel):
+    """One face, in pixels of the upright photo."""
+
+    box: Box = Field(description="x, y, width, height.")
+    landmarks: list[Point] = Field(description="Left eye, right eye, nose tip, left and right mouth corner.")
+    score: float
+    norm: float = Field(description="Length of the embedding before normalisation.")
+
+
+class EmbeddedFace(Face):
+    """A face with its embedding."""
+
+    embedding: list[float] = Field(description="Unit length: the inner product of two is their cosine similarity.")
+
+
+class PicturedFace(Face):
+    """A face with its aligned picture."""
+
+    chip: str = Field(description=_DATA)
+
+
+class Photo(BaseModel):
+    """What both answers say of a photo."""
+
+    name: str
+    width: int
+    height: int
+    faces_found: int
+    reason: str | None = Field(description="Why there is no face.")
+
+
+class EmbeddedPhoto(Photo):
+    """A photo and its faces, largest first."""
+
+    faces: list[EmbeddedFace]
+
+
+class ComparedPhoto(Photo):
+    """A photo, its faces, and which of them was compared."""
+
+    faces: list[PicturedFace]
+    chosen: int | None
+
+
+class Embedded(BaseModel):
+    """The answer of embed."""
+
+    encoder: str
+    dimension: int
+    photos: list[EmbeddedPhoto]
+
+
+class Pair(BaseModel):
+    """The verdict on two photos."""
+
+    a: int
+    b: int
+    similarity: float | None
+    verdict: Literal["same", "different", "no_face"] | None
+
+
+class Compared(BaseModel):
+    """The answer of compare."""
+
+    photos: list[ComparedPhoto]
+    similarity: list[list[float | None]]
+    threshold: float | None
+    threshold_source: str
+    pairs: list[Pair]
+    resists_fakes: bool
+
+
+class Hit(BaseModel):
+    """A face of the index."""
+
+    path: str = Field(description="Below the folder that was indexed.")
+    face: int
+    similarity: float
+    thumbnail: str | None = Field(description=_DATA)
+
+
+class SearchResult(BaseModel):
+    """The answer of search."""
+
+    face: PicturedFace
+    hits: list[Hit]
+
+
+class Explained(BaseModel):
+    """The answer of explain."""
+
+    similarity: float
+    overlay_a: str = Field(description=_DATA)
+    overlay_b: str = Field(description=_DATA)
+    map_a: list[list[float]]
+    map_b: list[list[float]]
+
+
+def form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """OpenAPI's description of a multipart form."""
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def photos_field(least: int, most: int) -> dict[str, Any]:
+    """The field that holds photos."""
+    photo = {"type": "string", "format": "binary"}
+    return {"type": "array", "items": photo, "minItems": least, "maxItems": most}
+
+
+FACES_FIELD = {
+    "type": "string",
+    "description": "JSON list: the number of the chosen face of each photo, null for the most prominent.",
+    "example": "[null, 0]",
+}

@@ -1,0 +1,217 @@
+"""What the routes share: the models behind one batcher, the index, the limits; and how a request's photos become faces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from faceembed.cli.web.batcher import Batcher
+from faceembed.cli.web.errors import ApiError
+from faceembed.cli.web.form import Form, Upload, read_form
+from faceembed.cli.web.gallery import Gallery
+from faceembed.cli.web.limits import Limits, Memory, RateLimiter
+from faceembed.cli.web.metrics import Metrics
+from faceembed.cli.web.security import Key
+from faceembed.engine.chips import BATCH_BYTES, Item
+from faceembed.engine.errors import PhotoError
+from faceembed.engine.explain import Explanation, explain
+from faceembed.engine.probe import probe
+from faceembed.engine.serving import Embedder, SeenPhoto
+
+COMPUTING_BYTES = 512 << 20  # of decoded pixels in all batches under way
+EXPLANATIONS = 4  # that may wait for each other
+T = TypeVar("T")
+
+
+class Service:
+    """One server's state.
+
+    Args:
+        embedder: both models.
+        limits: what clients may ask for.
+        key: who may ask.
+        gallery: the index that is searched, if there is one.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        limits: Limits | None = None,
+        key: Key | None = None,
+        gallery: Gallery | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.limits = limits or Limits()
+        self.key = key or Key(None)
+        self.gallery = gallery
+        self.metrics = Metrics()
+        self.memory = Memory(self.limits.memory)
+        self.rate = RateLimiter(self.limits.requests_per_minute)
+        self.batcher = self._batcher()
+        self._explaining = asyncio.Semaphore(1)
+        self._explanations = 0
+        self.metrics.gauge("photos_waiting", "Photos that no thread has taken yet.", lambda: self.batcher.waiting)
+        self.metrics.gauge("held_bytes", "Bytes of requests in memory.", lambda: self.memory.held)
+
+    def _batcher(self) -> Batcher[Item, SeenPhoto]:
+        return Batcher(
+            self._compute,
+            workers=self.embedder.workers,
+            most=self.embedder.cutter.settings.batch_size,
+            weigh=lambda item: item.decoded_bytes,
+            heaviest=BATCH_BYTES,
+            in_all=COMPUTING_BYTES,
+            queue=self.limits.queue,
+            on_batch=self.metrics.batch.observe,
+        )
+
+    def _compute(self, items: Sequence[Item]) -> list[SeenPhoto]:
+        started = time.perf_counter()
+        seen = self.embedder.embed(items)
+        self.metrics.batch_seconds.observe(time.perf_counter() - started)
+        for photo in seen:
+            self.metrics.photos.labels(photo.stage or "faces").inc()
+            self.metrics.faces.inc(len(photo.faces))
+        return seen
+
+    def admit(self, request: Request) -> None:
+        """Count a request and check its key, before any of its body is read.
+
+        Raises:
+            ApiError: 429 or 401.
+        """
+        self.rate.take(request.client.host if request.client else "")
+        self.key.check(request)
+
+    @contextlib.asynccontextmanager
+    async def received(
+        self, request: Request, *, files: str = "photos", least: int, most: int, fields: Collection[str] = ()
+    ) -> AsyncIterator[Form]:
+        """A request's form, in memory for as long as the block lasts.
+
+        Args:
+            request: its body is not yet read.
+            files: the field of the photos.
+            least, most: how many photos.
+            fields: other fields that are known.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        self.admit(request)
+        with self.memory.lease() as hold:
+            form = await read_form(request, files=files, most=most, fields=fields, limits=self.limits, hold=hold)
+            if len(form.photos) < least:
+                raise ApiError(422, "too_few_photos", f"{len(form.photos)} photos in '{files}'; send at least {least}")
+            yield form
+
+    async def look(self, request: Request, uploads: Sequence[Upload]) -> list[SeenPhoto]:
+        """Find and embed the faces of photos; given up if the client leaves.
+
+        Raises:
+            ApiError: a photo that is none, is too large or damaged; or no answer in time.
+        """
+        seen = await self.unless_gone(request, self._look(uploads), seconds=self.limits.compute_seconds)
+        for upload, photo in zip(uploads, seen, strict=True):
+            if photo.stage == "decode":
+                raise ApiError(422, "damaged_photo", f"{upload.name}: {photo.reason}", photo=upload.name)
+        return seen
+
+    async def _look(self, uploads: Sequence[Upload]) -> list[SeenPhoto]:
+        items = await run_in_threadpool(lambda: [self._take(upload) for upload in uploads])
+        return await self.batcher.submit(items)
+
+    def _take(self, upload: Upload) -> Item:
+        try:
+            return self.embedder.take(upload.data)
+        except PhotoError as error:
+            problem = error
+        try:
+            header = probe(upload.data)
+        except PhotoError:
+            raise ApiError(415, "not_a_picture", f"{upload.name}: {problem.reason}", photo=upload.name) from None
+        most = self.embedder.cutter.settings.max_pixels
+        size = (
+            f"{header.width}x{header.height} is {header.pixels / 1e6:.1f} megapixels; at most {most / 1e6:g} are taken"
+        )
+        raise ApiError(413, "too_many_pixels", f"{upload.name}: {size}", photo=upload.name)
+
+    async def explain(self, request: Request, chip_a: NDArray[np.uint8], chip_b: NDArray[np.uint8]) -> Explanation:
+        """Occlusion maps of two faces, one pair at a time; given up if the client leaves.
+
+        Raises:
+            ApiError: 503, others wait already.
+        """
+        if self._explanations >= EXPLANATIONS:
+            raise ApiError(503, "busy", "other explanations are being computed; try again soon", retry_after=10)
+        self._explanations += 1
+        try:
+            return await self.unless_gone(request, self._explain(chip_a, chip_b), seconds=self.limits.explain_seconds)
+        finally:
+            self._explanations -= 1
+
+    async def _explain(self, chip_a: NDArray[np.uint8], chip_b: NDArray[np.uint8]) -> Explanation:
+        encoder = _Stoppable(self.embedder)
+        async with self._explaining:
+            try:
+                return await run_in_threadpool(explain, encoder, chip_a, chip_b)
+            finally:
+                encoder.stop()
+
+    async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
+        """The result of ``work``, which is cancelled when the client leaves or time is up.
+
+        Raises:
+            ClientDisconnect: nobody waits for the answer any more.
+            ApiError: 503, no answer in time.
+        """
+        task, watch = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({task, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if watch.done():
+                raise ClientDisconnect
+            raise ApiError(503, "busy", "no answer in time; try again later, or with fewer photos", retry_after=10)
+        finally:
+            watch.cancel()
+            task.cancel()
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await self.batcher.close()
+
+
+class _Stoppable:
+    """An encoder that can be told to stop between two batches, from another thread."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._encode: Callable[..., Any] = embedder.encoder.encode
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let the next batch fail."""
+        self._stopped.set()
+
+    def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `Encoder.encode`."""
+        if self._stopped.is_set():
+            raise InterruptedError("nobody waits for this any more")
+        vectors, norms = self._encode(chips)
+        return vectors, norms
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
