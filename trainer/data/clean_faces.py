@@ -15,9 +15,9 @@ from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.index import check_encoder, load_faces, read_manifest
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.photos import decode_path, printable
+from faceembed.engine.pictures import Pictures
 from faceembed.engine.rows import read_errors
 from faceembed.engine.settings import EmbedSettings
-from faceembed.trainer.data.clean_pictures import Pictures
 from faceembed.trainer.data.people import People
 
 INDEX = "photos.faiss"

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.graph import Edges, mutual, neighbours, whisper, within_groups
 from faceembed.trainer.data.clean_model import Doubles, Fit, Flags, Floats, Ints
-from faceembed.trainer.data.graph import Edges, mutual, neighbours, whisper, within_groups
 
 NEIGHBOURS = 12
 _PAIRS = 400_000  # pairs of different folders that are drawn to see how alike strangers are

@@ -20,7 +20,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.trainer.data.graph import neighbours
+from faceembed.engine.graph import neighbours
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from faceembed.trainer.data import graph
-from faceembed.trainer.data.graph import Edges, mutual, neighbours, whisper, within_groups
+from faceembed.engine import graph
+from faceembed.engine.graph import Edges, mutual, neighbours, whisper, within_groups
 
 
 def unit(count: int, dimension: int, seed: int) -> NDArray[np.float32]:

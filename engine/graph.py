@@ -153,7 +153,9 @@ def _unique(a: Ints, b: Ints, weight: Floats) -> Edges:
     return Edges(a[first].astype(np.int64), b[first].astype(np.int64), weight[first].astype(np.float32))
 
 
-def whisper(count: int, edges: Edges, *, rounds: int = 30) -> Ints:
+def whisper(
+    count: int, edges: Edges, *, rounds: int = 30, start: Ints | None = None, fixed: NDArray[np.bool_] | None = None
+) -> Ints:
     """Clusters by label propagation (Chinese whispers, Biemann 2006): everybody takes the label its neighbours weigh most.
 
     All points of one half look at once, then the other half, so that two of them cannot swap labels for ever; the halves
@@ -164,24 +166,35 @@ def whisper(count: int, edges: Edges, *, rounds: int = 30) -> Ints:
         count: number of points.
         edges: similarities above 0; edges of 0 or less pull nobody.
         rounds: at most; it ends when nothing changes any more.
+        start: int64 (count,) labels to begin with, from 0 to ``count - 1``; by default each point's own number.
+        fixed: bool (count,): points that keep their label.
 
     Returns:
         int64 (count,): the number of each point's cluster, from 0 in the order of their first points.
     """
-    labels = np.arange(count, dtype=np.int64)
+    labels = np.arange(count, dtype=np.int64) if start is None else start.astype(np.int64)
     source = np.concatenate([edges.a, edges.b])
     target = np.concatenate([edges.b, edges.a])
     weight = np.concatenate([edges.weight, edges.weight]).astype(np.float64)
     order = np.argsort(source, kind="stable")
     source, target, weight = source[order], target[order], weight[order]
-    still = 0
+    free = np.ones(count, bool) if fixed is None else ~fixed
+    awake = free.copy()  # those near whom something changed: the others would choose what they chose before
     for number in range(2 * rounds):
-        half = _half(source, number)
-        before = labels.copy()
-        labels = _listen(labels, source[half], target[half], weight[half])
-        still = still + 1 if np.array_equal(labels, before) else 0
-        if still == 4:  # neither half moved, under two different divisions
+        listening = awake & _half(np.arange(count, dtype=np.int64), number)
+        rows = listening[source]
+        heard = _listen(labels, source[rows], target[rows], weight[rows])
+        awake &= ~listening
+        near = target[(heard != labels)[source]]
+        awake[near] = free[near]
+        labels = heard
+        if not awake.any():
             break
+    return first_come(labels)
+
+
+def first_come(labels: Ints) -> Ints:
+    """Labels numbered anew, from 0 in the order of their first points."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
@@ -199,7 +212,7 @@ def _listen(labels: Ints, source: Ints, target: Ints, weight: NDArray[np.float64
     if len(source) == 0:
         return labels
     heard = labels[target]
-    order = np.lexsort((heard, source))
+    order = np.argsort(source * len(labels) + heard, kind="stable")
     source, heard, weight = source[order], heard[order], weight[order]
     first = np.flatnonzero(np.r_[True, (source[1:] != source[:-1]) | (heard[1:] != heard[:-1])])
     total = np.add.reduceat(weight, first)

@@ -1,4 +1,4 @@
-"""The pictures behind the figures of a cleaning: a thumbnail of the face that was judged, and whether two are one picture."""
+"""The faces of photos as pictures: a thumbnail of one, and whether two of them are one picture."""
 
 from __future__ import annotations
 
