@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from faceembed.cli.web import answers, schemas
 from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.form import Upload
+from faceembed.cli.web.gallery import Found
 from faceembed.cli.web.metrics import CONTENT_TYPE
 from faceembed.cli.web.service import Service
-from faceembed.engine.explain import overlay
+from faceembed.engine.explain import Explanation, overlay
 from faceembed.engine.serving import SeenFace, SeenPhoto
 from faceembed.version import __version__
 
@@ -88,9 +89,10 @@ def make_router(service: Service) -> APIRouter:
             k = _number_field(form.fields, "k", least=1, most=_MOST_HITS) or 10
             wanted = _number_field(form.fields, "face", least=0, most=limits.faces - 1)
             seen = await service.look(request, form.photos)
-            face = _face(seen[0], _choose(seen[0], wanted, form.photos[0], limits.faces), form.photos[0])
-            found = await run_in_threadpool(gallery.find, face.embedding, k)
-            return await run_in_threadpool(lambda: _json(_found(face, found)))
+            number = _choose(seen[0], wanted, form.photos[0], limits.faces)
+            face = None if number is None else seen[0].faces[number]
+            found = [] if face is None else await run_in_threadpool(gallery.find, face.embedding, k)
+            return await run_in_threadpool(lambda: _json(_found(service, form.photos, seen, number, found)))
 
     @router.post(
         "/api/v1/explain",
@@ -205,7 +207,11 @@ def _photos(
     ]
 
 
-def _found(face: SeenFace, found: Sequence[Any]) -> dict[str, Any]:
+def _found(
+    service: Service, uploads: Sequence[Upload], seen: Sequence[SeenPhoto], number: int | None, found: Sequence[Found]
+) -> dict[str, Any]:
+    spec = service.embedder.spec
+    photo = _photos(service, uploads, seen, answers.pictured_face)[0]
     hits = [
         {
             "path": hit.path,
@@ -215,10 +221,16 @@ def _found(face: SeenFace, found: Sequence[Any]) -> dict[str, Any]:
         }
         for hit in found
     ]
-    return {"face": answers.pictured_face(face), "hits": hits}
+    return {
+        "photo": {**photo, "chosen": number},
+        "face": None if number is None else photo["faces"][number],
+        "hits": hits,
+        "threshold": spec.threshold,
+        "threshold_source": spec.threshold_source,
+    }
 
 
-def _explained(explanation: Any, faces: Sequence[SeenFace]) -> dict[str, Any]:
+def _explained(explanation: Explanation, faces: Sequence[SeenFace]) -> dict[str, Any]:
     maps = {"a": explanation.map_a, "b": explanation.map_b}
     scale = max(float(abs(values).max()) for values in maps.values())
     document: dict[str, Any] = {"similarity": round(explanation.similarity, 6)}

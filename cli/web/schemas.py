@@ -144,8 +144,11 @@ class Hit(BaseModel):
 class SearchResult(BaseModel):
     """The answer of search."""
 
-    face: PicturedFace
-    hits: list[Hit]
+    photo: ComparedPhoto
+    face: PicturedFace | None = Field(description="The one that was searched for.")
+    hits: list[Hit] = Field(description="Most similar first; none without a face.")
+    threshold: float | None
+    threshold_source: str
 
 
 class Explained(BaseModel):

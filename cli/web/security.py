@@ -32,6 +32,7 @@ _POLICY = (
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
 )
 HEADERS = {
     "Content-Security-Policy": "; ".join(_POLICY),

@@ -1,0 +1,184 @@
+"""The batcher: common batches for all, bounds on them, and work that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from faceembed.cli.web.batcher import Batcher
+from faceembed.cli.web.errors import ApiError
+
+
+class Work:
+    """Squares numbers, and remembers its batches. While closed, no batch ends."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        assert self.gate.wait(30)
+        if -1 in items:
+            raise ValueError("a minus one")
+        return [item * item for item in items]
+
+
+def run(work: Work, test: Callable[[Batcher[int, int]], Awaitable[Any]], **options: Any) -> Any:
+    async def body() -> Any:
+        batcher = Batcher[int, int](work, **{"workers": 1, "most": 8, **options})
+        try:
+            return await test(batcher)
+        finally:
+            work.gate.set()
+            await batcher.close()
+
+    return asyncio.run(body())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_clients_share_a_batch_and_each_gets_its_own() -> None:
+    work, sizes = Work(), []
+
+    async def test(batcher: Batcher[int, int]) -> Any:
+        return await asyncio.gather(batcher.submit([1, 2]), batcher.submit([3]), batcher.submit([4, 5]))
+
+    assert run(work, test, on_batch=sizes.append) == [[1, 4], [9], [16, 25]]
+    assert work.batches == [[1, 2, 3, 4, 5]]
+    assert sizes == [5]
+
+
+def test_what_comes_while_threads_are_busy_is_one_batch() -> None:
+    work = Work()
+    work.gate.clear()
+
+    async def test(batcher: Batcher[int, int]) -> Any:
+        first = asyncio.create_task(batcher.submit([1]))
+        await until(lambda: work.batches == [[1]])
+        others = [asyncio.create_task(batcher.submit([number])) for number in (2, 3, 4)]
+        await until(lambda: batcher.waiting == 3)
+        work.gate.set()
+        return await asyncio.gather(first, *others)
+
+    assert run(work, test) == [[1], [4], [9], [16]]
+    assert work.batches == [[1], [2, 3, 4]]
+
+
+def test_idle_threads_share_what_waits() -> None:
+    work = Work()
+    run(work, lambda batcher: batcher.submit([1, 2, 3, 4, 5]), workers=2)
+    assert sorted(map(len, work.batches)) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"most": 2}, [[1, 2], [3, 9], [1]]),
+        ({"weigh": lambda item: item, "heaviest": 6}, [[1, 2, 3], [9], [1]]),
+        ({"weigh": lambda item: item, "in_all": 6}, [[1, 2, 3], [9], [1]]),
+    ],
+)
+def test_batches_are_bounded(options: dict[str, Any], expected: list[list[int]]) -> None:
+    work = Work()
+    assert run(work, lambda batcher: batcher.submit([1, 2, 3, 9, 1]), **options) == [1, 4, 9, 81, 1]
+    assert work.batches == expected
+
+
+def test_weight_of_all_batches_under_way_is_bounded() -> None:
+    work = Work()
+    work.gate.clear()
+
+    async def test(batcher: Batcher[int, int]) -> None:
+        heavy = asyncio.create_task(batcher.submit([5]))
+        await until(lambda: work.batches == [[5]])
+        second = asyncio.create_task(batcher.submit([4]))
+        await asyncio.sleep(0.05)
+        assert work.batches == [[5]]  # a thread is idle, but both would be too heavy
+        work.gate.set()
+        await asyncio.gather(heavy, second)
+
+    run(work, test, workers=2, weigh=lambda item: item, in_all=8)
+    assert work.batches == [[5], [4]]
+
+
+def test_what_nobody_waits_for_is_not_computed() -> None:
+    work = Work()
+    work.gate.clear()
+
+    async def test(batcher: Batcher[int, int]) -> Any:
+        first = asyncio.create_task(batcher.submit([1]))
+        await until(lambda: work.batches == [[1]])
+        gone, stays = (asyncio.create_task(batcher.submit([number])) for number in (2, 3))
+        await until(lambda: batcher.waiting == 2)
+        gone.cancel()
+        work.gate.set()
+        return await asyncio.gather(first, stays)
+
+    assert run(work, test) == [[1], [9]]
+    assert work.batches == [[1], [3]]
+
+
+def test_one_that_leaves_during_its_batch_harms_nobody() -> None:
+    work = Work()
+    work.gate.clear()
+
+    async def test(batcher: Batcher[int, int]) -> Any:
+        gone, stays = (asyncio.create_task(batcher.submit([number])) for number in (2, 3))
+        await until(lambda: work.batches == [[2, 3]])
+        gone.cancel()
+        work.gate.set()
+        return await stays
+
+    assert run(work, test) == [9]
+
+
+def test_a_failing_item_fails_its_own_client_alone() -> None:
+    async def test(batcher: Batcher[int, int]) -> Any:
+        return await asyncio.gather(batcher.submit([1, 2]), batcher.submit([-1, 3]), return_exceptions=True)
+
+    good, bad = run(Work(), test)
+    assert good == [1, 4]
+    assert isinstance(bad, ValueError)
+
+
+def test_a_full_queue_refuses() -> None:
+    work = Work()
+    work.gate.clear()
+
+    async def test(batcher: Batcher[int, int]) -> None:
+        first = asyncio.create_task(batcher.submit([1]))
+        await until(lambda: work.batches == [[1]])
+        second = asyncio.create_task(batcher.submit([2, 3]))
+        await until(lambda: batcher.waiting == 2)
+        with pytest.raises(ApiError) as refused:
+            await batcher.submit([4, 5])
+        assert (refused.value.status, refused.value.code) == (503, "busy")
+        assert refused.value.headers["Retry-After"]
+        work.gate.set()
+        await asyncio.gather(first, second)
+
+    run(work, test, queue=3)
+
+
+def test_closing_finishes_what_waits_and_refuses_more() -> None:
+    work = Work()
+
+    async def test(batcher: Batcher[int, int]) -> None:
+        tasks = [asyncio.create_task(batcher.submit([number])) for number in (1, 2, 3)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        assert await asyncio.gather(*tasks) == [[1], [4], [9]]
+        with pytest.raises(ApiError) as refused:
+            await batcher.submit([4])
+        assert refused.value.code == "shutting_down"
+
+    run(work, test, most=1)
