@@ -83,5 +83,11 @@ class CpuBackend(Backend):
     def follow(self, mark: object) -> None:
         return None
 
+    def wait(self) -> None:
+        return None
+
     def release(self) -> None:
+        return None
+
+    def free_bytes(self) -> int | None:
         return None

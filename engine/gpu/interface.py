@@ -147,5 +147,13 @@ class Backend(abc.ABC):
         """Called at the start of a stage: its work comes after that of `finish`."""
 
     @abc.abstractmethod
+    def wait(self) -> None:
+        """Wait until this lane's work is done: memory that it reads may go then."""
+
+    @abc.abstractmethod
     def release(self) -> None:
         """Give memory that is cached but not in use back to the device."""
+
+    @abc.abstractmethod
+    def free_bytes(self) -> int | None:
+        """Memory of the device that is free now; None where that is no measure."""

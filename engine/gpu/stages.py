@@ -8,6 +8,7 @@ many were decoded where is counted.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -98,7 +99,12 @@ class Stages:
             started = time.perf_counter()
             if batch.mark is not None:
                 self.backend.follow(batch.mark)
-            stage(batch)
+            try:
+                stage(batch)
+            except BaseException:
+                with contextlib.suppress(Exception):  # the first error is the one to tell
+                    self.backend.wait()  # before the batch lets go of memory that the device may still read
+                raise
             if name != "copy":
                 batch.mark = self.backend.finish()
             batch.seconds[name] = time.perf_counter() - started

@@ -1,0 +1,91 @@
+"""From settings to a pipeline on a device: backend, detector, encoder. Picklable, so that a worker's process can do it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from faceembed.engine.detect.kinds import check_decoder
+from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.encode import Encoder
+from faceembed.engine.errors import DeviceError
+from faceembed.engine.gpu.budget import DEFAULT_SHARE
+from faceembed.engine.gpu.interface import Backend
+from faceembed.engine.gpu.pipeline import DevicePipeline
+from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.settings import EmbedSettings
+
+HOST_MEMORY = 1 << 30  # what batches in flight take at most where the "device" is the host
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How to open a pipeline on one device."""
+
+    settings: EmbedSettings
+    encoder: Model
+    aligner: Model | None
+    choice: RuntimeChoice
+    """``choice.device`` is the device: ``cuda:N``, or ``cpu``."""
+    memory: int = 0
+    """Bytes for batches in flight; 0 for a share of what is free once the models are loaded."""
+
+    @property
+    def device(self) -> str:
+        """As the user names it."""
+        return self.choice.device
+
+    def open(self) -> DevicePipeline:
+        """Load everything.
+
+        Raises:
+            DeviceError: the device cannot serve, or the aligner has no path there.
+        """
+        check_aligner(self.aligner, self.device)
+        backend = open_backend(self.choice, threads=self.settings.runtime.thread_count)
+        detector = None
+        if self.aligner is not None:
+            from faceembed.engine.gpu.detect import DeviceOneShotDetector
+
+            looks = OneShotSettings(detect_side=self.settings.detect_size)
+            detector = DeviceOneShotDetector(self.aligner, self.choice, backend, settings=looks)
+        encoder = Encoder(self.encoder, self.choice, threads=1)
+        return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
+
+
+def check_aligner(aligner: Model | None, device: str) -> None:
+    """Refuse an aligner that has no path on a device.
+
+    Raises:
+        DeviceError: it is not of kind `one-shot`.
+        ModelError: nobody reads its outputs.
+    """
+    if aligner is None:
+        return
+    check_decoder(aligner)
+    if aligner.spec.decoder != "one-shot":
+        raise DeviceError(
+            f"aligner '{aligner.spec.name}' runs on the CPU only; with --device {device} use --aligner faceembed-align, "
+            "another aligner of kind 'one-shot', or --aligner none for aligned crops"
+        )
+
+
+def open_backend(choice: RuntimeChoice, *, threads: int) -> Backend:
+    """The backend of the device that was chosen.
+
+    Raises:
+        DeviceError: it, or a package it needs, is not there.
+    """
+    if choice.device == "cpu":
+        from faceembed.engine.gpu.cpu import CpuBackend
+
+        return CpuBackend(threads=threads)
+    from faceembed.engine.gpu.cuda import CudaBackend
+
+    return CudaBackend(int(choice.device.rpartition(":")[2] or 0), threads=threads)
+
+
+def free_memory(backend: Backend) -> int:
+    """Bytes for batches in flight where the user did not say how many."""
+    free = backend.free_bytes()
+    return HOST_MEMORY if free is None else int(free * DEFAULT_SHARE)
