@@ -41,6 +41,8 @@ class Patches:
 
     def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.batches.append(len(chips))
+        if not len(chips):
+            return np.zeros((0, SPEC.dimension), np.float32), np.zeros(0, np.float32)
         raw = chips.reshape(len(chips), 4, 28, 4, 28, 3).mean((2, 4), dtype=np.float32).reshape(len(chips), -1)
         raw -= raw.mean(1, keepdims=True)
         norms = np.linalg.norm(raw, axis=1)
