@@ -47,7 +47,7 @@ export class Card {
     return h(
       "li",
       { class: "photo" },
-      h("div", { class: "frame" }, this.fit, this.badge),
+      h("div", { class: "frame" }, icon("noface"), this.fit, this.badge),
       h("div", { class: "about" }, this.chip, words),
       remove,
     );

@@ -25,6 +25,7 @@ export class Matrix {
     const corner = h("td", { class: "corner" });
     this.head.replaceChildren(h("tr", {}, corner, ...cards.map((card) => heading(card, "col"))));
     this.body.replaceChildren(...cards.map((card, row) => h("tr", {}, heading(card, "row"), ...cards.map((_, column) => this.cell(row, column)))));
+    this.table.style.setProperty("max-width", `${64 + 116 * cards.length}px`);
     this.judge(threshold);
   }
 

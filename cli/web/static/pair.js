@@ -133,7 +133,9 @@ export class Pair {
   overlay(answer) {
     this.picture(0, answer.overlay_a, () => t("explain.overlay", { n: this.a.number }));
     this.picture(1, answer.overlay_b, () => t("explain.overlay", { n: this.b.number }));
-    const legend = h("p", { class: "legend" }, h("span", { text: () => t("explain.little") }), h("span", { class: "ramp", "aria-hidden": "true" }), h("span", { text: () => t("explain.much") }));
+    const ramp = h("span", { class: "ramp", "aria-hidden": "true" });
+    const ends = ["explain.apart", "explain.alike"].map((key) => h("span", { text: () => t(key) }));
+    const legend = h("p", { class: "legend" }, ends[0], ramp, ends[1]);
     const shares = h("p", { class: "soft", text: () => t("explain.parts", parts(answer)) });
     this.state.replaceChildren(legend, shares);
     say(t("explain.done"));

@@ -30,7 +30,7 @@ export const en = {
   "compare.lead": "Drop photos here. faceembed finds the faces, aligns them, and says for every pair how alike they are.",
   "compare.hint": { one: "{n} photo, or paste it", other: "2 to {n} photos: drop them, choose, or paste with Ctrl+V" },
   "compare.one_more": "One more photo, and they are compared",
-  "compare.more": { one: "{n} photo of {most}", other: "{n} photos of {most}" },
+  "compare.more": { one: "{n} of {most} photos", other: "{n} of {most} photos" },
   results: "Comparison",
 
   "card.picture": "Photo {n}: {name}",
@@ -81,9 +81,9 @@ export const en = {
   "explain.occlusion": "Occlusion",
   "explain.gradient": "Gradient",
   "explain.working": "Covering the faces piece by piece…",
-  "explain.overlay": "Aligned face of photo {n}, with the parts marked that make the two similar",
-  "explain.little": "little",
-  "explain.much": "much",
+  "explain.overlay": "Aligned face of photo {n}, with the parts marked that make the two similar or tell them apart",
+  "explain.apart": "tells apart",
+  "explain.alike": "makes alike",
   "explain.parts": "Upper third {upper} %, middle {middle} %, lower {lower} % of the effect.",
   "explain.done": "The parts that make them similar are marked.",
 

@@ -36,10 +36,10 @@ export const ru = {
   },
   "compare.one_more": "Ещё одно фото, и можно сравнивать",
   "compare.more": {
-    one: "{n} фотография из {most}",
-    few: "{n} фотографии из {most}",
-    many: "{n} фотографий из {most}",
-    other: "{n} фотографии из {most}",
+    one: "Фотографий: {n} из {most}",
+    few: "Фотографий: {n} из {most}",
+    many: "Фотографий: {n} из {most}",
+    other: "Фотографий: {n} из {most}",
   },
   results: "Сравнение",
 
@@ -111,9 +111,9 @@ export const ru = {
   "explain.occlusion": "Заслонение",
   "explain.gradient": "Градиент",
   "explain.working": "Закрываем лица по частям…",
-  "explain.overlay": "Выровненное лицо с фото {n}; отмечено, что делает их похожими",
-  "explain.little": "слабо",
-  "explain.much": "сильно",
+  "explain.overlay": "Выровненное лицо с фото {n}; отмечено, что сближает и что различает лица",
+  "explain.apart": "различает",
+  "explain.alike": "сближает",
   "explain.parts": "Верхняя треть {upper} %, средняя {middle} %, нижняя {lower} % влияния.",
   "explain.done": "Отмечено, что делает их похожими.",
 
