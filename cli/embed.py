@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     metavar="TYPE",
     help="flat, hnsw, ivf or a FAISS factory string.  [default: what the index has, else flat]",
 )
+@click.option(
+    "--gpu-memory",
+    metavar="BYTES",
+    help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
+)
 @click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
 @model_options
@@ -44,6 +49,7 @@ def embed(
     output: str | None,
     faces: str,
     index_type: str | None,
+    gpu_memory: str | None,
     fresh: bool,
     sample: bool,
     models: ModelOptions,
@@ -59,6 +65,7 @@ def embed(
     Example:
         faceembed embed photos -o people.faiss
         faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
+        faceembed embed photos -o people.faiss --device cuda --aligner faceembed-align --gpu-memory 8G
         faceembed embed --sample
     """
     if sample == bool(photos):
@@ -66,6 +73,7 @@ def embed(
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
     from faceembed.engine.embed import embed as embed_photos
+    from faceembed.engine.gpu.budget import with_gpu_memory
 
     query = "QUERY.jpg"
     if sample:
@@ -82,7 +90,7 @@ def embed(
         report = embed_photos(
             list(photos),
             output,
-            settings=models.settings(faces=faces),
+            settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
             index_type=index_type,
             fresh=fresh,
             notice=reporter.notice,

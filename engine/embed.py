@@ -133,6 +133,8 @@ def embed(
             files.discard()
         shards = shards or ShardFolder(files.partial, fingerprint)
         _embed_all(pipeline, todo, shards, run, progress, already=len(listing.photos) - len(todo))
+        for line in pipeline.remarks():
+            notice(line)
         done = list(shards.read())
     kept_type = known.manifest.get("index", "flat") if known.manifest else "flat"
     merge = Merge(listing, known, done)

@@ -120,6 +120,10 @@ class Pipeline:
         """The runs of photos that are read together."""
         return list(self.cutter.groups(photos))
 
+    def remarks(self) -> list[str]:
+        """What the user should know of the runs so far, as lines."""
+        return []
+
     def _process(self, read: Read, read_seconds: float) -> Outcome:
         cut = self.cutter.cut_batch(read, read_seconds)
         started = time.perf_counter()

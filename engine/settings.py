@@ -30,6 +30,8 @@ class EmbedSettings:
     """Photos in a batch, at most."""
     max_pixels: int = MAX_PIXELS
     """Photos with more pixels are refused."""
+    gpu_memory: int = 0
+    """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
     runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
     """What computes; ``runtime.threads`` batches are computed side by side."""
 
@@ -42,5 +44,9 @@ class EmbedSettings:
             raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
+        if self.gpu_memory < 0:
+            raise UsageError(f"--gpu-memory {self.gpu_memory} must be 0 (most of what is free) or more")
+        if self.gpu_memory and self.runtime.device == "cpu":
+            raise UsageError("--gpu-memory is for an NVIDIA card; leave it out with --device cpu")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")

@@ -22,6 +22,16 @@ def check_decoder(model: Model) -> None:
         )
 
 
+def cpu_only(model: Model | None) -> str:
+    """Why an aligner has no way onto a card; empty if it has, or if there is none."""
+    if model is None or model.spec.decoder == "one-shot":
+        return ""
+    return (
+        f"aligner '{model.spec.name}' runs on the CPU only; on a card use --aligner faceembed-align, another aligner of kind "
+        "'one-shot', or --aligner none for aligned crops"
+    )
+
+
 def open_detector(model: Model, choice: RuntimeChoice, *, threads: int, detect_size: int = 0) -> Detector:
     """Load an aligner.
 

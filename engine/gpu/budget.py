@@ -7,12 +7,14 @@ nothing else in flight, and so are all later ones.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 from collections.abc import Sequence
 
 from faceembed.engine.chips import Item
 from faceembed.engine.errors import UsageError
+from faceembed.engine.settings import EmbedSettings
 
 DEFAULT_SHARE = 0.6  # of the memory that is free once the models are loaded
 CHIP_BYTES = (
@@ -48,6 +50,15 @@ def parse_bytes(text: str) -> int:
     if amount < 256 << 20:
         raise UsageError(f"--gpu-memory {text} is too little; a batch and the models need 256M at least, better 2G")
     return amount
+
+
+def with_gpu_memory(settings: EmbedSettings, text: str | None) -> EmbedSettings:
+    """The same settings with a card's memory as the user wrote it; None leaves them.
+
+    Raises:
+        UsageError: as `parse_bytes`, or there is no card in those settings.
+    """
+    return settings if text is None else dataclasses.replace(settings, gpu_memory=parse_bytes(text))
 
 
 def needed(items: Sequence[Item]) -> int:

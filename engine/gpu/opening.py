@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
-from faceembed.engine.detect.kinds import check_decoder
+from faceembed.engine.detect.kinds import check_decoder, cpu_only
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import DeviceError
@@ -41,7 +42,7 @@ class Opening:
         Raises:
             DeviceError: the device cannot serve, or the aligner has no path there.
         """
-        check_aligner(self.aligner, self.device)
+        check_aligner(self.aligner)
         backend = open_backend(self.choice, threads=self.settings.runtime.thread_count)
         detector = None
         if self.aligner is not None:
@@ -53,21 +54,17 @@ class Opening:
         return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
 
 
-def check_aligner(aligner: Model | None, device: str) -> None:
+def check_aligner(aligner: Model | None) -> None:
     """Refuse an aligner that has no path on a device.
 
     Raises:
         DeviceError: it is not of kind `one-shot`.
         ModelError: nobody reads its outputs.
     """
-    if aligner is None:
-        return
-    check_decoder(aligner)
-    if aligner.spec.decoder != "one-shot":
-        raise DeviceError(
-            f"aligner '{aligner.spec.name}' runs on the CPU only; with --device {device} use --aligner faceembed-align, "
-            "another aligner of kind 'one-shot', or --aligner none for aligned crops"
-        )
+    if aligner is not None:
+        check_decoder(aligner)
+        if reason := cpu_only(aligner):
+            raise DeviceError(reason)
 
 
 def open_backend(choice: RuntimeChoice, *, threads: int) -> Backend:
@@ -89,3 +86,16 @@ def free_memory(backend: Backend) -> int:
     """Bytes for batches in flight where the user did not say how many."""
     free = backend.free_bytes()
     return HOST_MEMORY if free is None else int(free * DEFAULT_SHARE)
+
+
+def serving_cards() -> list[str]:
+    """All cards of this machine that can serve, as ``cuda:N``."""
+    from faceembed.engine.runtimes.cards import probe
+
+    driver = probe()
+    names = []
+    for card in driver.cards:
+        with contextlib.suppress(DeviceError):  # too old: the others do its work
+            driver.card(card.index)
+            names.append(f"cuda:{card.index}")
+    return names

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from faceembed.engine.chips import READERS, Item, Read
@@ -56,6 +56,10 @@ class DevicePipeline(Pipeline):
     def decoded_by(self) -> dict[str, int]:
         """Photos decoded by the device and, by reason, by the host."""
         return dict(self._stages.decoded_by)
+
+    def remarks(self) -> list[str]:
+        """Photos that the device did not decode itself, and how often it was out of memory."""
+        return remarks(self.decoded_by, self.halvings)
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
         """Embed photos, as `Pipeline.run` says."""
@@ -167,6 +171,22 @@ class DevicePipeline(Pipeline):
             f"{self.backend.device} is out of memory even for {printable(entry.photo.path)}{size} alone; end what else runs "
             "there, or leave out such photos with --max-pixels; what was finished is kept"
         )
+
+
+def remarks(decoded_by: Mapping[str, int], halvings: int) -> list[str]:
+    """What `DevicePipeline.remarks` says."""
+    lines = []
+    formats, refused = decoded_by.get("host: format", 0), decoded_by.get("host: refused", 0)
+    if formats or refused:
+        lines.append(
+            f"{formats + refused:,} photos decoded by OpenCV, on the CPU: {formats:,} of formats that DALI does not read, "
+            f"{refused:,} that it refused; {decoded_by.get('device', 0):,} by DALI"
+        )
+    if halvings:
+        lines.append(
+            f"out of memory {halvings} times, so batches were halved; a smaller --gpu-memory or --batch-size avoids it"
+        )
+    return lines
 
 
 def _fitting(entries: Read, budget: Budget) -> int:

@@ -24,7 +24,7 @@ from typing import Any
 from faceembed.engine import errors
 from faceembed.engine.errors import DeviceError, FaceEmbedError
 from faceembed.engine.gpu.opening import Opening
-from faceembed.engine.gpu.pipeline import SLOTS, DevicePipeline
+from faceembed.engine.gpu.pipeline import SLOTS, DevicePipeline, remarks
 from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Outcome, Pipeline
 
@@ -57,6 +57,11 @@ class ManyPipelines(Pipeline):
         self.decoded_by: collections.Counter[str] = collections.Counter()
         self.photos_by: collections.Counter[int] = collections.Counter()
         """How many photos each worker did."""
+        self.halvings = 0
+
+    def remarks(self) -> list[str]:
+        """As `DevicePipeline.remarks`, of all workers together."""
+        return remarks(self.decoded_by, self.halvings)
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
         """Embed photos, as `Pipeline.run` says."""
@@ -66,6 +71,7 @@ class ManyPipelines(Pipeline):
             yield from self._in_order(groups, crew)
             crew.dismiss()
             self.decoded_by.update(crew.decoded_by)
+            self.halvings += crew.halvings
             self.photos_by.update(crew.photos_by)
         finally:
             crew.end()
@@ -107,6 +113,7 @@ class _Crew:
         self._pipes: list[Any] = []
         self.decoded_by: collections.Counter[str] = collections.Counter()
         self.photos_by: collections.Counter[int] = collections.Counter()
+        self.halvings = 0
         for opening in openings:
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
@@ -140,7 +147,9 @@ class _Crew:
         for _ in self._processes:
             self.hand_out(None)
         for number in range(self.size):
-            self.decoded_by.update(self._receive(number))
+            decoded_by, halvings = self._receive(number)
+            self.decoded_by.update(decoded_by)
+            self.halvings += halvings
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -184,7 +193,7 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
         pipeline = opening.open()
         for result in pipeline.run_groups(iter(pile.get, None)):
             pipe.send(result)
-        pipe.send(pipeline.decoded_by)
+        pipe.send((pipeline.decoded_by, pipeline.halvings))
     except FaceEmbedError as error:
         pipe.send(_Failed(type(error).__name__, str(error)))
     except Exception:  # noqa: BLE001 - told by the parent, as an error of its own

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from faceembed.engine.detect import refine
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES
 from faceembed.engine.encode import Encoder
 from faceembed.engine.gpu.cpu import CpuBackend
 from faceembed.engine.gpu.pipeline import DevicePipeline
@@ -37,6 +39,26 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path.write_bytes(writer.serialise())
     template = tuple((x * SIDE / 112, y * SIDE / 112) for x, y in ARCFACE_TEMPLATE)
     return Model(ModelSpec("tiny", "encoder", (SIDE, SIDE), dimension=8, template=template), str(path))
+
+
+@pytest.fixture(scope="session")
+def white_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A one-shot aligner that takes white cells for faces: box and landmarks fill the cell, the refiner agrees."""
+    marks = (refine.TEMPLATE - refine.TEMPLATE.mean(axis=0)) / 64
+    writer = GraphWriter("white")
+    images = writer.input("images", ["N", 3, "H", "W"])
+    for stride, output in zip(STRIDES, OUTPUTS, strict=True):
+        weight = np.zeros((CHANNELS, 3, stride, stride))
+        weight[0] = 20 / (3 * stride**2)
+        bias = np.concatenate([[-10.0], np.full(4, np.log(0.5)), marks.reshape(10)])
+        writer.output(writer.conv(images, weight, bias, stride=stride), output, ["N", CHANNELS, "h", "w"])
+    weight = np.zeros((refine.CHANNELS, 3, refine.SIDE, refine.SIDE))
+    crops = writer.input("faces", ["M", 3, refine.SIDE, refine.SIDE])
+    agreed = writer.conv(crops, weight, np.concatenate([[20.0], np.zeros(10)]))
+    writer.output(writer.node("Flatten", [agreed]), refine.OUTPUT, ["M", refine.CHANNELS])
+    path = tmp_path_factory.mktemp("white") / "white.onnx"
+    path.write_bytes(writer.serialise())
+    return Model(ModelSpec("white", "aligner", (0, 0), decoder="one-shot"), str(path))
 
 
 @pytest.fixture(scope="session")
