@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ from faceembed.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from faceembed.trainer.attack_result import Attacked, Row
+    from faceembed.engine.attack import Attack
+    from faceembed.engine.attack_result import Attacked, Row
 
 _KINDS = ("same", "other", "fake")
+_OWN = ("arch", "steps", "step_size")  # of one attack; the others are of all
 
 
-def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+def numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """Several numbers, separated by commas."""
     try:
         return tuple(float(cell) for cell in value.split(","))
     except ValueError:
@@ -40,7 +44,7 @@ _COMMON: tuple[Callable[..., Any], ...] = (
         "epsilons",
         default="0.01,0.03,0.1",
         show_default=True,
-        callback=_numbers,
+        callback=numbers,
         metavar="E,E,...",
         help="Change of a pixel, in units of [-1, 1]; one of 255 levels is 0.0078.",
     ),
@@ -52,6 +56,7 @@ _COMMON: tuple[Callable[..., Any], ...] = (
     click.option("--arch", metavar="NAME", help="Architecture of another project's checkpoint."),
     output_file_option("--save", metavar="CSV", help="Also write every pair's similarity before and after there."),
     output_file_option("--png", metavar="PNG", help="Also draw the worst cases there."),
+    output_file_option("--html", metavar="HTML", help="Also write the figures and the worst cases as a page there."),
     model_options,
     output_options,
     click.pass_context,
@@ -78,7 +83,7 @@ def attack() -> None:
 
     \b
     Example:
-        faceembed attack noise pairs.csv
+        faceembed attack noise pairs.csv --html noise.html
         faceembed attack pgd pairs.csv --encoder best.pt --png worst.png
     """
 
@@ -125,23 +130,39 @@ def pgd(ctx: click.Context, **options: Any) -> None:
     _run(ctx, "pgd", options)
 
 
-def _run(ctx: click.Context, method: Any, options: dict[str, Any]) -> None:
-    from faceembed.trainer.attack import AttackSettings, attack_pairs
+def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
+    from faceembed.engine.attack import AttackSettings, attack_pairs
 
     models: ModelOptions = options.pop("models")
     out: Output = options.pop("out")
-    pairs, root, save, png = (options.pop(name) for name in ("pairs", "root", "save", "png"))
-    ctx.meta[OUTPUT] = png or save or ""
+    pairs, root, save, png, html = (options.pop(name) for name in ("pairs", "root", "save", "png", "html"))
+    ctx.meta[OUTPUT] = html or png or save or ""
+    chosen = _attack(method, models.encoder, **{name: options.pop(name) for name in _OWN if name in options})
     settings = AttackSettings(embed=models.settings(), **options)
     with out.reporter() as reporter:
         result = attack_pairs(
-            pairs, method=method, settings=settings, root=root, notice=reporter.notice, progress=reporter.progress
+            pairs, chosen, settings=settings, root=root, notice=reporter.notice, progress=reporter.progress
         )
     if save is not None:
         result.write_scores(save)
     out.result(result.to_json_dict(), _text(result))
-    if png is not None:  # last, so that a disk that is full loses nothing else
+    if html is not None:  # pictures last, so that a disk that is full loses nothing else
+        result.write_html(html)
+    if png is not None:
         result.write_png(png)
+
+
+def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attack:
+    """The engine's noise wherever the engine can run the encoder, so that it needs no PyTorch."""
+    if method == "noise" and (not os.path.isfile(encoder) or encoder.lower().endswith(".onnx")):
+        from faceembed.engine.attack import Noise
+
+        return Noise()
+    from faceembed.trainer import attack as gradient
+
+    if method == "noise":
+        return gradient.NetworkNoise(arch)
+    return gradient.Fgsm(arch) if method == "fgsm" else gradient.Pgd(arch, **own)
 
 
 def _text(result: Attacked) -> str:

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.errors import UsageError
+from faceembed.engine.subject import Encodes
 
 Chip = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -43,13 +44,6 @@ _WARM, _COLD = (235, 94, 11), (31, 111, 235)
 _STRONGEST = 0.8  # opacity of the largest value
 
 
-class Encodes(Protocol):
-    """What is explained: an `Encoder`, or anything else that embeds chips."""
-
-    def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Chips (N, H, W, 3) to embeddings (N, D) of unit length, and their norms."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Explanation:
     """What makes two faces similar."""
@@ -60,7 +54,7 @@ class Explanation:
     """Of the first face's chip; above 0 where it makes the faces alike."""
     map_b: Map
     method: str
-    """``occlusion``: cosine lost by covering; ``gradient``: cosine gained by a pixel (they add up to a whole)."""
+    """``occlusion``: cosine lost by covering; ``gradient``: a density of cosine, whose mean is the whole gain."""
     details: dict[str, Any]
     """How it was computed, as plain types."""
 
@@ -88,7 +82,7 @@ def explain(encoder: Encodes, chip_a: Chip, chip_b: Chip, *, settings: Occlusion
     """Occlusion maps of two faces.
 
     Args:
-        encoder: has passed its parity gate.
+        encoder: an `Encoder` that has passed its parity gate, or anything else that embeds chips. In fp32: what is measured is small.
         chip_a, chip_b: uint8 RGB (H, W, 3), aligned faces of the encoder's input size.
         settings: windows and fill.
 

@@ -33,14 +33,15 @@ class Network:
     batch: int = 32
     """Chips encoded at a time."""
 
-    def encode(self, chips: Chips) -> Vectors:
-        """Chips (N, H, W, 3) to embeddings (N, D) of unit length."""
+    def encode(self, chips: Chips) -> tuple[Vectors, NDArray[np.float32]]:
+        """Chips (N, H, W, 3) to embeddings (N, D) of unit length, and the norms (N,) they had, as the engine's encoder does."""
         with torch.no_grad():
             parts = [
-                self.directions(self.pixels(part))
+                self.model(network_input(self.pixels(part), self.spec))
                 for part in np.split(chips, range(self.batch, len(chips), self.batch))
             ]
-            return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
+            raw = torch.cat(parts)
+            return unit(raw).cpu().numpy(), raw.norm(dim=1).cpu().numpy()
 
     def pixels(self, chips: Chips) -> Tensor:
         """Chips as float32 (N, 3, H, W) in [-1, 1] on the network's device."""
@@ -121,7 +122,7 @@ def pgd(
         if number:
             best, reached = _better(best, reached, current, gain)
         current = _step(chips, current, gradient, size=size if number else levels, levels=levels)
-    gain = sign * (network.encode(current) * references).sum(1)
+    gain = sign * (network.encode(current)[0] * references).sum(1)
     return _better(best, reached, current, gain)[0]
 
 

@@ -22,6 +22,9 @@ COLOURS = {"same": "#010211", "other": "#010212", "fake": "#010213", "all": INK}
 _CSS = {INK: "var(--ink)", FAINT: "var(--faint)", LINE: "var(--line)"} | {
     colour: f"var(--{name})" for name, colour in COLOURS.items() if name != "all"
 }
+SERIES = tuple(f"#0103{number:02d}" for number in range(8))
+"""Stand-ins for the colours of any number of curves: ``--s0`` to ``--s7`` of the page, used in turn."""
+_CSS |= {colour: f"var(--s{number})" for number, colour in enumerate(SERIES)}
 _STYLES = {"all": "-", "other": "--", "fake": "-."}
 _LABELS = {"all": "same – all negatives", "other": "same – other people", "fake": "same – deepfakes"}
 _CURVE_POINTS = 400
@@ -35,11 +38,11 @@ def roc_svg(curves: Mapping[str, Roc]) -> str:
     Args:
         curves: by what the negatives are: ``all``, ``other`` or ``fake``.
     """
-    figure, axes = _figure("False match rate (FMR)", "True match rate (1 − FNMR)")
+    figure, axes = open_figure("False match rate (FMR)", "True match rate (1 − FNMR)")
     left, bottom = 1.0, 1.0
     for name, curve in curves.items():
         start = 1 / curve.negatives
-        kept = _thinned(curve)
+        kept = thinned(curve)
         fmr, tmr = np.maximum(curve.fmr[kept], start / 2), 1 - curve.fnmr[kept]
         axes.plot(fmr, tmr, color=COLOURS[name], linestyle=_STYLES[name], linewidth=1.6, label=_LABELS[name])
         rate, _ = eer_of(curve)
@@ -50,11 +53,11 @@ def roc_svg(curves: Mapping[str, Roc]) -> str:
     axes.set_xscale("log")
     axes.set_xlim(min(left, 0.5), 1)
     axes.set_ylim(max(bottom - 0.05 * (1 - bottom) - 0.002, 0), 1 + 0.03 * (1 - bottom) + 0.001)
-    axes.set_xticks([10.0**k for k in exponents], [_power(k) for k in exponents])
+    axes.set_xticks([10.0**k for k in exponents], [power_of_ten(k) for k in exponents])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(_percent_tick)
+    axes.yaxis.set_major_formatter(percent_tick)
     _legend(axes, len(curves), "lower right")
-    return _svg(figure, "roc")
+    return to_svg(figure, "roc")
 
 
 def det_svg(curves: Mapping[str, Roc]) -> str:
@@ -63,11 +66,11 @@ def det_svg(curves: Mapping[str, Roc]) -> str:
     Args:
         curves: as for `roc_svg`.
     """
-    figure, axes = _figure("False match rate (FMR)", "False non-match rate (FNMR)")
+    figure, axes = open_figure("False match rate (FMR)", "False non-match rate (FNMR)")
     probit = NormalDist().inv_cdf
     least = min(0.5 / max(curve.negatives, curve.positives) for curve in curves.values())
     for name, curve in curves.items():
-        kept = _thinned(curve)
+        kept = thinned(curve)
         # A rate of 0 or 1 lies at infinity: it is drawn at half an error.
         x = [probit(min(max(v, 0.5 / curve.negatives), 1 - 0.5 / curve.negatives)) for v in curve.fmr[kept].tolist()]
         y = [probit(min(max(v, 0.5 / curve.positives), 1 - 0.5 / curve.positives)) for v in curve.fnmr[kept].tolist()]
@@ -84,7 +87,7 @@ def det_svg(curves: Mapping[str, Roc]) -> str:
     axes.set_ylim(low, high)
     axes.tick_params(axis="x", labelrotation=30)
     _legend(axes, len(curves), "upper right")
-    return _svg(figure, "det")
+    return to_svg(figure, "det")
 
 
 def histogram_svg(scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_], *, threshold: float) -> str:
@@ -95,7 +98,7 @@ def histogram_svg(scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_], 
         kinds: ``(n,)`` of ``same``, ``other``, ``fake``.
         threshold: where a line is drawn.
     """
-    figure, axes = _figure("Cosine similarity", "Share of the kind's pairs")
+    figure, axes = open_figure("Cosine similarity", "Share of the kind's pairs")
     present = [kind for kind in ("other", "fake", "same") if (kinds == kind).any()]
     low, high = float(np.min(scores, initial=threshold)), float(np.max(scores, initial=threshold))
     margin = max(0.02, 0.02 * (high - low))
@@ -109,9 +112,9 @@ def histogram_svg(scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_], 
     axes.axvline(threshold, color=INK, linewidth=1, linestyle=":", label=f"EER threshold {threshold:.3f}")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.3 * axes.dataLim.ymax)  # room for the legend
-    axes.yaxis.set_major_formatter(_percent_tick)
+    axes.yaxis.set_major_formatter(percent_tick)
     axes.legend(loc="upper center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    return _svg(figure, "histogram")
+    return to_svg(figure, "histogram")
 
 
 def rates_svg(curves: Mapping[str, Roc], *, threshold: float) -> str:
@@ -121,10 +124,10 @@ def rates_svg(curves: Mapping[str, Roc], *, threshold: float) -> str:
         curves: as for `roc_svg`.
         threshold: where a line is drawn.
     """
-    figure, axes = _figure("Threshold (cosine similarity)", "Error rate")
+    figure, axes = open_figure("Threshold (cosine similarity)", "Error rate")
     spread: list[float] = []
     for name, curve in curves.items():
-        kept = _thinned(curve)[1:]  # without the point at infinity
+        kept = thinned(curve)[1:]  # without the point at infinity
         if len(curves) == 1 or name != "all":
             colour = COLOURS["other" if name == "all" else name]
             label = "FMR" if name == "all" else f"FMR, {'other people' if name == 'other' else 'deepfakes'}"
@@ -145,12 +148,13 @@ def rates_svg(curves: Mapping[str, Roc], *, threshold: float) -> str:
     axes.set_xlim(max(low, -1.0), min(high, 1.0))
     axes.set_ylim(0, 1.25)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.yaxis.set_major_formatter(_percent_tick)
+    axes.yaxis.set_major_formatter(percent_tick)
     axes.legend(loc="upper center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    return _svg(figure, "rates")
+    return to_svg(figure, "rates")
 
 
-def _figure(x_label: str, y_label: str) -> tuple[Any, Any]:
+def open_figure(x_label: str, y_label: str) -> tuple[Any, Any]:
+    """A figure and its axes in the manner of the report."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.9), layout="constrained")
@@ -173,7 +177,7 @@ def _legend(axes: Any, entries: int, place: str) -> None:
         axes.legend(loc=place, frameon=False, labelcolor=INK, fontsize=9)
 
 
-def _svg(figure: Any, name: str) -> str:
+def to_svg(figure: Any, name: str) -> str:
     """The ``<svg>`` element, the same for the same figure, its colours exchanged for the page's."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -195,7 +199,7 @@ def _svg(figure: Any, name: str) -> str:
     return text
 
 
-def _thinned(curve: Roc) -> npt.NDArray[np.int64]:
+def thinned(curve: Roc) -> npt.NDArray[np.int64]:
     """Indices of points that show the curve on linear, logarithmic and normal deviate axes alike."""
     size = len(curve.fmr)
     if size <= 6 * _CURVE_POINTS:
@@ -208,9 +212,11 @@ def _thinned(curve: Roc) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(np.clip(kept, 0, size - 1)), dtype=np.int64)
 
 
-def _power(exponent: int) -> str:
+def power_of_ten(exponent: int) -> str:
+    """``10⁻³``."""
     return "1" if exponent == 0 else "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _percent_tick(value: float, _: Sequence[int] | int | None = None) -> str:
+def percent_tick(value: float, _: Sequence[int] | int | None = None) -> str:
+    """A share as a label of an axis."""
     return f"{100 * value:.4g} %"

@@ -258,7 +258,7 @@ def test_thinning_keeps_the_curve() -> None:
     rng = np.random.default_rng(4)
     labels = np.arange(200_000) % 2 == 0
     curve = roc(rng.normal(labels * 2.0, 1.0), labels)
-    kept = plots._thinned(curve)
+    kept = plots.thinned(curve)
     assert len(kept) <= 2400 and kept[0] == 0 and kept[-1] == len(curve.fmr) - 1
     # Both rates are monotone: what was left out between two points lies in the box that they span.
     boxes = np.minimum(np.diff(curve.fmr[kept]), -np.diff(curve.fnmr[kept]))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +17,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from faceembed.cli.main import main
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.metrics import eer
+from faceembed.engine.attack import AttackSettings, attack_pairs
+from faceembed.engine.attack_result import Attacked
+from faceembed.engine.errors import DataError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.pairs import Pair, PairList, read_pairs
+from faceembed.engine.pairs import read_pairs
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.sample import sample_photos
 from faceembed.engine.settings import EmbedSettings
-from faceembed.trainer import attack_picture
-from faceembed.trainer.attack import AttackSettings, attack_pairs, choose_pairs, levels_of, noisy
+from faceembed.trainer.attack import Fgsm, Pgd, levels_of
 from faceembed.trainer.attack_gradient import Network, fgsm, pgd
-from faceembed.trainer.attack_picture import difference, write_cases
-from faceembed.trainer.attack_result import Attacked, Case, figures
 
 SIDE, DIMENSION = 6, 8
 SPEC = ModelSpec(
@@ -79,7 +74,7 @@ def test_pgd_stays_inside_and_does_no_less_than_fgsm(levels: int, steps: int, si
     network, (chips, references, sign) = known(2, curved=True), batch(3, 8)
 
     def gain(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(sign * (network.encode(pictures) * references).sum(1))
+        return np.asarray(sign * (network.encode(pictures)[0] * references).sum(1))
 
     one = fgsm(network, chips, references, sign, levels=levels)
     many = pgd(network, chips, references, sign, levels=levels, steps=steps, size=size)
@@ -92,7 +87,19 @@ def test_pgd_stays_inside_and_does_no_less_than_fgsm(levels: int, steps: int, si
     elif levels > 2:
         assert gain(many).mean() > gain(one).mean() + 1e-3
     alone = pgd(network, chips[2:3], references[2:3], sign[2:3], levels=levels, steps=steps, size=size)
-    assert gain(many)[2] == pytest.approx((sign[2:3] * (network.encode(alone) * references[2:3]).sum(1))[0], abs=1e-3)
+    assert gain(many)[2] == pytest.approx(
+        (sign[2:3] * (network.encode(alone)[0] * references[2:3]).sum(1))[0], abs=1e-3
+    )
+
+
+def test_norms_are_the_lengths_before_normalisation() -> None:
+    network, (chips, _, _) = known(0), batch(4)
+    vectors, norms = network.encode(chips)
+    weight = network.model[1].weight.double().numpy()  # type: ignore[index]
+    for chip, vector, norm in zip(chips, vectors, norms, strict=True):
+        raw = weight @ ((chip[:, :, ::-1].astype(np.float64) - SPEC.mean) / 128).transpose(2, 0, 1).ravel()
+        np.testing.assert_allclose(vector * norm, raw, rtol=1e-4, atol=1e-5)
+        assert norm == pytest.approx(np.linalg.norm(raw), rel=1e-5)
 
 
 def test_a_damaged_network_is_named() -> None:
@@ -104,19 +111,6 @@ def test_a_damaged_network_is_named() -> None:
         fgsm(network, *batch(0), levels=1)
 
 
-def test_noise_is_gaussian_repeatable_and_of_the_pair() -> None:
-    chips = np.full((3, 100, 100, 3), 128, np.uint8)
-    changed = noisy(chips, [4, 9, 5], deviation=12.75, seed=1)
-    moved = changed.astype(int) - 128
-    assert moved.std() == pytest.approx(12.75, rel=0.02) and abs(moved.mean()) < 0.2
-    np.testing.assert_array_equal(noisy(chips[:1], [9], deviation=12.75, seed=1)[0], changed[1])
-    assert (noisy(chips[:1], [9], deviation=12.75, seed=2)[0] != changed[1]).any()
-    half = noisy(chips[:1], [4], deviation=6.375, seed=1)[0].astype(int) - 128
-    assert np.abs(2 * half - moved[0]).max() <= 2  # the same draw, scaled and rounded
-    dark = noisy(np.zeros((1, 50, 50, 3), np.uint8), [0], deviation=10, seed=0)
-    assert 0.4 < (dark == 0).mean() < 0.6
-
-
 @pytest.mark.parametrize(
     "epsilon, levels", [(0.008, 1), (0.01, 1), (2 / 255, 1), (4 / 255, 2), (0.03, 3), (0.1, 12), (2.0, 255)]
 )
@@ -124,58 +118,13 @@ def test_levels(epsilon: float, levels: int) -> None:
     assert levels_of(epsilon) == levels
 
 
-def listed(kinds: str) -> PairList:
-    names = {"s": "same", "o": "other", "f": "fake"}
-    return PairList("x.csv", tuple(Pair(f"{i}a", f"{i}b", k == "s", names[k]) for i, k in enumerate(kinds)))  # type: ignore[arg-type]
-
-
-def test_chosen_pairs_keep_the_shares_of_the_kinds() -> None:
-    pairs = listed("s" * 50 + "o" * 30 + "f" * 20)
-    chosen = choose_pairs(pairs, 10, seed=3)
-    assert [(pairs.kinds[chosen] == kind).sum() for kind in ("same", "other", "fake")] == [5, 3, 2]
-    assert chosen.tolist() == sorted(set(chosen.tolist())) == choose_pairs(pairs, 10, seed=3).tolist()
-    assert chosen.tolist() != choose_pairs(pairs, 10, seed=4).tolist()
-    assert len(choose_pairs(pairs, 1, seed=0)) == 3  # one of each kind at least
-    assert choose_pairs(pairs, None, seed=0).tolist() == choose_pairs(pairs, 100, seed=0).tolist() == list(range(100))
-
-
-def test_figures() -> None:
-    kinds = np.array(["same", "same", "same", "other", "other", "fake", "same"])
-    failed = np.array([False] * 6 + [True])
-    before = np.array([0.9, 0.8, 0.7, 0.1, 0.3, 0.75, -1.0])
-    after = np.array([0.5, 0.8, 0.7, 0.4, 0.3, 0.95, -1.0])
-    attacked = np.array([True, False, True, True, True, True, False])
-    threshold, (clean, row) = figures(
-        np.stack([before, after]), kinds, failed=failed, attacked=attacked, epsilons=[0.03], levels=[3]
-    )
-    labels = kinds == "same"
-    assert threshold == eer(before, labels)[1]
-    assert 0.7 < threshold <= 0.75
-    assert (clean.epsilon, clean.levels, clean.eer) == (0.0, 0, eer(before, labels)[0])
-    assert set(clean.change.values()) == {0.0}
-    assert row.similarity == pytest.approx({"same": 2 / 3, "other": 0.35, "fake": 0.95})  # without the failure
-    assert row.change == pytest.approx({"same": -0.2, "other": 0.15, "fake": 0.2})  # of those attacked
-    assert row.eer == eer(after, labels)[0]
-    assert row.fnmr == 3 / 4  # the failure counts
-    assert (row.fmr, row.fmr_other, row.fmr_fake) == (1 / 3, 0.0, 1.0)
-    assert (row.eer_other, row.eer_fake) == (
-        eer(after[kinds != "fake"], labels[kinds != "fake"])[0],
-        eer(after[[0, 1, 2, 5, 6]], [1, 1, 1, 0, 1])[0],
-    )
-
-
-def test_figures_of_one_class() -> None:
-    threshold, rows = figures(
-        np.array([[0.5], [0.4]]),
-        np.array(["same"]),
-        failed=np.zeros(1, bool),
-        attacked=np.ones(1, bool),
-        epsilons=[1],
-        levels=[1],
-    )
-    assert threshold is None
-    assert rows[1].change == pytest.approx({"same": -0.1})
-    assert (rows[1].eer, rows[1].fnmr, rows[1].fmr) == (None, None, None)
+def run(*args: Any, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["attack", *map(os.fspath, map(str, args))])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -195,22 +144,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(*args: Any, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["attack", *map(os.fspath, map(str, args))])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
-
-
 @pytest.fixture(scope="module")
 def attacked(pairs: Path) -> dict[str, Attacked]:
     """FGSM and PGD on dlib's encoder at two epsilons."""
     settings = AttackSettings(
-        EmbedSettings(runtime=RuntimeSettings(threads=1)), epsilons=(0.01, 0.03), steps=4, skip_failures=True
+        EmbedSettings(runtime=RuntimeSettings(threads=1)), epsilons=(0.01, 0.03), skip_failures=True
     )
-    return {method: attack_pairs(pairs, method=method, settings=settings) for method in ("fgsm", "pgd")}  # type: ignore[arg-type]
+    return {attack.method: attack_pairs(pairs, attack, settings=settings) for attack in (Fgsm(), Pgd(steps=4))}
 
 
 def test_similarities_of_a_real_encoder_move(attacked: dict[str, Attacked]) -> None:
@@ -257,34 +197,15 @@ def test_files(attacked: dict[str, Attacked], pairs: Path, tmp_path: Path) -> No
     assert len(np.unique(picture)) > 100
 
 
-def test_noise_on_the_command_line(pairs: Path, tmp_path: Path) -> None:
-    """With a failure that counts, and no PyTorch anywhere."""
-    program = f"""
-import sys
-from faceembed.cli.main import main
-main(["attack", "noise", {str(pairs)!r}, "--json", "-q", "--epsilon", "0.05,0.5", "--workers", "1"], standalone_mode=False)
-assert "torch" not in sys.modules
-"""
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    document = json.loads(done.stdout)
-    assert (document["method"], document["encoder"], document["precision"]) == ("noise", "dlib-resnet", "fp32")
-    assert (document["pairs"], document["failed_pairs"]) == (5, 1)
-    assert list(document["failures"]) == [str(pairs.parent / "grey.png")]
-    clean, little, much = document["rows"]
-    assert [row["epsilon"] for row in document["rows"]] == [0, 0.05, 0.5]
-    assert clean["similarity"]["same"] > little["similarity"]["same"] > much["similarity"]["same"] + 0.01
-    assert clean["fnmr"] >= 1 / 3  # the failure
-
-
 def test_fgsm_on_the_command_line(pairs: Path, tmp_path: Path) -> None:
-    png, save = tmp_path / "worst.png", tmp_path / "scores.csv"
-    text = run(
-        "fgsm", pairs, "--epsilon", "0.03", "--goal", "dodge", "--png", png, "--save", save, "--workers", 1
-    ).stdout
+    png, save, html = tmp_path / "worst.png", tmp_path / "scores.csv", tmp_path / "fgsm.html"
+    files = ("--png", png, "--save", save, "--html", html)
+    text = run("fgsm", pairs, "--epsilon", "0.03", "--goal", "dodge", *files, "--workers", 1).stdout
     assert "fgsm on dlib-resnet: 5 pairs, 1 of them with a photo without a face, which score -1" in text
     line = next(line for line in text.splitlines() if line.strip().startswith("0.03"))
     assert "(-0." in line and "(+0." not in line  # only positives were attacked
     assert png.exists() and save.exists()
+    assert "fgsm on dlib-resnet" in html.read_text()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +228,7 @@ def test_fgsm_on_the_command_line(pairs: Path, tmp_path: Path) -> None:
         (("fgsm", "PAIRS", "--encoder", "PAIRS"), 1, "is not a readable checkpoint"),
         (("noise", "PAIRS", "--encoder", "PAIRS"), 1, "is not a readable checkpoint"),
         (("fgsm", "PAIRS", "--arch", "resnet92"), 2, "resnet92"),
-        (("fgsm", "PAIRS", "--device", "tpu"), 1, "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
+        (("fgsm", "PAIRS", "--device", "tpu"), 1, "device 'tpu' is "),
         (("fgsm", "PAIRS", "--device", "cuda:99"), 1, "device 'cuda:99': PyTorch finds "),
         (("fgsm", "PAIRS", "--png", "no/such/folder/x.png"), 1, "no/such/folder/x.png"),
     ],
@@ -319,58 +240,6 @@ def test_mistakes_are_one_line(pairs: Path, args: tuple[str, ...], code: int, me
     assert result.stdout == ""
 
 
-def test_lists_with_nothing_to_attack(pairs: Path, tmp_path: Path, reuse_pipeline: Any) -> None:
-    header, *rows = pairs.read_text().splitlines()
-    positives, blind = tmp_path / "positives.csv", tmp_path / "blind.csv"
-    positives.write_text("\n".join([header, rows[0]]))
-    blind.write_text("\n".join([header, rows[4]]))
-    settings = AttackSettings(epsilons=(0.1,), goal="impersonate")
-    with pytest.raises(DataError, match=r"positives.csv: no pair that --goal impersonate could attack$"):
-        attack_pairs(positives, method="noise", settings=settings)
-    with pytest.raises(DataError, match=r"blind.csv: no pair has a face in both photos; look at the failures"):
-        attack_pairs(blind, method="noise")
-    with pytest.raises(UsageError, match=r"^attack 'nois' is not one of noise, fgsm, pgd$"):
-        attack_pairs(positives, method="nois")  # type: ignore[arg-type]
-
-
-def test_a_list_without_labels(tmp_path: Path) -> None:
-    for pair in ("1", "2"):
-        (tmp_path / pair).mkdir()
-        for name in ("0.jpg", "1.jpg"):
-            (tmp_path / pair / name).write_bytes(b"")
-    with pytest.raises(DataError, match="the list has no labels"):
-        attack_pairs(tmp_path, method="noise")
-
-
-def case(kind: str, before: float, after: float) -> Case:
-    original = np.full((8, 8, 3), 100, np.uint8)
-    changed = original.copy()
-    changed[0, 0], changed[7, 7] = 106, 97
-    return Case(0.1, 3, kind, before, after, original, original, changed)
-
-
-def test_the_difference_is_amplified_around_grey() -> None:
-    drawn = difference(case("same", 0.9, 0.1))
-    assert (drawn[0, 0, 0], drawn[3, 3, 0], drawn[7, 7, 0]) == (255, 128, 64)
-    still = case("same", 0.9, 0.9)
-    assert (difference(Case(0.1, 0, "same", 0.9, 0.9, still.original, still.original, still.original)) == 128).all()
-
-
-@pytest.mark.parametrize(
-    "kind, before, after, harm", [("same", 0.9, 0.2, 0.7), ("other", 0.1, 0.6, 0.5), ("fake", 0.5, 0.3, -0.2)]
-)
-def test_harm_is_the_attackers_gain(kind: str, before: float, after: float, harm: float) -> None:
-    assert case(kind, before, after).harm == pytest.approx(harm)
-
-
-def test_a_sheet_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attack_picture, "MOST_CASES", 3)
-    write_cases(tmp_path / "x.png", [case("other", 0.1, 0.6)] * 30, threshold=None, title="a $ of $$ names")
-    assert 3 * 140 < cv2.imread(str(tmp_path / "x.png")).shape[0] < 4 * 160
-    with pytest.raises(DataError, match="no case to draw"):
-        write_cases(tmp_path / "y.png", [], threshold=0.5, title="x")
-
-
 @pytest.mark.data
 def test_pgd_breaks_dlib_on_real_people(data: Path, tmp_path: Path) -> None:
     """What the README says of the undefended encoder, on a few held-out pairs: most decisions turn at 3 levels of 255."""
@@ -379,8 +248,7 @@ def test_pgd_breaks_dlib_on_real_people(data: Path, tmp_path: Path) -> None:
     rows = [(a, b, 1) for a, b, _ in photos] + [(one[0], two[2], 0) for one, two in itertools.pairwise(photos)]
     path = tmp_path / "pairs.csv"
     path.write_text("\n".join(["path_a,path_b,label", *(f"{a},{b},{label}" for a, b, label in rows)]))
-    settings = AttackSettings(epsilons=(0.03,), steps=5, skip_failures=True)
-    result = attack_pairs(path, method="pgd", settings=settings)
+    result = attack_pairs(path, Pgd(steps=5), settings=AttackSettings(epsilons=(0.03,), skip_failures=True))
     clean, row = result.rows
     assert clean.eer is not None and row.eer is not None
     assert clean.eer < 0.3 and row.eer > 0.6

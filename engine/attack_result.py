@@ -127,9 +127,24 @@ class Attacked:
             DataError: there is no case to draw.
             OSError: the file cannot be written.
         """
-        from faceembed.trainer.attack_picture import write_cases
+        from faceembed.engine.report.attack_picture import write_cases
 
-        write_cases(path, self.cases, threshold=self.threshold, title=f"{self.method} on {self.encoder}")
+        write_cases(path, self.cases, threshold=self.threshold, title=self.title)
+
+    def write_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the figures, their course over epsilon, and the worst cases as one self-contained page.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from faceembed.engine.report.attack import write_attack_report
+
+        write_attack_report(path, self)
+
+    @property
+    def title(self) -> str:
+        """What was done to what."""
+        return f"{self.method} on {self.encoder}"
 
 
 def figures(

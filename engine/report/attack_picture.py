@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.attack_result import Case
 from faceembed.engine.errors import DataError
 from faceembed.engine.files import atomic_write
-from faceembed.trainer.attack_result import Case
 
 MOST_CASES = 24  # on one sheet
 _SIDE, _TEXT, _HEAD = 1.35, 2.1, 0.75  # inches: of a picture, of the column of text, of the title
 _INK, _SOFT, _BAD = "#1b2430", "#67717e", "#b42318"
-_KINDS = {"same": "same person", "other": "other person", "fake": "deepfake"}
+KIND_NAMES = {"same": "same person", "other": "other people", "fake": "deepfake"}
 _COLUMNS = ("first photo", "second photo", "second, changed", "change, amplified")
 
 
@@ -69,12 +69,22 @@ def difference(case: Case) -> NDArray[np.uint8]:
     return np.rint(127.5 + 127.5 * moved / largest).astype(np.uint8)
 
 
+def largest_change(case: Case) -> int:
+    """Of 255 levels."""
+    return int(np.abs(case.changed.astype(np.int16) - case.original).max())
+
+
+def turned(case: Case, threshold: float | None) -> bool | None:
+    """Whether the changed pair is decided wrongly; None without a threshold."""
+    if threshold is None:
+        return None
+    return case.after < threshold if case.kind == "same" else case.after >= threshold
+
+
 def _lines(case: Case, threshold: float | None) -> list[tuple[str, str]]:
-    moved = int(np.abs(case.changed.astype(np.int16) - case.original).max())
-    wrong = threshold is not None and ((case.after < threshold) if case.kind == "same" else (case.after >= threshold))
     lines = [
-        (f"{_KINDS[case.kind]}, epsilon {case.epsilon:g}", _INK),
-        (f"similarity {case.before:.3f} → {case.after:.3f}", _BAD if wrong else _INK),
-        (f"largest change {moved} of 255 levels", _SOFT),
+        (f"{KIND_NAMES[case.kind]}, epsilon {case.epsilon:g}", _INK),
+        (f"similarity {case.before:.3f} → {case.after:.3f}", _BAD if turned(case, threshold) else _INK),
+        (f"largest change {largest_change(case)} of 255 levels", _SOFT),
     ]
     return lines if threshold is None else [*lines, (f"threshold {threshold:.3f}", _SOFT)]

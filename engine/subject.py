@@ -1,0 +1,128 @@
+"""An encoder that is looked into by `attack` and `explain`, and the faces of the photos that it is shown.
+
+    subject = open_subject(settings, ["a.jpg", "b.jpg"])
+    vectors, _ = subject.encoder.encode(subject.faces(["a.jpg", "b.jpg"]))
+
+Precision ``auto`` means fp32 here: similarities that are compared before and after a small change must not move by themselves.
+What is not known here: PyTorch (`faceembed.trainer.subject` opens a checkpoint in the same form).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine import loading
+from faceembed.engine.chips import Cutter
+from faceembed.engine.embed import Progress
+from faceembed.engine.errors import DataError
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos import PhotoFile, printable
+from faceembed.engine.settings import EmbedSettings
+
+Notify = Callable[[str], None]
+OnProgress = Callable[[Progress], None]
+Chips = NDArray[np.uint8]
+"""(N, H, W, 3) RGB, or one (H, W, 3)."""
+Vectors = NDArray[np.float32]
+"""(N, D) of unit length."""
+
+
+class Encodes(Protocol):
+    """An `Encoder`, or anything else that embeds chips."""
+
+    def encode(self, chips: Chips) -> tuple[Vectors, NDArray[np.float32]]:
+        """Chips (N, H, W, 3) to embeddings (N, D) of unit length, and their norms (N,)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """An encoder and the largest face of each photo."""
+
+    spec: ModelSpec
+    encoder: Encodes
+    chips: dict[str, Chips]
+    """Photo to its face, (H, W, 3)."""
+    failures: dict[str, str]
+    """Photo to the reason why it has none."""
+    runtime: dict[str, str]
+    """What computes the embeddings: ``device``, ``runtime``, ``precision``."""
+
+    def vectors(self, chips: Chips) -> Vectors:
+        """Embeddings of chips (N, H, W, 3)."""
+        return self.encoder.encode(chips)[0]
+
+    def faces(self, paths: Sequence[str]) -> Chips:
+        """The chips of these photos, (N, H, W, 3).
+
+        Raises:
+            DataError: one of them has no face.
+        """
+        for path in paths:
+            if path not in self.chips:
+                raise DataError(f"{printable(path)}: {self.failures[path]}")
+        return np.stack([self.chips[path] for path in paths])
+
+
+def open_subject(
+    settings: EmbedSettings,
+    photos: Sequence[str],
+    *,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> Subject:
+    """Load an encoder, and cut the largest face out of each photo.
+
+    Args:
+        settings: models and runtime; ``faces`` is taken as ``largest``.
+        photos: files; one that cannot be read is a failure, not an error.
+        notice, progress: called with lines for the user, and after every batch.
+
+    Raises:
+        ModelError: no such encoder, or a damaged one.
+        DeviceError: what was asked for cannot serve.
+    """
+    settings = exact(settings)
+    models = loading.resolve_models(settings)
+    files = [photo_file(path) for path in photos]
+    pipeline = loading.open_pipeline(settings, models, files, notice=notice)
+    chips, failures = cut_largest(pipeline.cutter, files, progress)
+    choice = pipeline.encoder.choice
+    runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
+    return Subject(models.encoder.spec, pipeline.encoder, chips, failures, runtime)
+
+
+def exact(settings: EmbedSettings) -> EmbedSettings:
+    """Settings with fp32 for ``auto``, and one face a photo."""
+    runtime = settings.runtime
+    if runtime.precision == "auto":
+        runtime = dataclasses.replace(runtime, precision="fp32")
+    return dataclasses.replace(settings, faces="largest", runtime=runtime)
+
+
+def cut_largest(
+    cutter: Cutter, photos: Sequence[PhotoFile], progress: OnProgress
+) -> tuple[dict[str, Chips], dict[str, str]]:
+    """Chips by path, and reasons by path."""
+    chips: dict[str, Chips] = {}
+    failures: dict[str, str] = {}
+    for cut in cutter.cut(photos):
+        for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
+            chips[cut.photos[place].path] = chip
+        failures.update({failure.photo.path: failure.reason for failure in cut.failures})
+        progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
+    return chips, failures
+
+
+def photo_file(path: str) -> PhotoFile:
+    """A photo to read; one that is not there becomes a failure when it is read."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return PhotoFile(path, 0, 0)
+    return PhotoFile(path, info.st_size, info.st_mtime_ns)
