@@ -29,7 +29,7 @@ from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
 from faceembed.engine.models.spec import Model
-from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
 
@@ -54,7 +54,7 @@ class OneShotSettings:
     """Side of the smallest face that a look finds as surely as a larger look would."""
     candidate_score: float = 0.35
     """Least score of the one-shot network."""
-    score: float = 0.35
+    score: float = 0.25
     """Least score of a face: the lower of the one-shot network's and the refiner's."""
     overlap: float = 0.45
     """Intersection over union of boxes that are one face."""
@@ -70,16 +70,25 @@ class OneShotDetector(Detector):
         choice: runtime, device and precision.
         threads: how many threads will call `detect` side by side.
         settings: sides and thresholds.
+        sessions: the network and its refiner, to use in place of those that `choice` opens.
     """
 
     def __init__(
-        self, model: Model, choice: RuntimeChoice, *, threads: int, settings: OneShotSettings | None = None
+        self,
+        model: Model,
+        choice: RuntimeChoice,
+        *,
+        threads: int,
+        settings: OneShotSettings | None = None,
+        sessions: tuple[Session, Session] | None = None,
     ) -> None:
         self.model = model
         self.choice = choice
         self.settings = settings or OneShotSettings()
-        self._session = open_session(model, choice, outputs=OUTPUTS, threads=threads)
-        self._refiner = open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads)
+        self._session, self._refiner = sessions or (
+            open_session(model, choice, outputs=OUTPUTS, threads=threads),
+            open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads),
+        )
 
     def exact(self) -> OneShotDetector:
         """The same detector in fp32, on one thread."""
