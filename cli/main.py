@@ -6,9 +6,13 @@ import click
 
 from faceembed.cli.attack import attack
 from faceembed.cli.bench import bench
+from faceembed.cli.build_engine import build_engine
+from faceembed.cli.cluster import cluster
 from faceembed.cli.data import data
+from faceembed.cli.doctor import doctor
 from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
+from faceembed.cli.explain import explain
 from faceembed.cli.export import export
 from faceembed.cli.group import Group
 from faceembed.cli.matrix import matrix
@@ -32,5 +36,22 @@ def main() -> None:
     """
 
 
-for _command in (embed, search, verify, matrix, evaluate, bench, models, data, attack, export, train, serve):
+for _command in (
+    embed,
+    search,
+    verify,
+    matrix,
+    cluster,
+    evaluate,
+    bench,
+    build_engine,
+    doctor,
+    models,
+    data,
+    explain,
+    attack,
+    export,
+    train,
+    serve,
+):
     main.add_command(_command)

@@ -1,8 +1,13 @@
-"""The faces of photos as pictures: a thumbnail of one, and whether two of them are one picture."""
+"""The faces of photos as pictures: a thumbnail of one, and whether two of them are one picture.
+
+pictures = index_pictures(load_faces(files), spec)
+pictures.thumbnail("17"), pictures.compare("17", "18")   # rows of the index
+"""
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -12,7 +17,9 @@ from faceembed.engine.align import similarity_matrices, warp_chips
 from faceembed.engine.decode import decode, read_file
 from faceembed.engine.errors import PhotoError
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos import decode_path
 from faceembed.engine.probe import probe
+from faceembed.engine.shards import FaceTable
 from faceembed.engine.thumbnail import thumbnail
 
 SIDE = 96  # of a thumbnail, pixels
@@ -27,6 +34,20 @@ _KEPT = 512  # faces in memory
 Pixels = NDArray[np.uint8]
 
 
+def index_pictures(faces: FaceTable, spec: ModelSpec) -> Pictures:
+    """The faces of an index; their keys are the numbers of its rows, as text."""
+    keys = [str(row) for row in range(len(faces))]
+    boxes = np.stack([faces.rows.column(name).to_numpy() for name in "xywh"], axis=1)
+    landmarks = faces.rows.column("landmarks").combine_chunks().flatten().to_numpy().reshape(-1, 10)
+    paths = (decode_path(path) for path in faces.rows.column("path").to_pylist())
+    return Pictures(
+        dict(zip(keys, boxes, strict=True)),
+        dict(zip(keys, landmarks, strict=True)),
+        spec,
+        files=dict(zip(keys, paths, strict=True)),
+    )
+
+
 class Pictures:
     """The faces of some photos.
 
@@ -34,11 +55,18 @@ class Pictures:
         boxes: path to (4,) x, y, width, height of the face that was embedded, pixels of the full upright photo.
         landmarks: path to (10,) its five points.
         spec: the encoder, for whose chips faces are compared.
+        files: where the keys of ``boxes`` are no paths, for several faces of one photo: key to path.
     """
 
     def __init__(
-        self, boxes: dict[str, NDArray[np.float32]], landmarks: dict[str, NDArray[np.float32]], spec: ModelSpec
+        self,
+        boxes: dict[str, NDArray[np.float32]],
+        landmarks: dict[str, NDArray[np.float32]],
+        spec: ModelSpec,
+        *,
+        files: Mapping[str, str] | None = None,
     ) -> None:
+        self._files = files or {}
         self._boxes = boxes
         self._landmarks = landmarks
         self._spec = spec
@@ -47,7 +75,7 @@ class Pictures:
     def thumbnail(self, path: str) -> bytes | None:
         """The face and what is around it as a small JPEG; the whole photo where no face was found, None if unreadable."""
         if path not in self._boxes:
-            return thumbnail(path)
+            return thumbnail(self._files.get(path, path))
         read = self._read(path)
         if read is None:
             return None
@@ -66,8 +94,12 @@ class Pictures:
 
     def same(self, path_a: str, path_b: str) -> bool:
         """Whether two faces are one picture: scaled, cropped or compressed anew perhaps, but of one moment."""
+        return bool(self.compare(path_a, path_b))
+
+    def compare(self, path_a: str, path_b: str) -> bool | None:
+        """The same; None where one of them cannot be read."""
         a, b = self._face(path_a), self._face(path_b)
-        return a is not None and b is not None and float(a @ b) >= SAME_PICTURE
+        return None if a is None or b is None else float(a @ b) >= SAME_PICTURE
 
     def _face(self, path: str) -> NDArray[np.float32] | None:
         """The face's chip as a unit vector of grey values about their mean."""
@@ -98,7 +130,7 @@ class Pictures:
     def _read(self, path: str) -> tuple[Pixels, float] | None:
         """The upright photo, decoded smaller where its face is large, and its scale; None if it cannot be read now."""
         try:
-            data = read_file(path)
+            data = read_file(self._files.get(path, path))
             probe(data)
             box = self._boxes[path]
             fits = [r for r in (1, 2, 4, 8) if max(float(box[2]), float(box[3])) / r >= _LEAST_FACE]

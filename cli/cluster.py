@@ -1,0 +1,90 @@
+"""`faceembed cluster`: the faces of an index grouped by person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from faceembed.cli.group import OUTPUT
+from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
+from faceembed.cli.reporter import clock
+from faceembed.engine.photos import printable
+
+if TYPE_CHECKING:
+    from faceembed.engine.cluster import ClusterReport
+
+
+@click.command()
+@file_argument("index")
+@output_file_option("-o", "--output", required=True, metavar="FILE", help="The clusters, .parquet or .json.")
+@file_option("--links", metavar="FOLDER", help="Also make a folder of links to photos for each cluster there.")
+@click.option(
+    "--least-faces",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Clusters of fewer faces get no folder of links.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="COSINE",
+    help="Faces less alike are never neighbours; higher makes more and purer clusters.  "
+    "[default: as in the run before, else by the encoder's own threshold]",
+)
+@click.option("--keep", is_flag=True, help="Place only new faces, and leave the others where they are: quicker.")
+@click.option("--fresh", is_flag=True, help="Forget the clusters that FILE holds.")
+@click.option("--no-duplicates", is_flag=True, help="Do not look at photos to see which are one picture.")
+@output_options
+@click.pass_context
+def cluster(
+    ctx: click.Context,
+    index: str,
+    output: str,
+    links: str | None,
+    least_faces: int,
+    threshold: float | None,
+    keep: bool,
+    fresh: bool,
+    no_duplicates: bool,
+    out: Output,
+) -> None:
+    """Group the faces of an index by person.
+
+    FILE gets a row for each face with the number of its cluster and, where the same picture is there twice, which one it
+    repeats. A second run after photos were added keeps the numbers: a person stays who they were.
+
+    \b
+    Example:
+        faceembed cluster people.faiss -o people.clusters.parquet --links by-person
+        faceembed cluster people.faiss -o people.clusters.json --threshold 0.95
+    """
+    from faceembed.engine.cluster import ClusterSettings
+    from faceembed.engine.cluster import cluster as cluster_index
+
+    ctx.meta[OUTPUT] = output
+    settings = ClusterSettings(
+        threshold=threshold, keep=keep, fresh=fresh, duplicates=not no_duplicates, least_faces=least_faces
+    )
+    with out.reporter() as reporter:
+        report = cluster_index(index, output, settings=settings, links=links, notice=reporter.notice)
+    if out.as_json or not out.quiet:
+        out.result(report.to_json_dict(), _summary(report, links))
+
+
+def _summary(report: ClusterReport, links: str | None) -> str:
+    several = report.clusters - report.single
+    people = f"{several:,} people with two faces or more, the largest has {report.largest:,}; {report.single:,} alone"
+    lines = [f"{report.faces:,} faces in {clock(report.seconds)}: {people}"]
+    if report.new_faces < report.faces:
+        lines.append(
+            f"{report.new_faces:,} faces are new, {report.new_clusters:,} clusters; {report.moved:,} known faces moved"
+        )
+    if report.duplicates:
+        lines.append(f"{report.duplicates:,} are copies of a picture that is there already")
+    if links is not None:
+        lines.append(f"{report.links:,} folders of links in {links}")
+    lines.append(f"look: {report.output}")
+    return "\n".join(map(printable, lines))
