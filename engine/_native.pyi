@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,3 +39,32 @@ def nms(
     mode: str = "union",
 ) -> NDArray[np.int64]: ...
 def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -> NDArray[np.float64]: ...
+def gather(
+    images: list[NDArray[np.uint8]],
+    owner: NDArray[np.int32],
+    matrices: NDArray[np.float64],
+    height: int,
+    width: int,
+    *,
+    mean: NDArray[np.float32],
+    scale: float,
+    colour: str = "rgb",
+    dtype: str = "float16",
+    threads: int = 1,
+) -> NDArray[Any]: ...
+def find_faces(
+    levels: list[NDArray[Any]],
+    scales: NDArray[np.float32],
+    owner: NDArray[np.int32],
+    *,
+    logit: float,
+    overlap: float,
+    blend: float,
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], int]: ...
+def refine(
+    answers: NDArray[Any],
+    matrices: NDArray[np.float64],
+    template: NDArray[np.float64],
+    scores: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...

@@ -9,9 +9,9 @@
 #include <numeric>
 #include <vector>
 
-namespace faceembed {
+#include "overlap.h"
 
-enum class Overlap { over_union, over_smaller };
+namespace faceembed {
 
 // The boxes of one group that were kept so far, in blocks of 16, one array a coordinate.
 //
@@ -63,21 +63,10 @@ class KeptBoxes {
         return found != 0;
     }
 
-    // Areas are real-valued (no +1 for whole pixels) and 0 for a box turned inside out. In float64 the products are
-    // exact.
-    static double area(double x1, double y1, double x2, double y2) {
-        return std::max(0.0, x2 - x1) * std::max(0.0, y2 - y1);
-    }
-
     static bool any_over(const Block& block, std::size_t filled, const float* box, double threshold, Overlap overlap) {
-        const double own = area(box[0], box[1], box[2], box[3]);
-        for (std::size_t i = 0; i < filled; ++i) {
-            const double shared = area(std::max(box[0], block.x1[i]), std::max(box[1], block.y1[i]),
-                                       std::min(box[2], block.x2[i]), std::min(box[3], block.y2[i]));
-            const double other = area(block.x1[i], block.y1[i], block.x2[i], block.y2[i]);
-            const double whole = overlap == Overlap::over_union ? own + other - shared : std::min(own, other);
-            if (shared > threshold * whole) return true;
-        }
+        const Box own{box[0], box[1], box[2], box[3]};
+        for (std::size_t i = 0; i < filled; ++i)
+            if (covers(own, Box{block.x1[i], block.y1[i], block.x2[i], block.y2[i]}, threshold, overlap)) return true;
         return false;
     }
 

@@ -13,17 +13,7 @@
 // the value of the nearest pixel (`Border::replicate`); they count in both sums.
 #pragma once
 
-#if !defined(__CUDACC_RTC__)
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#endif
-
-#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-#define FE_HD __host__ __device__ __forceinline__
-#else
-#define FE_HD inline
-#endif
+#include "host_device.h"
 
 namespace faceembed {
 
@@ -151,6 +141,12 @@ FE_HD Axis make_axis(double centre, double r, int size, Border border) {
     }
     axis.sum = sum_of_weights(axis.at, r, low, high);
     return axis;
+}
+
+// One axis of one output pixel of a resize. Pixel areas correspond: see `resize` in warp_host.h.
+FE_HD Axis resize_axis(int i, int source, int target) {
+    const double ratio = static_cast<double>(source) / target;
+    return make_axis((i + 0.5) * ratio - 0.5, fmax(ratio, 1.0), source, Border::inside);
 }
 
 // One output pixel, anywhere: inside the image, across its border or outside. `value` is not yet rounded.

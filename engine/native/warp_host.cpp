@@ -215,13 +215,9 @@ void warp(const Image& image, const Matrix& m, Border border, const Canvas& out)
 }
 
 void resize(const Image& image, const Canvas& out) {
-    const auto axis = [](int i, int source, int target) {
-        const double ratio = double(source) / target;
-        return make_axis((i + 0.5) * ratio - 0.5, std::max(ratio, 1.0), source, Border::inside);
-    };
-    const Rows rows = make_rows(out.height, [&](int y) { return axis(y, image.height, out.height); });
+    const Rows rows = make_rows(out.height, [&](int y) { return resize_axis(y, image.height, out.height); });
     const Columns columns =
-        make_columns(out.width, image.width, [&](int x) { return axis(x, image.width, out.width); });
+        make_columns(out.width, image.width, [&](int x) { return resize_axis(x, image.width, out.width); });
     resample(image, rows, columns, out);
 }
 
