@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # Written out, because the engine's modules that know them load numpy; a test holds the two together.
-RUNTIMES = ("auto", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16")
+RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -115,14 +115,16 @@ _MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--aligner", default="mtcnn", show_default=True, help="Model name, or 'none' for photos that are aligned crops."
     ),
-    click.option("--device", default="auto", show_default=True, metavar="cpu|auto", help="What to compute on."),
+    click.option(
+        "--device", default="auto", show_default=True, metavar="cpu|cuda|cuda:N|auto", help="What to compute on."
+    ),
     click.option("--runtime", type=click.Choice(RUNTIMES), default="auto", show_default=True, help="What computes."),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="auto: bf16 where the processor has it and it agrees with fp32.",
+        help="auto: fp16 on a card, bf16 where the processor has it, if it agrees with fp32.",
     ),
     click.option(
         "--workers",

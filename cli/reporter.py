@@ -79,6 +79,10 @@ class Reporter:
         size = f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
         self._show(done, total, f"{size} · {rate / 1e6:.1f} MB/s{left}")
 
+    def phase(self, name: str, share: float) -> None:
+        """Say how far work of several phases is."""
+        self._show(round(100 * share), 100, f"{100 * share:.0f} % · {name}")
+
     def _show(self, done: int, total: int | None, status: str) -> None:
         if self._quiet:
             return

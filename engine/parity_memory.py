@@ -1,6 +1,6 @@
 """What this machine remembers of passed parity gates, so that each model is compared with fp32 once.
 
-Kept in ``<home>/parity.json``, by the model's digest, the runtime and its version, the precision and the processor. A home
+Kept in ``<home>/parity.json``, by the model's digest, the runtime and its version, the precision and the processor or card. A home
 that cannot be read or written only means that the gate is asked again.
 """
 
@@ -42,6 +42,14 @@ def remember(model: Model, choice: RuntimeChoice, figures: dict[str, float]) -> 
 
 
 def _key(model: Model, choice: RuntimeChoice) -> str:
-    from faceembed.engine.runtimes import openvino
+    from faceembed.engine.runtimes.choose import runtime_version
 
-    return f"{model.spec.sha256} {choice.runtime} {openvino.version()} {choice.precision} {platform.processor()}"
+    where = platform.processor() if choice.device == "cpu" else _card(choice.device)
+    return f"{model.spec.sha256} {choice.runtime} {runtime_version(choice)} {choice.precision} {where}"
+
+
+def _card(device: str) -> str:
+    from faceembed.engine.runtimes.cards import index_of, probe
+
+    driver = probe()
+    return f"{driver.card(index_of(device))} driver {driver.release}"

@@ -10,9 +10,23 @@ from collections.abc import Sequence
 from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
+from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
+from faceembed.engine.runtimes.engine_file import read_plans
+from faceembed.engine.runtimes.flavours import for_card
+from faceembed.engine.runtimes.networks import network_for
+from faceembed.engine.runtimes.onnxruntime import (
+    CUDA,
+    OnnxRuntimeCudaSession,
+    OnnxRuntimeSession,
+    providers,
+)
+from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
 
-RUNTIMES = ("auto", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16")
+RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+
+_GPU_PACKAGES = {"nvidia.dali": "DALI", "cuda.core": "cuda-core"}
+_INSTALL_GPU = "pip install 'faceembed[gpu]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +34,11 @@ class RuntimeSettings:
     """What to compute with."""
 
     device: str = "auto"
-    """``cpu`` or ``auto``."""
+    """``cpu``, ``cuda`` (the first card), ``cuda:N`` or ``auto``: a card that can serve, else the CPU."""
     runtime: str = "auto"
     """One of `RUNTIMES`."""
     precision: str = "auto"
-    """One of `PRECISIONS`; ``auto`` takes BF16 only where the processor has it and it passes the parity gate."""
+    """One of `PRECISIONS`; ``auto`` takes FP16 on a card and BF16 on a processor that has it, if it passes the parity gate."""
     threads: int = 0
     """Processor cores to use; 0 for all that this process may use."""
 
@@ -35,6 +49,31 @@ class RuntimeSettings:
             raise UsageError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
         if self.threads < 0:
             raise UsageError(f"threads is {self.threads}; it must be 0 (all cores) or more")
+        if self.device not in ("auto", "cpu"):
+            index_of(self.device)
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        """Refuse what no machine can do."""
+        on_card, on_cpu = self.device.startswith("cuda"), self.device == "cpu"
+        if on_cpu and self.runtime == "tensorrt":
+            raise UsageError("--runtime tensorrt computes on an NVIDIA card; use --device cuda, or leave --device out")
+        if on_card and self.runtime == "openvino":
+            raise UsageError(
+                f"--runtime openvino computes on the CPU, not on {self.device}; use tensorrt or onnxruntime"
+            )
+        if on_cpu and self.precision in ("fp16", "int8"):
+            raise UsageError(f"--precision {self.precision} is for NVIDIA cards; on the CPU use fp32 or bf16")
+        if on_card and self.precision == "bf16":
+            raise UsageError(f"--precision bf16 is for the CPU; on {self.device} use fp16 or fp32")
+        if self.runtime == "openvino" and self.precision in ("fp16", "int8"):
+            raise UsageError(f"--runtime openvino computes in fp32 or bf16 here, not in {self.precision}")
+        if self.runtime == "tensorrt" and self.precision == "bf16":
+            raise UsageError("--runtime tensorrt computes in fp16 or fp32 here, not in bf16")
+        if self.precision == "int8":
+            raise UsageError(
+                "--precision int8 needs a network with explicit quantisation, and no model here has it; use fp16"
+            )
 
     @property
     def thread_count(self) -> int:
@@ -49,14 +88,38 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def choose(settings: RuntimeSettings) -> RuntimeChoice:
+def choose(settings: RuntimeSettings, *, cpu_only: str = "") -> RuntimeChoice:
     """Resolve ``auto``.
+
+    Args:
+        settings: what the user asked for.
+        cpu_only: why what is to be computed has no way onto a card, as in "aligner 'mtcnn' runs on the CPU only"; empty if it has.
 
     Raises:
         DeviceError: what was asked for explicitly cannot serve on this machine.
     """
-    if settings.device not in ("auto", "cpu"):
-        raise DeviceError(f"device '{settings.device}': this version computes on the CPU only; use --device cpu")
+    if settings.device == "cpu":
+        return _on_cpu(settings, "")
+    if settings.device != "auto":
+        if cpu_only:
+            raise DeviceError(f"--device {settings.device}: {cpu_only}")
+        return _on_card(settings, index_of(settings.device))
+    if settings.runtime == "openvino" or settings.precision == "bf16":
+        return _on_cpu(settings, "")
+    must = "tensorrt" if settings.runtime == "tensorrt" else "fp16" if settings.precision == "fp16" else ""
+    if cpu_only:
+        if must:
+            raise DeviceError(f"{must} was asked for, which computes on a card: {cpu_only}")
+        return _on_cpu(settings, f"{cpu_only}; ")
+    try:
+        return _on_card(settings, 0)
+    except DeviceError as error:
+        if must:
+            raise DeviceError(f"{must} was asked for, which computes on a card: {without_advice(error)}") from error
+        return _on_cpu(settings, f"{without_advice(error).partition('; ')[0]}; ")
+
+
+def _on_cpu(settings: RuntimeSettings, why_not_card: str) -> RuntimeChoice:
     installed = [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
     if settings.runtime == "auto":
         if not installed:
@@ -68,7 +131,49 @@ def choose(settings: RuntimeSettings) -> RuntimeChoice:
     else:
         raise DeviceError(f"runtime '{settings.runtime}' is not installed; run: pip install 'faceembed[cpu]'")
     precision, reason = _precision(settings.precision, runtime)
-    return RuntimeChoice(runtime=runtime, device="cpu", precision=precision, why=f"{why}; {reason}")
+    return RuntimeChoice(runtime=runtime, device="cpu", precision=precision, why=f"{why_not_card}{why}; {reason}")
+
+
+def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:
+    """A card, if everything that the way through it needs is there.
+
+    Raises:
+        DeviceError: something is missing; the message says what, and how to mend it.
+    """
+    card = probe().card(index)
+    if missing := [f"{title} ({package})" for package, title in _GPU_PACKAGES.items() if not _is_here(package)]:
+        raise DeviceError(
+            f"{' and '.join(missing)} not installed, which {card} needs; run: {_INSTALL_GPU}, or use --device cpu"
+        )
+    runtime, why = _runtime_on(settings.runtime, card)
+    precision: Precision = "fp32" if settings.precision == "fp32" else "fp16"
+    asked = "" if settings.precision == "auto" else " asked for"
+    return RuntimeChoice(runtime, f"cuda:{card.index}", precision, f"{card}; {why}; {precision}{asked}")
+
+
+def _runtime_on(asked: str, card: Card) -> tuple[str, str]:
+    """TensorRT where it serves the card, else ONNX Runtime; and why."""
+    reason = ""
+    if asked in ("auto", "tensorrt"):
+        try:
+            return "tensorrt", for_card(card).title
+        except DeviceError as error:
+            if asked == "tensorrt":
+                raise
+            reason = f"{error}; "
+    if CUDA in providers():
+        return "onnxruntime", f"{reason}ONNX Runtime CUDA"
+    raise DeviceError(
+        f"{reason}ONNX Runtime {'is here without' if providers() else 'is not installed, nor'} its CUDA provider; run: "
+        "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+    )
+
+
+def _is_here(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of a package that holds the one asked for
+        return False
 
 
 def _precision(asked: str, runtime: str) -> tuple[Precision, str]:
@@ -85,6 +190,17 @@ def _precision(asked: str, runtime: str) -> tuple[Precision, str]:
     if asked == "bf16" and "bf16" not in supported:
         raise DeviceError("this processor has no native bf16 (AVX-512 BF16 or AMX); use --precision fp32")
     return ("bf16" if asked == "bf16" else "fp32"), f"{asked} asked for"
+
+
+def runtime_version(choice: RuntimeChoice) -> str:
+    """The release of what was chosen: a parity result holds for one."""
+    if choice.runtime == "openvino":
+        from faceembed.engine.runtimes import openvino
+
+        return openvino.version()
+    if choice.runtime == "tensorrt":
+        return for_card(probe().card(index_of(choice.device))).title
+    return onnxruntime_version()
 
 
 def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> Session:
@@ -104,6 +220,22 @@ def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] 
         from faceembed.engine.runtimes.openvino import OpenVinoSession
 
         return OpenVinoSession(model, choice, outputs=outputs, threads=threads)
-    from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeSession
+    if choice.runtime == "tensorrt":
+        return _tensorrt_session(model, choice, outputs)
+    if choice.device != "cpu":
+        from faceembed.engine.runtimes.cuda_memory import open_cuda
 
+        cuda = open_cuda(index_of(choice.device))
+        cuda.enter()
+        return OnnxRuntimeCudaSession(model, choice, outputs=outputs, stream=cuda.stream())
     return OnnxRuntimeSession(model, choice, outputs=outputs, threads=threads)
+
+
+def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str]) -> Session:
+    """From the engine that is kept, which is built first where there is none."""
+    from faceembed.engine.build_engine import ensure, session_of
+
+    network = network_for(model, outputs)
+    facts, plans = read_plans(ensure(model, choice))
+    flavour = for_card(probe().card(index_of(choice.device)))
+    return session_of(facts, plans, network, model, choice, flavour)

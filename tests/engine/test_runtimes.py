@@ -213,9 +213,15 @@ def installed(monkeypatch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
     monkeypatch.setattr(
         module.importlib.util, "find_spec", lambda name: find(name) if name not in RUNTIMES or name in names else None
     )
+    monkeypatch.setattr(module, "probe", no_driver)
+
+
+def no_driver() -> None:
+    raise DeviceError("no NVIDIA driver on this machine; install one, or use --device cpu")
 
 
 def test_auto_takes_openvino_then_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "probe", no_driver)
     assert choose(RuntimeSettings()).runtime == "openvino"
     installed(monkeypatch, ["onnxruntime"])
     chosen = choose(RuntimeSettings())
@@ -228,19 +234,15 @@ def test_auto_takes_openvino_then_onnxruntime(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_runtime_asked_for_is_that_or_an_error(monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+    monkeypatch.setattr(module, "probe", no_driver)
     assert choose(RuntimeSettings(runtime=runtime)).runtime == runtime
     installed(monkeypatch, [other for other in RUNTIMES if other != runtime])
     with pytest.raises(DeviceError, match=f"runtime '{runtime}' is not installed"):
         choose(RuntimeSettings(runtime=runtime))
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "gpu", ""])
-def test_a_device_that_cannot_serve_is_an_error(device: str) -> None:
-    with pytest.raises(DeviceError, match=r"computes on the CPU only; use --device cpu"):
-        choose(RuntimeSettings(device=device))
-
-
 def test_precision_asked_for_is_that_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "probe", no_driver)
     assert choose(RuntimeSettings(precision="fp32")).precision == "fp32"
     with pytest.raises(DeviceError, match="ONNX Runtime computes in fp32"):
         choose(RuntimeSettings(runtime="onnxruntime", precision="bf16"))
@@ -254,7 +256,7 @@ def test_precision_asked_for_is_that_or_an_error(monkeypatch: pytest.MonkeyPatch
         choose(RuntimeSettings(runtime="openvino", precision="bf16"))
 
 
-@pytest.mark.parametrize("bad", [{"runtime": "tensorrt"}, {"precision": "int4"}, {"threads": -1}])
+@pytest.mark.parametrize("bad", [{"runtime": "tensorflow"}, {"precision": "int4"}, {"threads": -1}])
 def test_settings_that_make_no_sense(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(bad.values())))):
         RuntimeSettings(**bad)
