@@ -1,0 +1,123 @@
+"""`faceembed explain`: which parts of two faces make them similar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from faceembed.cli.attack import numbers
+from faceembed.cli.group import OUTPUT
+from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
+from faceembed.engine.photos import printable
+
+if TYPE_CHECKING:
+    from faceembed.engine.explain_photos import Explained
+
+
+@click.command()
+@file_argument("photos", metavar="A B", nargs=-1)
+@click.option(
+    "--method",
+    type=click.Choice(["occlusion", "gradient"]),
+    default="occlusion",
+    show_default=True,
+    help="Cover parts of the faces, with any encoder; or follow gradients, of a checkpoint or dlib-resnet, in PyTorch.",
+)
+@click.option(
+    "--windows",
+    default="0.3,0.2",
+    show_default=True,
+    callback=numbers,
+    metavar="W,W,...",
+    help="Of occlusion: sides of the covering windows, as shares of the face's; their maps are averaged.",
+)
+@click.option(
+    "--fill",
+    type=click.Choice(["blur", "mean"]),
+    default="blur",
+    show_default=True,
+    help="What covers: the face blurred until no feature is left, or its mean colour.",
+)
+@click.option("--steps", type=int, default=24, show_default=True, metavar="N", help="Of gradient: points of the path.")
+@click.option("--arch", metavar="NAME", help="Of gradient: architecture of another project's checkpoint.")
+@output_file_option("--png", metavar="FILE", help="Also draw both faces with their maps there.")
+@output_file_option("--html", metavar="FILE", help="Also write faces, maps and figures as a page there.")
+@click.option("--sample", is_flag=True, help="Explain a sample photo and an altered copy, instead of A and B.")
+@model_options
+@output_options
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    photos: tuple[str, ...],
+    method: str,
+    windows: tuple[float, ...],
+    fill: str,
+    steps: int,
+    arch: str | None,
+    png: str | None,
+    html: str | None,
+    sample: bool,
+    models: ModelOptions,
+    out: Output,
+) -> None:
+    """Show which parts of two faces make them similar.
+
+    The largest face of each photo is taken. A map says for each place how much of the similarity rests on it; below 0 the
+    place tells the faces apart. How far the map is to be believed is measured too: the most important tenth of the face
+    is deleted, and regions of the same form elsewhere.
+
+    \b
+    Example:
+        faceembed explain a.jpg b.jpg --html why.html
+        faceembed explain --sample --method gradient --png why.png
+    """
+    if len(photos) != (0 if sample else 2):
+        raise click.UsageError("give two photos, or --sample alone")
+    if sample:
+        from faceembed.engine.sample import sample_pair
+
+        photos = tuple(map(str, sample_pair()))
+    ctx.meta[OUTPUT] = html or png or ""
+    with out.reporter() as reporter:
+        if method == "occlusion":
+            from faceembed.engine.explain import OcclusionSettings
+            from faceembed.engine.explain_photos import explain_photos
+
+            result = explain_photos(
+                photos[0],
+                photos[1],
+                settings=models.settings(),
+                occlusion=OcclusionSettings(windows, fill),  # type: ignore[arg-type]
+                notice=reporter.notice,
+            )
+        else:
+            from faceembed.trainer.explain_gradient import GradientSettings, explain_photos_gradient
+
+            result = explain_photos_gradient(
+                photos[0],
+                photos[1],
+                settings=models.settings(),
+                gradient=GradientSettings(steps, fill),  # type: ignore[arg-type]
+                arch=arch,
+                notice=reporter.notice,
+            )
+    out.result(result.to_json_dict(), _text(result))
+    if html is not None:  # pictures last, so that a disk that is full loses nothing else
+        result.write_html(html)
+    if png is not None:
+        result.write_png(png)
+
+
+def _text(result: Explained) -> str:
+    lines = [
+        f"similarity {result.explanation.similarity:.4f} of {result.encoder}, explained by {result.explanation.method}"
+    ]
+    for photo, parts, test in zip(result.photos, result.parts, result.deletions, strict=True):
+        lines.append(printable(photo))
+        lines += [f"  {name:<13}{1000 * value:+8.3f}" for name, value in parts.items()]
+        lines.append(
+            f"  without the most important {100 * test.share:g} %: {test.important:.4f}; "
+            f"without others: {test.random_mean:.4f} (mean of {len(test.random)})"
+        )
+    return "\n".join([*lines, "parts: mean of the map, in thousandths"])
