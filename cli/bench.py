@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    file_argument,
+    model_options,
+    output_file_option,
+    output_options,
+)
 
 if TYPE_CHECKING:
     from faceembed.engine.bench import BenchReport
@@ -30,6 +37,12 @@ if TYPE_CHECKING:
     help="Photos a round, taken evenly from all.  [default: 512, or more to keep many cores busy]",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Take the median of so many.")
+@click.option(
+    "--gpu-memory",
+    metavar="BYTES",
+    help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
+)
+@output_file_option("--plot", metavar="FILE.png", help="Draw the rates.")
 @model_options
 @output_options
 def bench(
@@ -38,6 +51,8 @@ def bench(
     faces: str,
     count: int | None,
     rounds: int,
+    gpu_memory: str | None,
+    plot: str | None,
     models: ModelOptions,
     out: Output,
 ) -> None:
@@ -45,15 +60,18 @@ def bench(
 
     Each stage runs by itself on all workers; the pipeline runs over the same photos. Where every stage has hardware of
     its own, the slowest one bounds the whole. On a CPU the stages share the cores, and the bound is 1 / sum(1 / rate).
+    On a card (the first, or --device cuda:N) the encoder is also compared with what its tensor cores can do in FP16.
 
     \b
     Example:
         faceembed bench photos
         faceembed bench --sample --json
+        faceembed bench photos --device cuda --aligner faceembed-align --plot rates.png
     """
     if sample == bool(photos):
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     from faceembed.engine.bench import bench as measure
+    from faceembed.engine.gpu.budget import with_gpu_memory
 
     if sample:
         from faceembed.engine.sample import sample_photos
@@ -62,12 +80,16 @@ def bench(
     with out.reporter() as reporter:
         report = measure(
             list(photos),
-            settings=models.settings(faces=faces),
+            settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
             count=count,
             rounds=rounds,
             notice=reporter.notice,
             progress=reporter.progress,
         )
+    if plot:
+        from faceembed.engine.report.rates_picture import write_rates
+
+        write_rates(plot, [(f"{report.encoder}, {report.device}", report.to_json_dict())])
     out.result(report.to_json_dict(), _text(report))
 
 
@@ -81,4 +103,19 @@ def _text(report: BenchReport) -> str:
         f"{report.end_to_end:,.0f} photos/s: {report.ratio_to_slowest:.2f} of the slowest stage ({report.slowest}), "
         f"{report.ratio_to_bound:.2f} of what stages that share their cores can do"
     )
+    if report.roofline:
+        lines += _roofline(report.roofline)
     return "\n".join(lines)
+
+
+def _roofline(line: dict[str, Any]) -> list[str]:
+    peak = (
+        f"{100 * line['share_of_peak']:.0f} % of the card's {line['peak_tflops']:,.0f} in FP16"
+        if line["share_of_peak"]
+        else ""
+    )
+    return [
+        f"{line['device']}: encoder {line['flops_per_face'] / 1e9:.2f} GFLOP a face, {line['encoder_tflops']:,.2f} TFLOP/s"
+        + (f", {peak}" if peak else ""),
+        f"pixels take {100 * line['share_of_copy']:.1f} % of the copy bandwidth, measured {line['copy_gigabytes_per_second']:,.0f} GB/s",
+    ]

@@ -63,6 +63,8 @@ class BenchReport:
     precision: str
     encoder: str
     aligner: str
+    roofline: dict[str, Any] | None = None
+    """On a card: how near the encoder and the memory come to what it can do; see `gpu.bench`."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """As a plain dictionary."""
@@ -100,7 +102,22 @@ def bench(
         raise DataError("no photos in what was given; --sample measures with sample photos")
     models = loading.resolve_models(settings)
     chosen = _choose(listed, count or _enough(settings))
-    pipeline = loading.open_pipeline(settings, models, listed, notice=notice)
+    pipeline = loading.open_pipeline(settings, models, listed, notice=notice, all_cards=False)
+    return measure(pipeline, chosen, rounds=rounds, progress=progress)
+
+
+def measure(
+    pipeline: Pipeline,
+    chosen: list[PhotoFile],
+    *,
+    rounds: int,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> BenchReport:
+    """The same for a pipeline that is open and photos that are chosen.
+
+    Raises:
+        DataError: no photo has a face.
+    """
     total = len(chosen) * (2 * rounds + 1)
     done, faces = 0, 0
 
@@ -119,7 +136,20 @@ def bench(
         spent = stage_seconds(pipeline, chosen, step)
         alone.append({stage: len(chosen) / seconds for stage, seconds in spent.items()})
     stages = {stage: statistics.median(rates[stage] for rates in alone) for stage in alone[0]}
-    return _report(pipeline, stages, statistics.median(whole), chosen, faces, rounds)
+    report = _report(pipeline, stages, statistics.median(whole), chosen, faces, rounds)
+    return dataclasses.replace(report, roofline=_roofline(pipeline, report, chosen))
+
+
+def _roofline(pipeline: Pipeline, report: BenchReport, chosen: list[PhotoFile]) -> dict[str, Any] | None:
+    from faceembed.engine.gpu.pipeline import DevicePipeline
+
+    if not isinstance(pipeline, DevicePipeline):
+        return None
+    from faceembed.engine.gpu.bench import roofline
+
+    rate = report.stages["encode"]
+    found = roofline(pipeline, chosen, encode_rate=rate, end_to_end=report.end_to_end, faces=report.faces)
+    return found.to_json_dict()
 
 
 def _report(
@@ -158,6 +188,12 @@ def stage_seconds(
     pipeline: Pipeline, photos: Sequence[PhotoFile], step: Callable[[int], None] = lambda photos: None
 ) -> dict[str, float]:
     """Wall seconds of each stage alone over all photos, a bounded number of batches at a time."""
+    from faceembed.engine.gpu.pipeline import DevicePipeline
+
+    if isinstance(pipeline, DevicePipeline):
+        from faceembed.engine.gpu import bench as on_device
+
+        return on_device.stage_seconds(pipeline, photos, step)
     stages = pipeline.stages()
     read = stages.pop("read")
     seconds = dict.fromkeys(("read", *stages), 0.0)

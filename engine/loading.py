@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from faceembed.engine.chips import Cutter
-from faceembed.engine.detect.kinds import check_decoder, open_detector
-from faceembed.engine.errors import DeviceError
+from faceembed.engine.detect.kinds import check_decoder, cpu_only, open_detector
+from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import PhotoFile
@@ -22,6 +22,7 @@ from faceembed.engine.settings import EmbedSettings
 Notice = Callable[[str], None]
 _GATE_FACES = 32  # faces the parity gate looks at
 _GATE_PHOTOS = 256  # photos it searches for them
+_PHOTOS_PER_CARD = 2048  # fewer are done before another card's process has loaded its models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,9 @@ def resolve_aligner(settings: EmbedSettings) -> Model | None:
     return aligner
 
 
-def open_pipeline(settings: EmbedSettings, models: Models, photos: Sequence[PhotoFile], *, notice: Notice) -> Pipeline:
+def open_pipeline(
+    settings: EmbedSettings, models: Models, photos: Sequence[PhotoFile], *, notice: Notice, all_cards: bool = True
+) -> Pipeline:
     """Load the models and settle the precision.
 
     With ``auto``, a fast precision that fails the parity gate, or finds no faces to pass it on, gives way to fp32 and
@@ -65,11 +68,15 @@ def open_pipeline(settings: EmbedSettings, models: Models, photos: Sequence[Phot
         models: from `resolve_models`.
         photos: what will be embedded; the gate takes its faces from the first of them.
         notice: called with lines for the user.
+        all_cards: use every card of the machine, where no single one was asked for and there are photos for all.
 
     Raises:
         DeviceError: what was asked for cannot serve.
     """
-    return _settled(settings, lambda choice: _open(settings, models, choice), photos, notice)
+    opened = _settled(
+        settings, lambda choice: _open(settings, models, choice), photos, notice, cpu_only=cpu_only(models.aligner)
+    )
+    return _on_all_cards(settings, models, opened, photos, notice) if all_cards else opened
 
 
 def open_cutter(
@@ -94,7 +101,7 @@ def open_cutter(
         detector = open_detector(aligner, choice, threads=workers, detect_size=settings.detect_size)
         return Cutter(settings, detector, spec, workers=workers)
 
-    return _settled(settings, open_with, photos, notice)
+    return _settled(settings, open_with, photos, notice, cpu_only=cpu_only(aligner))
 
 
 class _Gated(Protocol):
@@ -112,10 +119,17 @@ G = TypeVar("G", bound=_Gated)
 
 
 def _settled(
-    settings: EmbedSettings, open_with: Callable[[RuntimeChoice], G], photos: Sequence[PhotoFile], notice: Notice
+    settings: EmbedSettings,
+    open_with: Callable[[RuntimeChoice], G],
+    photos: Sequence[PhotoFile],
+    notice: Notice,
+    *,
+    cpu_only: str,
 ) -> G:
     """Open something with a runtime and a precision that it may run at."""
-    choice = choose(settings.runtime)
+    choice = choose(settings.runtime, cpu_only=cpu_only)
+    if settings.gpu_memory and choice.device == "cpu":
+        raise UsageError(f"--gpu-memory is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
     opened = open_with(choice)
     if not opened.admitted:
         try:
@@ -126,11 +140,16 @@ def _settled(
                 raise
             choice = dataclasses.replace(choice, precision="fp32", why=f"{error}; fp32 instead")
             opened = open_with(choice)
-    notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}); {opened.workers} threads")
+    threads = f"; {opened.workers} threads" if choice.device == "cpu" else ""
+    notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}){threads}")
     return opened
 
 
 def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pipeline:
+    if choice.device != "cpu":
+        from faceembed.engine.gpu.opening import Opening
+
+        return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open()
     from faceembed.engine.encode import Encoder
 
     workers = settings.runtime.thread_count
@@ -140,3 +159,26 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pip
         else None
     )
     return Pipeline(settings, detector, Encoder(models.encoder, choice, threads=workers), workers=workers)
+
+
+def _on_all_cards(
+    settings: EmbedSettings, models: Models, opened: Pipeline, photos: Sequence[PhotoFile], notice: Notice
+) -> Pipeline:
+    """The same on every card, where no single one was asked for and there are photos for all."""
+    from faceembed.engine.gpu.pipeline import DevicePipeline
+
+    if not isinstance(opened, DevicePipeline) or settings.runtime.device not in ("auto", "cuda"):
+        return opened
+    from faceembed.engine.gpu.opening import Opening, serving_cards
+    from faceembed.engine.gpu.workers import ManyPipelines
+
+    choice = opened.encoder.choice
+    cards = serving_cards()
+    if len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
+        return opened
+    openings = [
+        Opening(settings, models.encoder, models.aligner, dataclasses.replace(choice, device=card), settings.gpu_memory)
+        for card in cards
+    ]
+    notice(f"{', '.join(cards)}: a process each")
+    return ManyPipelines(opened, openings)

@@ -6,9 +6,10 @@ It runs the whole path in tests, on real photos, and shows what a card would com
 from __future__ import annotations
 
 import contextlib
-import types
+import math
+import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from faceembed.engine import _native
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
-from faceembed.engine.detect.oneshot import decode as decode_levels
+from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.errors import DeviceError
 from faceembed.engine.gpu.dali import Dali
 from faceembed.engine.gpu.interface import Backend
 from faceembed.engine.models.spec import ModelSpec
@@ -55,12 +56,16 @@ class CpuBackend(Backend):
         return run_in_chunks(session, pixels, chunk=CHUNK, step=8)
 
     def faces(self, levels: tuple[Any, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
-        found = decode_levels(levels, settings.candidate_score)
-        scale = scales[found.photo]
-        boxes = (found.boxes / np.tile(scale, 2)).astype(np.float32)
-        found = Detections(found.photo, boxes, found.landmarks / scale[:, None], found.scores)
-        holder = cast(OneShotDetector, types.SimpleNamespace(settings=settings))
-        return OneShotDetector._merge(holder, found)
+        thresholds = {
+            "logit": math.log(settings.candidate_score / (1 - settings.candidate_score)),
+            "overlap": settings.overlap,
+            "blend": settings.blend,
+        }
+        owner = np.arange(len(scales), dtype=np.int32)
+        *found, broken = _native.find_faces(list(levels), scales, owner, **thresholds)
+        if broken:
+            raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
+        return Detections(*found)
 
     def warp(
         self,
@@ -72,7 +77,11 @@ class CpuBackend(Backend):
         size: tuple[int, int],
     ) -> NDArray[np.uint8]:
         pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
-        return _native.warp_many(pixels, np.ascontiguousarray(owner, np.int32), matrices, *size)
+        mean = np.array(spec.mean, np.float32)
+        chips: NDArray[np.uint8] = _native.gather(
+            pixels, owner, matrices, *size, mean=mean, scale=spec.scale, dtype="uint8"
+        )
+        return chips
 
     def host(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         return array
@@ -91,3 +100,15 @@ class CpuBackend(Backend):
 
     def free_bytes(self) -> int | None:
         return None
+
+    def title(self) -> str:
+        return "the CPU backend"
+
+    def peak_tflops(self) -> float | None:
+        return None
+
+    def copy_bandwidth(self, nbytes: int) -> float:
+        source, target = np.ones(nbytes, np.uint8), np.ones(nbytes, np.uint8)
+        started = time.perf_counter()
+        np.copyto(target, source)
+        return nbytes / (time.perf_counter() - started)

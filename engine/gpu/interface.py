@@ -157,3 +157,15 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def free_bytes(self) -> int | None:
         """Memory of the device that is free now; None where that is no measure."""
+
+    @abc.abstractmethod
+    def title(self) -> str:
+        """What the device is, for a report."""
+
+    @abc.abstractmethod
+    def peak_tflops(self) -> float | None:
+        """What its tensor cores do in FP16, 1e12 operations a second; None where it is not known."""
+
+    @abc.abstractmethod
+    def copy_bandwidth(self, nbytes: int) -> float:
+        """Bytes a second of a copy of so many bytes from the device's memory to itself, measured now."""
