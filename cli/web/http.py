@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from faceembed.cli.web.errors import document
 from faceembed.cli.web.security import HEADERS
 
+HEADER_BYTES = 16 << 10  # of a request
 LINGER_SECONDS = 5.0  # for the rest of a body that is not wanted: closed at once, its sender would not see why
 
 
@@ -38,7 +39,10 @@ class TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """It sends."""
-        super().data_received(data)
+        step = HEADER_BYTES if self.conn.their_state is h11.IDLE else len(data)
+        for start in range(0, len(data), step):  # headers that arrive in one piece are bounded too
+            if not self.transport.is_closing():
+                super().data_received(data[start : start + step])
         if self.transport.is_closing():
             return
         if self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE:

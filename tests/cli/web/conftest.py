@@ -118,6 +118,7 @@ def listen(service: Service) -> Iterator[tuple[str, int]]:
             log_config=None,
             lifespan="on",
             limit_concurrency=service.limits.connections,
+            timeout_keep_alive=1,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
