@@ -1,0 +1,117 @@
+"""Half precision graphs are strongly typed, keep float32 where ONNX or range demands it, and compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from faceembed.engine.errors import ModelError
+from faceembed.engine.models.fp16 import to_fp16
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+
+
+def weight(name: str, *shape: int, kind: Any = np.float32) -> Any:
+    return numpy_helper.from_array((np.random.default_rng(len(name)).normal(size=shape) / 4).astype(kind), name)
+
+
+def model(nodes: list[Any], weights: list[Any], result_shape: tuple[Any, ...] = ("N", 4, 8, 8)) -> Any:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, list(result_shape))
+    graph = helper.make_graph(nodes, "g", [given], [result], weights)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 8
+    return proto
+
+
+def run(proto: Any, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def kinds(proto: Any) -> dict[str, int]:
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    return {value.name: value.type.tensor_type.elem_type for value in values}
+
+
+def resized() -> Any:
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Resize", ["a", "", "scales"], ["b"], mode="nearest"),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    return model(nodes, [weight("w", 4, 3, 1, 1), scales], ("N", 4, 16, 16))
+
+
+def normalised() -> Any:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["raw"]),
+        helper.make_node("Mul", ["raw", "big"], ["large"]),
+        helper.make_node("ReduceL2", ["large"], ["length"], axes=[1], keepdims=1),
+        helper.make_node("Div", ["large", "length"], ["y"]),
+    ]
+    return model(nodes, [weight("w", 192, 16), numpy_helper.from_array(np.array(300, np.float32), "big")], ("N", 16))
+
+
+def stored_in_half() -> Any:
+    nodes = [
+        helper.make_node("Cast", ["h"], ["w"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    return model(nodes, [weight("h", 4, 3, 1, 1, kind=np.float16)])
+
+
+@pytest.mark.parametrize("make", [resized, normalised, stored_in_half])
+@pytest.mark.parametrize("half_inputs", [False, True])
+def test_it_computes_the_same(make: Any, half_inputs: bool) -> None:
+    x = np.random.default_rng(1).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    expected = run(make(), x)
+    proto = make()
+    to_fp16(proto, half_inputs=half_inputs)
+    onnx.checker.check_model(proto, full_check=True)
+    got = run(proto, x.astype(np.float16) if half_inputs else x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, rtol=0.01, atol=0.01)
+
+
+def test_types() -> None:
+    proto = resized()
+    to_fp16(proto)
+    found = kinds(proto)
+    assert found["x"] == found["y"] == TensorProto.FLOAT
+    assert {kind for name, kind in found.items() if name not in ("x", "y")} == {TensorProto.FLOAT16}
+    assert {entry.name: entry.data_type for entry in proto.graph.initializer} == {
+        "w": TensorProto.FLOAT16,
+        "scales": TensorProto.FLOAT,  # as ONNX demands
+    }
+
+
+def test_lengths_are_summed_in_float32() -> None:
+    """Squares of these numbers leave half precision's range: without the casts the result would be 0."""
+    proto = normalised()
+    to_fp16(proto)
+    (node,) = [node for node in proto.graph.node if node.op_type == "ReduceL2"]
+    found = kinds(proto)
+    assert found[node.input[0]] == found[node.output[0]] == TensorProto.FLOAT
+
+
+def test_weights_stored_in_half_are_read_as_they_are() -> None:
+    proto = stored_in_half()
+    to_fp16(proto, half_inputs=True)
+    assert [node.op_type for node in proto.graph.node] == ["Conv", "Cast"]
+    assert proto.graph.node[0].input[1] == "h"
+
+
+def test_branches_are_refused() -> None:
+    branch = helper.make_graph([], "b", [], [])
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    with pytest.raises(ModelError, match=r"a graph with 'If' cannot be turned into fp16; use --precision fp32"):
+        to_fp16(model([node], []))
