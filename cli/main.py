@@ -7,10 +7,9 @@ import click
 from faceembed.cli.attack import attack
 from faceembed.cli.bench import bench
 from faceembed.cli.build_engine import build_engine
-from faceembed.cli.build_engine import build_engine
 from faceembed.cli.cluster import cluster
+from faceembed.cli.compare import compare
 from faceembed.cli.data import data
-from faceembed.cli.doctor import doctor
 from faceembed.cli.doctor import doctor
 from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
@@ -45,6 +44,7 @@ for _command in (
     matrix,
     cluster,
     evaluate,
+    compare,
     bench,
     build_engine,
     doctor,

@@ -1,0 +1,158 @@
+"""The page of `faceembed compare --html`: one table of encoders, and their curves over each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from faceembed.engine import metrics
+from faceembed.engine.compare_encoders import Comparison, Row
+from faceembed.engine.report import plots
+from faceembed.engine.report.page import percent, shown, write_page
+
+_LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
+
+
+def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
+    """Write one self-contained HTML file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    pairs = comparison.pairs
+    good = [row for row in comparison.rows if row.evaluation]
+    numbers = {id(row): number for number, row in enumerate(good)}
+    curves = [comparison.curve(row) for row in good]
+    positives = int(pairs.labels.sum())
+    facts = {
+        "Pair list": os.path.basename(os.path.normpath(pairs.source)),
+        "Pairs": f"{len(pairs):,}: {positives:,} same, {len(pairs) - positives:,} not",
+        "Aligner": comparison.aligner,
+        **{name.capitalize(): value for name, value in comparison.runtime.items()},
+    }
+    write_page(
+        path,
+        "encoders",
+        title=f"{len(comparison.rows)} encoders compared",
+        facts={name: shown(value) for name, value in facts.items() if value},
+        rows=[_cells(row, numbers.get(id(row))) for row in comparison.rows],
+        kinds=[kind for kind in ("other", "fake") if (pairs.kinds == kind).any()],
+        fars=[f"1e-{k}" for k in metrics.FMR_EXPONENTS if any(_tar(row, f"1e-{k}") is not None for row in good)],
+        key=[
+            (shown(row.name), number % len(plots.SERIES), number // len(plots.SERIES))
+            for number, row in enumerate(good)
+        ],
+        roc=_roc_svg(curves) if curves else None,
+        det=_det_svg(curves) if curves else None,
+        bars=_eer_svg(good) if curves else None,
+        trade=_trade_svg(good) if any(row.rate for row in good) else None,
+        rate_faces=comparison.rate_faces,
+        skipped=max((row.evaluation.skipped_pairs for row in good if row.evaluation), default=0),
+        failed_pairs=max((int(row.scores.failed.sum()) for row in good if row.scores), default=0),
+    )
+
+
+def _tar(row: Row, rate: str) -> float | None:
+    value = row.evaluation.fnmr_at_fmr[rate] if row.evaluation else None
+    return None if value is None else 1 - value
+
+
+def _cells(row: Row, number: int | None) -> dict[str, Any]:
+    cells: dict[str, Any] = {"name": shown(row.name), "number": number, "reason": shown(row.reason)}
+    spec, found = row.model.spec if row.model else None, row.evaluation
+    cells["dimension"] = f"{spec.dimension:,}" if spec else "–"
+    cells["input"] = f"{spec.input_size[1]} × {spec.input_size[0]}" if spec else "–"
+    cells["size"] = f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "–"
+    cells["rate"] = f"{row.rate.median:,.0f}" if row.rate else "–"
+    cells["spread"] = f"{row.rate.lowest:,.0f} – {row.rate.highest:,.0f}" if row.rate else ""
+    cells["precision"] = row.precision or "–"
+    if found:
+        cells["eer"], cells["interval"] = percent(found.eer), " – ".join(map(percent, found.eer_ci))
+        cells["other"] = "–" if found.eer_other is None else percent(found.eer_other)
+        cells["fake"] = "–" if found.eer_fake is None else percent(found.eer_fake)
+        cells["tar"] = {rate: _rate(_tar(row, rate)) for rate in found.fnmr_at_fmr}
+    return cells
+
+
+def _rate(value: float | None) -> str:
+    return "insufficient data" if value is None else percent(value)
+
+
+def _look(number: int) -> dict[str, Any]:
+    return {
+        "color": plots.SERIES[number % len(plots.SERIES)],
+        "linestyle": _LINES[number // len(plots.SERIES) % len(_LINES)],
+        "linewidth": 1.7,
+    }
+
+
+def _roc_svg(curves: Sequence[metrics.Roc]) -> str:
+    figure, axes = plots.open_figure("False match rate (FMR)", "True match rate (1 − FNMR)")
+    start = 1 / max(curve.negatives for curve in curves)
+    bottom = 1.0
+    for number, curve in enumerate(curves):
+        kept = plots.thinned(curve)
+        fmr, tmr = np.maximum(curve.fmr[kept], start / 2), 1 - curve.fnmr[kept]
+        axes.plot(fmr, tmr, **_look(number))
+        bottom = min(bottom, float(np.min(tmr[fmr >= start], initial=1.0)))
+    axes.set_xscale("log")
+    axes.set_xlim(min(start, 0.5), 1)
+    axes.set_ylim(max(bottom - 0.05 * (1 - bottom) - 0.002, 0), 1 + 0.03 * (1 - bottom) + 0.001)
+    exponents = range(int(np.floor(np.log10(start) + 1e-9)), 1)
+    axes.set_xticks([10.0**k for k in exponents], [plots.power_of_ten(k) for k in exponents])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(plots.percent_tick)
+    return plots.to_svg(figure, "encoders-roc")
+
+
+def _det_svg(curves: Sequence[metrics.Roc]) -> str:
+    figure, axes = plots.open_figure("False match rate (FMR)", "False non-match rate (FNMR)")
+    probit = NormalDist().inv_cdf
+    least = min(0.5 / max(curve.negatives, curve.positives) for curve in curves)
+    for number, curve in enumerate(curves):
+        kept = plots.thinned(curve)
+        # A rate of 0 or 1 lies at infinity: it is drawn at half an error.
+        x = [probit(min(max(v, 0.5 / curve.negatives), 1 - 0.5 / curve.negatives)) for v in curve.fmr[kept].tolist()]
+        y = [probit(min(max(v, 0.5 / curve.positives), 1 - 0.5 / curve.positives)) for v in curve.fnmr[kept].tolist()]
+        axes.plot(x, y, **_look(number))
+    low, high = probit(min(least, 0.04)), probit(0.6)
+    axes.plot([low, high], [low, high], color=plots.FAINT, linewidth=0.8, linestyle=":")
+    ticks = [tick for tick in (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5) if probit(tick) >= low]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks([probit(tick) for tick in ticks], [f"{100 * tick:g} %" for tick in ticks])
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    return plots.to_svg(figure, "encoders-det")
+
+
+def _eer_svg(rows: Sequence[Row]) -> str:
+    figure, axes = plots.open_figure("Equal error rate, with its 95 % interval", "")
+    for number, row in enumerate(rows):
+        assert row.evaluation is not None
+        (low, high), rate, look = row.evaluation.eer_ci, row.evaluation.eer, _look(number)
+        axes.plot([low, high], [number, number], **look)
+        axes.plot([rate], [number], "o", color=look["color"], markersize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.margins(x=0.08)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(plots.percent_tick)
+    return plots.to_svg(figure, "encoders-eer")
+
+
+def _trade_svg(rows: Sequence[Row]) -> str:
+    figure, axes = plots.open_figure("Faces a second", "Equal error rate")
+    for number, row in enumerate(rows):
+        if row.rate and row.evaluation:
+            low, high = row.evaluation.eer_ci
+            axes.plot([row.rate.median] * 2, [low, high], color=_look(number)["color"], linewidth=1)
+            axes.plot([row.rate.median], [row.evaluation.eer], "o", color=_look(number)["color"], markersize=8)
+    axes.set_xlim(left=0, right=1.12 * max(row.rate.median for row in rows if row.rate))
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(plots.percent_tick)
+    return plots.to_svg(figure, "encoders-rate")
