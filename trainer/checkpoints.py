@@ -24,7 +24,7 @@ from faceembed.engine.files import atomic_write
 from faceembed.engine.models import dlib_resnet
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Colour, ModelSpec
-from faceembed.trainer.backbones.registry import ARCHITECTURES, find
+from faceembed.trainer.backbones.registry import ARCHITECTURES, GATE, find
 from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
 from faceembed.trainer.foreign import is_safetensors, load_pickle, read_weights
 
@@ -161,7 +161,7 @@ def load_encoder(
         raise ModelError(f"{source} holds '{checkpoint.arch}', not '{arch}'; leave --arch out")
     if colour not in (None, checkpoint.spec.colour):
         raise UsageError(f"{source} takes {checkpoint.spec.colour}, not {colour}; leave --colour out")
-    if checkpoint.arch not in ARCHITECTURES:
+    if checkpoint.arch.removesuffix(GATE) not in ARCHITECTURES:
         raise ModelError(f"{source} holds '{checkpoint.arch}', which this faceembed does not know; upgrade it")
     model = find(checkpoint.arch).build(checkpoint.dimension)
     try:

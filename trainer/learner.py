@@ -22,10 +22,12 @@ from faceembed.engine.errors import ModelError, UsageError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.trainer.adversarial import adversarial_batch, network_input, unit_pixels
 from faceembed.trainer.backbones.batch_norm import freeze_batch_norm
-from faceembed.trainer.backbones.registry import build, find, preprocess
+from faceembed.trainer.backbones.gated import GatedEncoder, TextureNet, gate
+from faceembed.trainer.backbones.registry import GATE, build, find, preprocess
 from faceembed.trainer.checkpoints import load_encoder
 from faceembed.trainer.losses import entry_of, make_loss, make_settings
-from faceembed.trainer.settings import Adversarial, TrainConfig
+from faceembed.trainer.losses.authenticity import authenticity_loss
+from faceembed.trainer.settings import Adversarial, Authenticity, TrainConfig
 from faceembed.trainer.settings import Distillation as DistillationConfig
 from faceembed.trainer.settings import Loss as LossConfig
 from faceembed.trainer.settings import Model as ModelConfig
@@ -65,6 +67,15 @@ def make_start(config: ModelConfig) -> Start:
     return Start(body, spec, arch)
 
 
+def gated(start: Start) -> Start:
+    """The gated encoder round a start (seed PyTorch before); one that is gated already as it is."""
+    if isinstance(start.body, GatedEncoder):
+        return start
+    body = GatedEncoder(start.body, TextureNet())
+    spec = dataclasses.replace(start.spec, dimension=2 * start.spec.dimension, gated=True)
+    return Start(body, spec, start.arch + GATE)
+
+
 def trained_spec(start: Start, config: ModelConfig) -> ModelSpec:
     """The contract of what comes out: that of the start, without what was measured on the start's own weights."""
     name = start.spec.name
@@ -84,6 +95,7 @@ class Learner(nn.Module):
         losses: by name: ``class`` or ``pair`` (one of them, or neither), ``batch``.
         weights: of these losses.
         teacher: a network whose embeddings are held, and how.
+        authenticity: what a `GatedEncoder` learns beside these losses; not used for any other network.
         adversarial: training on attacked crops.
         channels_last: memory layout of the input.
     """
@@ -96,6 +108,7 @@ class Learner(nn.Module):
         weights: dict[str, float],
         *,
         teacher: tuple[nn.Module, nn.Module, DistillationConfig] | None = None,
+        authenticity: Authenticity | None = None,
         adversarial: Adversarial | None = None,
         channels_last: bool = True,
     ) -> None:
@@ -106,6 +119,10 @@ class Learner(nn.Module):
         self._weights = weights
         # A tuple hides the teacher from PyTorch: it is neither trained nor saved with the learner.
         self._teacher = teacher
+        gated = isinstance(body, GatedEncoder)
+        self._authenticity = authenticity if gated and authenticity and authenticity.weight else None
+        if self._authenticity:
+            self._weights = {**weights, "authenticity": self._authenticity.weight}
         self._adversarial = adversarial if adversarial and adversarial.weight else None
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -118,7 +135,11 @@ class Learner(nn.Module):
     @property
     def part_names(self) -> tuple[str, ...]:
         """What `forward` gives beside ``loss``, in its order."""
-        extra = (("adversarial", self._adversarial), ("distillation", self._teacher))
+        extra = (
+            ("authenticity", self._authenticity),
+            ("adversarial", self._adversarial),
+            ("distillation", self._teacher),
+        )
         return (*self.losses, *(name for name, there in extra if there))
 
     def embed(self, chips: Tensor, *, body: nn.Module | None = None) -> Tensor:
@@ -139,17 +160,14 @@ class Learner(nn.Module):
             ``loss``, the weighted sum, and beside it each part as it was before its weight, without a gradient.
         """
         inputs = self._input(chips)
-        embeddings = self.body(inputs)
-        parts = self._parts(embeddings, labels, same)
-        total = sum(
-            (self._weights[name] * value for name, value in parts.items()),
-            embeddings.new_zeros((), dtype=torch.float32),
-        )
+        parts, embeddings = self._parts(inputs, labels, same, fake)
+        total = self._sum(parts)
         if self._adversarial:
-            attacked = self._attacked(chips, lambda values: self._sum(self._parts(values, labels, same)))
-            parts["adversarial"] = self._sum(self._parts(self.body(attacked), labels, same))
+            attacked = self._attacked(chips, lambda x: self._sum(self._parts(x, labels, same, fake)[0]))
+            parts["adversarial"] = self._sum(self._parts(attacked, labels, same, fake)[0])
             total = total + self._adversarial.weight * parts["adversarial"]
         if self._teacher:
+            assert embeddings is not None
             parts["distillation"] = self._held(embeddings, inputs, fake)
             total = total + self._teacher[2].weight * parts["distillation"]
         return {"loss": total, **{name: value.detach() for name, value in parts.items()}}
@@ -157,18 +175,32 @@ class Learner(nn.Module):
     def _input(self, chips: Tensor) -> Tensor:
         return preprocess(chips, self._spec).contiguous(memory_format=self._layout)
 
-    def _parts(self, embeddings: Tensor, labels: Tensor, same: Tensor | None) -> Parts:
+    def _parts(
+        self, inputs: Tensor, labels: Tensor, same: Tensor | None, fake: Tensor | None
+    ) -> tuple[Parts, Tensor | None]:
+        """The losses of a batch, and its embeddings unless nothing is learned from them."""
         parts: Parts = {}
+        embeddings: Tensor | None
+        if self._authenticity:
+            assert isinstance(self.body, GatedEncoder) and fake is not None
+            logits = self.body.texture(inputs)
+            embeddings = gate(self.body.identity(inputs), logits) if self.losses else None
+            parts["authenticity"] = authenticity_loss(logits, fake, smoothing=self._authenticity.smoothing)
+        else:
+            embeddings = self.body(inputs)
         for name, loss in self.losses.items():
+            assert embeddings is not None
             if name == "pair":
                 assert same is not None
                 first, second = embeddings.chunk(2)
                 parts[name] = loss(first, second, same)
             else:
                 parts[name] = loss(embeddings, labels)
-        return parts
+        return parts, embeddings
 
     def _sum(self, parts: Parts) -> Tensor:
+        if not parts:
+            return next(self.body.parameters()).new_zeros(())
         return torch.stack([self._weights[name] * value for name, value in parts.items()]).sum()
 
     def _attacked(self, chips: Tensor, loss_of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -177,7 +209,7 @@ class Learner(nn.Module):
         self.eval()  # neither batch statistics nor those of AdaFace should see the search
         try:
             pixels = adversarial_batch(
-                lambda values: self.body(network_input(values, self._spec).contiguous(memory_format=self._layout)),
+                lambda values: network_input(values, self._spec).contiguous(memory_format=self._layout),
                 unit_pixels(chips),
                 loss_of,
                 epsilon=self._adversarial.epsilon,
@@ -221,7 +253,9 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         teacher = (frozen, make_loss("distillation", config.distillation.settings), config.distillation)
     if config.model.freeze == "body":
         _freeze_body(start.body, last=find(start.arch).last)
-    if config.model.batch_norm == "frozen" or (config.model.batch_norm == "auto" and config.model.start):
+    if isinstance(start.body, GatedEncoder) and config.model.gate:
+        start.body.identity.requires_grad_(False)
+    elif config.model.batch_norm == "frozen" or (config.model.batch_norm == "auto" and config.model.start):
         freeze_batch_norm(start.body)
     if config.loop.channels_last:
         start.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -231,6 +265,7 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         losses,
         weights,
         teacher=teacher,
+        authenticity=config.authenticity,
         adversarial=config.adversarial,
         channels_last=config.loop.channels_last,
     )

@@ -27,6 +27,9 @@ class Model:
     """Length of the embedding; 0: the start's, else the architecture's own."""
     freeze: str = "none"
     """``none``: the whole network learns. ``body``: only what follows the last feature map (the embedding layer)."""
+    gate: bool = False
+    """Fine-tuning: leave the start as it is, and learn beside it how real a face looks; see `backbones/gated.py`. A deepfake becomes
+    orthogonal to photos of the person, and nothing of the identity is paid for it."""
     centre: bool = False
     """Take away what all embeddings of the start have in common, so that strangers begin near cosine 0; see `centre.py`."""
     balance: bool = False
@@ -50,6 +53,10 @@ class Model:
             raise UsageError(
                 f"model.{name} without model.start is for weights that were trained before; set it to false"
             )
+        if self.gate and not self.start:
+            raise UsageError("model.gate without model.start: who a face shows is the start's to say; give one")
+        if self.gate and self.freeze != "none":
+            raise UsageError("model.gate leaves the start frozen already; leave model.freeze out")
         if self.freeze == "body" and not self.start:
             raise UsageError("model.freeze = 'body' without model.start would freeze random weights; give a start")
 
@@ -132,6 +139,21 @@ class Distillation:
 
     def __post_init__(self) -> None:
         _at_least("distillation.weight", self.weight, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Authenticity:
+    """What a gated encoder (`model.gate`) learns of real and fake, beside its pairs."""
+
+    weight: float = 1.0
+    """What the cross-entropy of real or fake, each half of it, is multiplied by; 0: from pairs alone."""
+    smoothing: float = 0.0
+    """Share by which the targets stay away from 0 and 1, so that a doubtful face is not decided at any price."""
+
+    def __post_init__(self) -> None:
+        _at_least("authenticity.weight", self.weight, 0)
+        if not 0 <= self.smoothing < 0.5:
+            raise UsageError(f"authenticity.smoothing is {self.smoothing}; expected in [0, 0.5)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,6 +367,7 @@ class TrainConfig:
     batch_loss: Loss = dataclasses.field(default_factory=Loss)
     """A loss on whole batches (triplet, circle, centre) beside, or with `loss.weight` 0 instead of, the main one."""
     distillation: Distillation = dataclasses.field(default_factory=Distillation)
+    authenticity: Authenticity = dataclasses.field(default_factory=Authenticity)
     adversarial: Adversarial = dataclasses.field(default_factory=Adversarial)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
@@ -354,7 +377,17 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, ("pretrain", "finetune"))
-        if self.task == "finetune" and not (self.loss.name and self.loss.weight) and not self.batch_loss.name:
+        if self.model.gate and self.task == "pretrain":
+            raise UsageError("model.gate is for fine-tuning, with deepfakes; pre-train the identity first")
+        if self.model.gate and self.distillation.weight:
+            raise UsageError("model.gate with distillation: the start is kept as it is; set distillation.weight = 0")
+        judged = self.model.gate and self.authenticity.weight > 0
+        if (
+            self.task == "finetune"
+            and not (self.loss.name and self.loss.weight)
+            and not self.batch_loss.name
+            and not judged
+        ):
             raise UsageError("nothing to learn: set loss.name (for instance 'adaptive-margin') or batch_loss.name")
         if self.task == "pretrain" and not self.loss.name:
             raise UsageError("nothing to learn: set loss.name (for instance 'adaface')")

@@ -31,7 +31,7 @@ from faceembed.trainer.config import to_toml
 from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
 from faceembed.trainer.devices import open_accelerator, settle
 from faceembed.trainer.keeper import BEST, LAST, Run
-from faceembed.trainer.learner import Start, make_learner, make_start, trained_spec, wanted_losses
+from faceembed.trainer.learner import Start, gated, make_learner, make_start, trained_spec, wanted_losses
 from faceembed.trainer.loop import Loop, TrainProgress
 from faceembed.trainer.settings import TrainConfig
 from faceembed.trainer.state import Row, seed_everything
@@ -132,6 +132,8 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         example = next(_sample(start, cache, real[:1], accelerator.device))
         layers = balance_weights(start.body, find(start.arch).last, example)
         tell.notice(f"the start is balanced: {layers} layers had weights smaller than usual")
+    if config.model.gate:
+        start = gated(start)
     spec = trained_spec(start, config.model)
     learner = make_learner(config, start, classes=task.classes)
     loop = Loop(

@@ -47,6 +47,9 @@ class ModelSpec:
     """Length of the embedding; 0 for an aligner."""
     normalised: bool = False
     """Whether the network's own output has unit length. The engine normalises in any case."""
+    gated: bool = False
+    """Whether the embedding is ``[sqrt(p) u, sqrt(1 - p) u]``, so that a deepfake is orthogonal to photos: p, the squared share of
+    the first half, is how real a face looks."""
     template: Points = ()
     """Where the five landmarks lie in the input chip, (x, y) in pixels, pixel centres at whole numbers."""
     decoder: str = ""

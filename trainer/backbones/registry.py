@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.trainer.backbones import ghostfacenet, inception, iresnet, mobilefacenet, resnet29
+from faceembed.trainer.backbones import gated, ghostfacenet, inception, iresnet, mobilefacenet, resnet29
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +54,31 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+GATE = "+gate"
+"""What the name of a gated encoder ends in, after that of its identity network."""
+
+
 def find(name: str) -> Architecture:
-    """The architecture of a name.
+    """The architecture of a name; with `GATE` at its end, that of the gated encoder round it.
 
     Raises:
         UsageError: there is none; the message names the nearest.
     """
+    if name.endswith(GATE):
+        return _gated(find(name.removesuffix(GATE)))
     if name not in ARCHITECTURES:
         near = difflib.get_close_matches(name.lower().replace("_", ""), ARCHITECTURES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UsageError(f"no architecture '{name}'; {hint}known are {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
+
+
+def _gated(identity: Architecture) -> Architecture:
+    spec = dataclasses.replace(
+        identity.spec, name=identity.spec.name + GATE, dimension=2 * identity.spec.dimension, gated=True
+    )
+    make = functools.partial(gated.build_gated, identity.build)
+    return Architecture(identity.name + GATE, make, spec, f"identity.{identity.last}")
 
 
 def build(name: str, *, dimension: int | None = None) -> nn.Module:

@@ -1,0 +1,131 @@
+"""A gated encoder: two heads that do not disturb each other. Who is it, and is it a photo at all?
+
+    embedding = [sqrt(p) e, sqrt(1 - p) e]
+
+e (N, D) is the embedding of an identity network and p (N,) in (0, 1) the authenticity, of a small network that looks for the traces
+of blending, warping and generation in the full chip. With unit u = e / |e|, the cosine of two faces a and b is
+
+    (sqrt(pa pb) + sqrt((1 - pa) (1 - pb))) ua . ub
+
+so two real photos keep the cosine that the identity network gives them, and so do two fakes, while a real photo and a fake are
+orthogonal, whoever they show. The length of the embedding is that of e: still a measure of quality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from faceembed.engine.errors import UsageError
+
+_LARGEST = 30.0  # of a logit: beyond, 1 - p is no number above 0 in fp32, and the slope of its root none at all
+
+
+def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        return F.relu(x + self.norm(self.second(self.first(x))))
+
+
+class TextureNet(nn.Module):
+    """Chips to a logit of authenticity, from fine texture.
+
+    The first step folds 2x2 pixels into channels, so that nothing fine is averaged away before a filter has seen it. What is
+    found anywhere counts: features are both averaged over the chip and taken where they are strongest.
+
+    Args:
+        width: channels at a quarter of the chip's side; they double as it halves.
+    """
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            _convolution(12, width, 5, 2),
+            _Residual(width),
+            _convolution(width, 2 * width, 3, 2),
+            _Residual(2 * width),
+            _convolution(2 * width, 4 * width, 3, 2),
+            _Residual(4 * width),
+        )
+        self.logit = nn.Linear(8 * width, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 (N, 3, H, W), H and W even, to (N,)."""
+        features = self.features(x)
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+        return self.logit(pooled).squeeze(1)  # type: ignore[no-any-return]
+
+
+class GatedEncoder(nn.Module):
+    """An identity network and a `TextureNet`, as one encoder of twice the dimension.
+
+    The identity network computes as in eval mode always: what it knows is not to change while the other learns.
+
+    Args:
+        identity: chips (N, 3, H, W) to raw embeddings (N, D).
+        texture: chips to logits of authenticity (N,).
+    """
+
+    def __init__(self, identity: nn.Module, texture: nn.Module) -> None:
+        super().__init__()
+        self.identity = identity
+        self.texture = texture
+        self.identity.eval()
+
+    def train(self, mode: bool = True) -> GatedEncoder:
+        """As for any module, but that the identity network stays in eval mode."""
+        super().train(mode)
+        self.identity.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 (N, 3, H, W), as both networks take it, to (N, 2 D)."""
+        return gate(self.identity(x), self.texture(x))
+
+
+def gate(embeddings: Tensor, logits: Tensor) -> Tensor:
+    """``[sqrt(p) e, sqrt(1 - p) e]`` with p the sigmoid of the logits.
+
+    Args:
+        embeddings: (N, D).
+        logits: (N,).
+
+    Returns:
+        (N, 2 D), of the same lengths as ``embeddings``.
+    """
+    logits = logits.clamp(-_LARGEST, _LARGEST)[:, None]
+    return torch.cat([logits.sigmoid().sqrt() * embeddings, (-logits).sigmoid().sqrt() * embeddings], 1)
+
+
+def build_gated(build: Callable[[int], nn.Module], dimension: int) -> GatedEncoder:
+    """A gated encoder with fresh weights.
+
+    Args:
+        build: the identity network of a dimension.
+        dimension: of the whole embedding, twice the identity's.
+
+    Raises:
+        UsageError: an odd dimension.
+    """
+    if dimension % 2:
+        raise UsageError(f"dimension is {dimension}; a gated encoder's is twice that of the identity, so even")
+    return GatedEncoder(build(dimension // 2), TextureNet())
