@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     "--format", "file_format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the crops."
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG files.")
+@click.option(
+    "--recompress",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Compress this share of the real photos once more, as `data fakes` compresses, so that no encoder can tell deepfakes by "
+    "their JPEG.",
+)
 @click.option("--fresh", is_flag=True, help="Start over: delete the crops that are there.")
 @selection_options
 @model_options
@@ -34,6 +43,7 @@ def align(
     output: str,
     file_format: str,
     quality: int,
+    recompress: float,
     fresh: bool,
     selection: Selection,
     models: ModelOptions,
@@ -49,6 +59,7 @@ def align(
     \b
     Example:
         faceembed data align people fakes -o crops --encoder dlib-resnet
+        faceembed data align people -o mixed --recompress 0.5
         faceembed data align lfw -o crops --encoder ir50 --exclude-pairs lfw_pairs.txt
     """
     from faceembed.trainer.data.align import align as align_people
@@ -64,6 +75,7 @@ def align(
             settings=models.settings(),
             format="png" if file_format == "png" else "jpg",
             quality=quality,
+            recompress=recompress,
             fresh=fresh,
             notice=reporter.notice,
             progress=reporter.progress,

@@ -11,18 +11,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from faceembed.engine import loading
+from faceembed.engine.decode import decode
 from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, ModelError, UsageError
+from faceembed.engine.errors import DataError, ModelError, PhotoError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos import PhotoFile, printable
-from faceembed.engine.rows import format_errors
+from faceembed.engine.rows import Failure, format_errors
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
 from faceembed.trainer.data.crop_names import CropNames
 from faceembed.trainer.data.crop_update import Plan, check_output, discard, finish, known
@@ -33,11 +37,12 @@ from faceembed.trainer.data.crops import (
     Format,
     write_crop,
 )
+from faceembed.trainer.data.fakes.compress import compress
 from faceembed.trainer.data.journal import Done, Journal
 from faceembed.trainer.data.people import People, Sample
 
 if TYPE_CHECKING:
-    from faceembed.engine.chips import Cutter, Read
+    from faceembed.engine.chips import Cutter, Item, Read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +86,7 @@ def align(
     settings: EmbedSettings | None = None,
     format: Format = "jpg",
     quality: int = 95,
+    recompress: float = 0.0,
     fresh: bool = False,
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
@@ -93,6 +99,8 @@ def align(
         settings: encoder (its template and size make the crops), aligner, batches, runtime.
         format: ``jpg`` or ``png``.
         quality: of JPEG files, 1 to 100.
+        recompress: share of the real photos that are compressed once more before they are cut, in the ways that `data fakes`
+            compresses: what is learned from such crops and from deepfakes cannot be the traces of a JPEG. Always the same photos.
         fresh: start over, deleting the crops that are there.
         notice: called with lines for the user.
         progress: called after every batch.
@@ -108,7 +116,7 @@ def align(
     check_output(folder, people)
     spec = encoder_spec(settings.encoder)
     aligner = loading.resolve_aligner(settings)
-    info = _info(settings, spec, aligner, format, quality)
+    info = _info(settings, spec, aligner, format, quality, recompress)
     os.makedirs(folder, exist_ok=True)
     if fresh:
         discard(folder)
@@ -190,7 +198,11 @@ def encoder_spec(name: str) -> ModelSpec:
     return resolve(name, task="encoder").spec
 
 
-def _info(settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, format: Format, quality: int) -> CropInfo:
+def _info(
+    settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, format: Format, quality: int, recompress: float
+) -> CropInfo:
+    if not 0 <= recompress <= 1:
+        raise UsageError(f"--recompress {recompress}: expected a share, 0 to 1")
     if format == "jpg" and not 1 <= quality <= 100:
         raise UsageError(f"--quality {quality}: expected 1 to 100")
     height, width = spec.input_size
@@ -205,6 +217,7 @@ def _info(settings: EmbedSettings, spec: ModelSpec, aligner: Model | None, forma
         preprocessing=PREPROCESSING,
         format=format,
         quality=quality if format == "jpg" else 0,
+        recompressed=recompress,
     )
 
 
@@ -220,7 +233,7 @@ class _Writer:
 
     def write(self, read: Read, read_seconds: float) -> Done:
         """The rows of one batch, whose crops are on disk then."""
-        cut = self.cutter.cut_batch(read, read_seconds)
+        cut = self.cutter.cut_batch([self._compressed(entry) for entry in read], read_seconds)
         faces = cut.faces
         crops = []
         for index, place in enumerate(faces.photo.tolist()):
@@ -246,6 +259,21 @@ class _Writer:
                 )
             )
         return Done(crops, cut.failures)
+
+    def _compressed(self, entry: Item | Failure) -> Item | Failure:
+        """A photo, compressed once more if it is one of those that are."""
+        if isinstance(entry, Failure) or self.samples[entry.photo.path].fake:
+            return entry
+        sample = self.samples[entry.photo.path]
+        digest = hashlib.sha256(f"{sample.person}/{os.path.basename(sample.path)}".encode("utf-8", "surrogateescape"))
+        rng = np.random.default_rng(int.from_bytes(digest.digest()[:8], "big"))
+        if rng.uniform() >= self.info.recompressed:
+            return entry
+        try:
+            whole = decode(entry.data, reduction=1, max_pixels=entry.header.pixels)
+            return self.cutter.item(entry.photo, compress(whole.pixels, rng)[0])
+        except PhotoError as error:
+            return Failure(entry.photo, error.stage, error.reason)
 
 
 def _cut_all(

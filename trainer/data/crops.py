@@ -92,6 +92,8 @@ class CropInfo:
     preprocessing: int = 1
     format: Format = "jpg"
     quality: int = 95
+    recompressed: float = 0.0
+    """Share of the real photos that were compressed once more before they were cut, as deepfakes are."""
     version: int = VERSION
 
 

@@ -376,3 +376,28 @@ def test_people_in_the_wild(data: Path, tmp_path: Path) -> None:
     assert report.crops + report.no_face == report.photos
     assert report.no_face <= 2
     assert all(pixels(sample.path).shape == (150, 150, 3) for sample in read_crops(tmp_path / "crops").samples)
+
+
+def test_recompressed_photos_give_crops_of_their_jpeg(folder: Path, tmp_path: Path) -> None:
+    """A share of 1 changes every crop a little and keeps its place; of a half, always the same ones; fakes are left alone."""
+    plain, every, half = (tmp_path / name for name in ("plain", "every", "half"))
+    run(folder, plain, format="png")
+    report = run(folder, every, format="png", recompress=1.0)
+    run(folder, half, format="png", recompress=0.5)
+    assert report.crops == 5 and report.failed == 1
+    before, after, mixed = (contents(path) for path in (plain, every, half))
+    crops = [name for name in before if name.endswith(".png")]
+    assert len(crops) == 5 and all(before[name] != after[name] for name in crops)
+    for name in crops:
+        assert np.abs(pixels(plain / name).astype(int) - pixels(every / name)).mean() < 12
+        assert mixed[name] in (before[name], after[name])
+    assert 0 < sum(mixed[name] == after[name] for name in crops) < 5
+    with pytest.raises(DataError, match=r"was made with recompressed 0\.5, this run has 1\.0"):
+        run(folder, half, format="png", recompress=1.0)
+    people = read_people(folder)
+    fakes = dataclasses.replace(
+        people, samples=tuple(dataclasses.replace(s, fake=True, method="swap") for s in people.samples)
+    )
+    run(fakes, tmp_path / "fakes", format="png", recompress=1.0)
+    for row in read_crops(tmp_path / "fakes").rows:
+        assert (pixels(tmp_path / "fakes" / row.crop) == pixels(plain / row.crop.replace("swap~", ""))).all()
