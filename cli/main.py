@@ -18,6 +18,7 @@ from faceembed.cli.export import export
 from faceembed.cli.group import Group
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
+from faceembed.cli.project import project
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
@@ -43,6 +44,7 @@ for _command in (
     verify,
     matrix,
     cluster,
+    project,
     evaluate,
     compare,
     bench,

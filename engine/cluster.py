@@ -32,15 +32,12 @@ from faceembed.engine.graph import Ints
 from faceembed.engine.index import load_faces, read_manifest
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos import decode_path, encode_path
-from faceembed.engine.pictures import index_pictures
+from faceembed.engine.pictures import CHIP, index_pictures
 from faceembed.engine.shards import FaceTable
 
 Notify = Callable[[str], None]
-# Whether two faces are one picture is seen in chips of one kind, whatever encoder made the index: ArcFace's and 19 pixels around.
-_TEMPLATE = tuple((x + 19, y + 19) for x, y in ARCFACE_TEMPLATE)
-_CHIP = ModelSpec("chips", "encoder", (150, 150), dimension=1, template=_TEMPLATE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +206,7 @@ def _duplicates(faces: FaceTable, encoder: str, settings: ClusterSettings, notic
     """(N,) row of the face whose picture each one repeats, or -1; and how many couples could not be compared."""
     if not settings.duplicates:
         return np.full(len(faces), -1, np.int64), 0
-    pictures = index_pictures(faces, _CHIP)
+    pictures = index_pictures(faces, CHIP)
     area = faces.rows.column("w").to_numpy() * faces.rows.column("h").to_numpy()
     found = find_duplicates(faces.vectors, area, lambda a, b: pictures.compare(str(a), str(b)))
     if found.not_compared:

@@ -57,20 +57,21 @@ class Edges:
         )
 
 
-def neighbours(queries: Floats, points: Floats, k: int) -> tuple[Ints, Floats]:
+def neighbours(queries: Floats, points: Floats, k: int, *, as_many: int = 0) -> tuple[Ints, Floats]:
     """The most similar points of each query, found exactly while that takes seconds, else nearly (inverted lists).
 
     Args:
         queries: float32 (Q, D), unit length.
         points: float32 (N, D), unit length; may be the queries themselves, whose nearest point is then the query.
         k: neighbours a query.
+        as_many: search as for so many queries, where these are some of them.
 
     Returns:
         indices: int64 (Q, min(k, N)), most similar first; -1 where the lists held fewer.
         similarity: float32 of the same shape.
     """
     k = min(k, len(points))
-    index = _index(queries, points)
+    index = _index(max(len(queries), as_many), points)
     ids, similarity = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     for start in range(0, len(queries), _QUERY_CHUNK):
         rows = slice(start, start + _QUERY_CHUNK)
@@ -78,13 +79,13 @@ def neighbours(queries: Floats, points: Floats, k: int) -> tuple[Ints, Floats]:
     return ids, similarity
 
 
-def _index(queries: Floats, points: Floats) -> Any:
+def _index(queries: int, points: Floats) -> Any:
     import faiss
 
     points = np.ascontiguousarray(points, np.float32)
     count, dimension = points.shape
     index: Any
-    if len(queries) * count * dimension <= _EXACT_WORK:
+    if queries * count * dimension <= _EXACT_WORK:
         index = faiss.IndexFlatIP(dimension)
     else:
         lists = max(1, min(round(4 * math.sqrt(count)), count // 39))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faceembed.engine.align import similarity_matrices, warp_chips
 from faceembed.engine.decode import decode, read_file
 from faceembed.engine.errors import PhotoError
-from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.photos import decode_path
 from faceembed.engine.probe import probe
 from faceembed.engine.shards import FaceTable
@@ -30,6 +30,10 @@ _ROOM = 1.7  # sides of the face's box that a thumbnail shows
 _LEAST_FACE = 120  # pixels that a face should keep when its photo is decoded smaller
 _GRID = 32  # the pixels that are compared: compression and scaling change these little
 _KEPT = 512  # faces in memory
+
+# Faces of an index of whatever encoder are compared in chips of one kind: ArcFace's and 19 pixels around.
+_TEMPLATE = tuple((x + 19, y + 19) for x, y in ARCFACE_TEMPLATE)
+CHIP = ModelSpec("chips", "encoder", (150, 150), dimension=1, template=_TEMPLATE)
 
 Pixels = NDArray[np.uint8]
 

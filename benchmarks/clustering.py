@@ -1,0 +1,333 @@
+"""Does `faceembed cluster` put photos of one person together? On LFW and people_wild, against DBSCAN at its best epsilon.
+
+    python benchmarks/clustering.py                             # embeds both sets; with --lfw and --wild indexes: some minutes
+    python benchmarks/clustering.py --scale 100000 --scale 1000000   # also time and memory on so many made-up vectors
+    python benchmarks/clustering.py --choose                    # the choice of the settings, on people who are in no test
+
+How. Both get the same embeddings, one face a photo. Ours runs as it is. DBSCAN (scikit-learn) is run at every epsilon of a
+grid and the least group size of 2 and 3, and the best of these is taken, BY THE LABELS OF THE TEST ITSELF: once for the best
+pairwise F1, once for the best BCubed F1. That is an advantage which nobody has on photos without labels. What it leaves as
+noise counts as groups of one.
+
+    lfw, pair list        people who are named in LFW's pair list: nothing was chosen on them
+    lfw                   everybody; the 1,468 others took part in the choice
+    people_wild, others   60 people outside the 180 training people of the split with seed 7
+    people_wild           all 240 people; the 180 took part in the choice
+    incremental           the rows above, grouped in ten steps of new faces: anew each time, or with --keep
+
+What bounds it. The encoder: pairs of one person that it sees as strangers. About one label in ten of people_wild is wrong, which
+costs every method. Pairwise figures of LFW are those of its largest person: 530 photos of one man are 58 % of all its pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from common import BenchmarkError, say
+from numpy.typing import NDArray
+
+from faceembed.engine.clustering import group as grouping
+from faceembed.engine.clustering.rank_order import neighbour_lists, rank_order_edges
+from faceembed.engine.clustering.scores import ClusterScores, cluster_scores
+from faceembed.engine.embed import embed
+from faceembed.engine.graph import Edges, neighbours, whisper
+from faceembed.engine.index import load_faces
+from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.models.registry import resolve
+from faceembed.engine.photos import decode_path
+from faceembed.engine.settings import EmbedSettings
+from faceembed.trainer.data.split import split_people
+
+SPLIT = {"train": 180, "validate": 20, "test": 40, "seed": 7}
+EPSILONS = tuple(np.round(np.arange(0.02, 0.0901, 0.0025), 4).tolist())
+LEAST_GROUPS = (2, 3)
+STEPS = 10
+
+Floats = NDArray[np.float32]
+Set = tuple[NDArray[np.str_], Floats]
+
+
+# ------------------------------------------------------------------------------------------------------------------ sets
+
+
+def read_set(index: Path) -> Set:
+    """Each face's person, by its folder, and its vector."""
+    faces = load_faces(IndexFiles.of(index))
+    paths = [decode_path(path) for path in faces.rows.column("path").to_pylist()]
+    return np.array([Path(path).parent.name for path in paths]), faces.vectors
+
+
+def named_in_pairs(path: Path) -> set[str]:
+    """The people of LFW's pair list."""
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row[0] for row in rows if len(row) >= 3} | {row[2] for row in rows if len(row) == 4}
+
+
+def part(whole: Set, chosen: NDArray[np.bool_]) -> Set:
+    """Some faces of a set."""
+    return whole[0][chosen], whole[1][chosen]
+
+
+def read_sets(args: argparse.Namespace) -> tuple[dict[str, Set], Set]:
+    """The sets that are measured, and the people on whom settings were chosen."""
+    root = common.data_root()
+    with tempfile.TemporaryDirectory(prefix="faceembed-clustering-") as folder:
+        sets = []
+        for name, given in (("lfw", args.lfw), ("people_wild", args.wild)):
+            index = given or Path(folder) / f"{name}.faiss"
+            if given is None:
+                say(f"embedding {name}")
+                embed([root / name], index, settings=EmbedSettings())
+            sets.append(read_set(index))
+    lfw, wild = sets
+    listed = np.isin(lfw[0], sorted(named_in_pairs(root / "lfw_pairs.txt")))
+    training = np.isin(wild[0], split_people(sorted(set(wild[0].tolist())), **SPLIT)["train"])
+    chosen = (
+        np.concatenate([wild[0][training], lfw[0][~listed]]),
+        np.concatenate([wild[1][training], lfw[1][~listed]]),
+    )
+    measured = {
+        "lfw, pair list": part(lfw, listed),
+        "lfw": lfw,
+        "people_wild, others": part(wild, ~training),
+        "people_wild": wild,
+    }
+    return measured, chosen
+
+
+# --------------------------------------------------------------------------------------------------------------- methods
+
+
+def figures(scores: ClusterScores) -> dict[str, float]:
+    """The scores as plain numbers."""
+    return {
+        f"{name}_{key}": float(getattr(agreement, key))
+        for name, agreement in (("pairwise", scores.pairwise), ("bcubed", scores.bcubed))
+        for key in ("precision", "recall", "f1")
+    }
+
+
+def ours(people: NDArray[np.str_], vectors: Floats, threshold: float) -> dict[str, Any]:
+    """`faceembed cluster` as it is, and in steps."""
+    least = grouping.suggested_least(vectors, threshold)
+    started = time.perf_counter()
+    groups = grouping.group(vectors, least=least)
+    seconds = time.perf_counter() - started
+    order = np.random.default_rng(0).permutation(len(people))
+    kept = np.zeros(0, np.int64)
+    renamed = np.zeros(0, np.int64)
+    moved = 0
+    for step in np.array_split(order, STEPS):
+        seen = order[: len(kept) + len(step)]
+        new = np.full(len(step), -1)
+        kept = grouping.group(vectors[seen], least=least, known=np.concatenate([kept, new]))
+        before = np.concatenate([renamed, new])
+        unused = int(renamed.max(initial=-1)) + 1
+        renamed = grouping.same_numbers(grouping.group(vectors[seen], least=least), before, unused=unused)
+        moved += int(((before >= 0) & (before != renamed)).sum())
+    return {
+        "least": least,
+        "seconds": seconds,
+        "groups": int(groups.max()) + 1,
+        **figures(cluster_scores(people, groups)),
+        "steps_anew": figures(cluster_scores(people[order], renamed)),
+        "steps_anew_moved_share": moved / (len(people) * (STEPS - 1) / 2),
+        "steps_keep": figures(cluster_scores(people[order], kept)),
+    }
+
+
+def dbscan(people: NDArray[np.str_], vectors: Floats) -> dict[str, Any]:
+    """DBSCAN over the grid: its best by each figure."""
+    from scipy.sparse import csr_matrix, vstack
+    from sklearn.cluster import DBSCAN
+    from sklearn.neighbors import sort_graph_by_row_values
+
+    started = time.perf_counter()
+    blocks = []  # distances up to the largest epsilon, computed once for all
+    for start in range(0, len(vectors), 1000):
+        distance = 1 - vectors[start : start + 1000] @ vectors.T
+        distance[distance > max(EPSILONS)] = 0  # "no entry"
+        blocks.append(csr_matrix(np.where(distance != 0, np.maximum(distance, 1e-9), 0)))
+    graph = sort_graph_by_row_values(vstack(blocks).tocsr(), warn_when_not_sorted=False)
+    rows = []
+    for least in LEAST_GROUPS:
+        for epsilon in EPSILONS:
+            found = DBSCAN(eps=epsilon, min_samples=least, metric="precomputed").fit_predict(graph).astype(np.int64)
+            noise = found < 0
+            found[noise] = found.max() + 1 + np.arange(noise.sum())
+            rows.append({"epsilon": epsilon, "min_samples": least, **figures(cluster_scores(people, found))})
+    best = {name: max(rows, key=lambda row: row[name]) for name in ("pairwise_f1", "bcubed_f1")}
+    for name, row in best.items():
+        if row["epsilon"] in (EPSILONS[0], EPSILONS[-1]):
+            raise BenchmarkError(f"the best epsilon by {name} is the grid's end, {row['epsilon']}: widen it")
+    return {"best": best, "grid_seconds": time.perf_counter() - started}
+
+
+def choose(people: NDArray[np.str_], vectors: Floats, threshold: float) -> list[dict[str, Any]]:
+    """The settings beside each other on the people that they were chosen on: rank-order edges and whispers."""
+    count, own = len(vectors), np.arange(len(vectors))
+    strangers = (grouping.suggested_least(vectors, threshold) - threshold) / grouping.LIFT
+    rows = []
+    for length in (8, 12, 16, 24, 32):
+        lists = neighbour_lists(vectors, own, vectors, length)
+        for lift in (0.0, 0.2, 0.3, 0.38, 0.45, 0.5):
+            least = threshold + lift * strangers
+            edges, distance = rank_order_edges(lists, own, count, least=least)
+            for farthest in (0.4, 0.6, 0.8, 1.0):
+                near = distance <= farthest
+                weight = (farthest + 0.1 - distance[near]).astype(np.float32)
+                found = whisper(count, Edges(edges.a[near], edges.b[near], weight))
+                scores = figures(cluster_scores(people, found))
+                rows.append({"neighbours": length, "lift": lift, "farthest": farthest, "least": least, **scores})
+    return sorted(rows, key=lambda row: -row["pairwise_f1"] - row["bcubed_f1"])
+
+
+# ----------------------------------------------------------------------------------------------------------------- scale
+
+
+def made_up(count: int, *, seed: int = 0) -> tuple[NDArray[np.int64], Floats]:
+    """People and unit vectors (N, 128): ten photos a person, cosine 0.6 within a person and 0 between, about a common mean.
+
+    The mean lifts them to 0.93 and 0.83, where `dlib-resnet` sees people and strangers.
+    """
+    rng = np.random.default_rng(seed)
+    people = max(2, count // 10)
+    person = rng.integers(people, size=count)
+    centres = rng.normal(size=(people, 128)).astype(np.float32)
+    mean = 2.83 * np.sqrt(128 / 127) * np.eye(1, 128, dtype=np.float32)[0] * np.sqrt(128 * 0.61)
+    vectors = np.empty((count, 128), np.float32)
+    for start in range(0, count, 100_000):
+        rows = slice(start, start + 100_000)
+        vectors[rows] = centres[person[rows]] + 0.8 * rng.normal(size=vectors[rows].shape) + mean
+        vectors[rows] /= np.linalg.norm(vectors[rows], axis=1, keepdims=True)
+    return person, vectors
+
+
+def scale_child(count: int, threshold: float) -> dict[str, Any]:
+    """Grouping made-up vectors, in a process of its own so that its memory can be seen."""
+    people, vectors = made_up(count)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    started, cpu = time.perf_counter(), time.process_time()
+    groups = grouping.group(vectors, least=grouping.suggested_least(vectors, threshold))
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sample = np.sort(np.random.default_rng(1).choice(count, min(count, 1000), replace=False))
+    exact = np.argpartition(-(vectors[sample] @ vectors.T), 10, axis=1)[:, :10]
+    near = neighbours(vectors[sample], vectors, 10, as_many=count)[0]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
+    return {
+        "vectors": count,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "inputs_bytes": before,
+        "peak_bytes": peak,
+        "neighbours_found": float(np.mean(shared)),
+        **figures(cluster_scores(people, groups)),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------- run
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    spec = resolve("dlib-resnet", task="encoder").spec
+    if spec.threshold is None:
+        raise BenchmarkError("dlib-resnet has no threshold")
+    document: dict[str, Any] = {
+        "what": "clustering",
+        "machine": common.machine(),
+        "versions": common.versions("faceembed", "faiss-cpu", "numpy", "scikit-learn"),
+        "encoder": spec.name,
+        "split": SPLIT,
+        "epsilons": EPSILONS,
+        "sets": {},
+        "scale": [],
+    }
+    if not args.only_scale:
+        measured, chosen = read_sets(args)
+        if args.choose:
+            document["chosen_on"] = {"faces": len(chosen[0]), "people": len(set(chosen[0].tolist()))}
+            document["choice"] = choose(*chosen, spec.threshold)
+        for name, (people, vectors) in measured.items():
+            say(f"{name}: {len(people):,} faces")
+            sizes = {"faces": len(people), "people": len(set(people.tolist()))}
+            document["sets"][name] = {
+                **sizes,
+                "ours": ours(people, vectors, spec.threshold),
+                "dbscan": dbscan(people, vectors),
+            }
+    for count in args.scale:
+        say(f"{count:,} made-up vectors")
+        command = [sys.executable, __file__, "--scale-child", str(count)]
+        document["scale"].append(common.measure(command).json())
+    return document
+
+
+def report(document: dict[str, Any]) -> str:
+    """The tables."""
+    header = ("", "pairs P", "R", "F1", "BCubed P", "R", "F1")
+
+    def cells(scores: dict[str, Any]) -> list[str]:
+        return [
+            f"{100 * scores[f'{n}_{k}']:.1f}" for n in ("pairwise", "bcubed") for k in ("precision", "recall", "f1")
+        ]
+
+    parts = []
+    for name, entry in document["sets"].items():
+        mine, best = entry["ours"], entry["dbscan"]["best"]
+        rows = [
+            ("ours", *cells(mine)),
+            (f"ours, {STEPS} steps", *cells(mine["steps_anew"])),
+            (f"ours, {STEPS} steps, --keep", *cells(mine["steps_keep"])),
+            *(
+                (f"DBSCAN, best {key.replace('_', ' ')}: {row['epsilon']:g}/{row['min_samples']}", *cells(row))
+                for key, row in best.items()
+            ),
+        ]
+        parts.append(f"{name}: {entry['faces']:,} faces, {entry['people']:,} people, %\n" + common.table(header, rows))
+    for row in document.get("choice", [])[:8]:
+        parts.append(f"choice: {row}")
+    for big in document["scale"]:
+        parts.append(
+            f"{big['vectors']:,} made-up vectors: {big['seconds']:.0f} s ({big['cpu_seconds']:.0f} s of processor), peak "
+            f"{big['peak_bytes'] / common.MIB:,.0f} MiB ({big['inputs_bytes'] / common.MIB:,.0f} before), neighbours found "
+            f"{100 * big['neighbours_found']:.1f} %, pairs' F1 {100 * big['pairwise_f1']:.1f} %"
+        )
+    return "\n\n".join(parts)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Does `faceembed cluster` put photos of one person together?")
+    parser.add_argument("--lfw", type=Path, metavar="FAISS", help="an index of lfw, instead of embedding it")
+    parser.add_argument("--wild", type=Path, metavar="FAISS", help="an index of people_wild, instead of embedding it")
+    parser.add_argument("--choose", action="store_true", help="also show the choice of the settings")
+    parser.add_argument(
+        "--scale", type=int, action="append", default=[], metavar="N", help="also group N made-up vectors"
+    )
+    parser.add_argument("--only-scale", action="store_true", help="nothing but --scale")
+    parser.add_argument("--scale-child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    args = parse()
+    if args.scale_child:
+        threshold = resolve("dlib-resnet", task="encoder").spec.threshold
+        assert threshold is not None
+        common.emit(scale_child(args.scale_child, threshold))
+        return
+    common.run_and_report(args, run, report)
+
+
+if __name__ == "__main__":
+    main()
