@@ -100,6 +100,8 @@ def _text(result: Comparison) -> str:
 
 
 def _cells(row: Row, kinds: list[str]) -> list[str]:
+    from faceembed.engine.compare_encoders import size_text
+
     found = row.evaluation
     assert found is not None and row.model is not None
     by_kind = {"other": found.eer_other, "fake": found.eer_fake}
@@ -112,7 +114,7 @@ def _cells(row: Row, kinds: list[str]) -> list[str]:
         *(_percent(by_kind[kind]) for kind in kinds),
         *map(_percent, tar),
         f"{row.rate.median:,.0f}" if row.rate else "-",
-        f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "-",
+        size_text(row.size_bytes) if row.size_bytes else "-",
         str(row.model.spec.dimension),
     ]
 

@@ -188,6 +188,11 @@ def compare_encoders(
     return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime)
 
 
+def size_text(size_bytes: int) -> str:
+    """``22.4 MB``, or ``5 KB`` for what is less than a tenth of a megabyte."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.0f} KB"
+
+
 def _attempt(row: Row, step: Callable[[], T]) -> T | None:
     """What a step gives; None where the encoder fails, which is noted."""
     try:

@@ -72,10 +72,13 @@ def _cells(row: Row, kinds: list[str]) -> dict[str, Any]:
         "epsilon": f"{row.epsilon:g}" if row.epsilon else "unchanged",
         "levels": "" if row.levels is None or not row.epsilon else f"{row.levels} of 255",
         "similarity": [
-            (f"{row.similarity[kind]:.3f}", f"{row.change[kind]:+.3f}" if row.epsilon and kind in row.change else "")
+            (f"{row.similarity[kind]:.3f}", _signed(row.change[kind]) if row.epsilon and kind in row.change else "")
             for kind in kinds
         ],
-        "rates": [rate(value) for value in (row.eer, row.eer_other, row.eer_fake, row.fnmr, row.fmr)],
+        "rates": [
+            rate(value)
+            for value in (row.eer, *((row.eer_other, row.eer_fake) if len(kinds) == 3 else ()), row.fnmr, row.fmr)
+        ],
     }
 
 
@@ -87,7 +90,7 @@ def _card(attacked: Attacked, case: Case, names: dict[str, str]) -> dict[str, An
         "kind": KIND_NAMES[case.kind],
         "before": f"{case.before:.3f}",
         "after": f"{case.after:.3f}",
-        "change": f"{case.after - case.before:+.3f}",
+        "change": _signed(case.after - case.before),
         "turned": turned(case, attacked.threshold),
         "levels": largest_change(case),
         "pictures": [
@@ -100,6 +103,10 @@ def _card(attacked: Attacked, case: Case, names: dict[str, str]) -> dict[str, An
             )
         ],
     }
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def _similarity_svg(rows: list[Row], kinds: list[str], threshold: float | None) -> str:
@@ -125,9 +132,10 @@ def _rates_svg(rows: list[Row]) -> str:
         ("FMR, threshold held", plots.COLOURS["other"], [rows[i].fmr for i in order]),
         ("EER, threshold follows", plots.INK, [rows[i].eer for i in order]),
     ):
-        axes.plot(epsilons, values, "o-", color=colour, markersize=4, label=label)
-    axes.set_ylim(bottom=0)
+        dashed = {"linestyle": "--"} if colour == plots.INK else {}  # the others are seen where all three lie together
+        axes.plot(epsilons, values, marker="o", color=colour, markersize=4, label=label, **dashed)
     axes.margins(y=0.15)
+    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(plots.percent_tick)
     axes.legend(loc="best", frameon=False, labelcolor=plots.INK, fontsize=9)
     return plots.to_svg(figure, "attack-rates")

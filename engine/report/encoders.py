@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine import metrics
-from faceembed.engine.compare_encoders import Comparison, Row
+from faceembed.engine.compare_encoders import Comparison, Row, size_text
 from faceembed.engine.report import plots
 from faceembed.engine.report.page import percent, shown, write_page
 
@@ -66,7 +66,7 @@ def _cells(row: Row, number: int | None) -> dict[str, Any]:
     spec, found = row.model.spec if row.model else None, row.evaluation
     cells["dimension"] = f"{spec.dimension:,}" if spec else "–"
     cells["input"] = f"{spec.input_size[1]} × {spec.input_size[0]}" if spec else "–"
-    cells["size"] = f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "–"
+    cells["size"] = size_text(row.size_bytes) if row.size_bytes else "–"
     cells["rate"] = f"{row.rate.median:,.0f}" if row.rate else "–"
     cells["spread"] = f"{row.rate.lowest:,.0f} – {row.rate.highest:,.0f}" if row.rate else ""
     cells["precision"] = row.precision or "–"
@@ -135,7 +135,7 @@ def _eer_svg(rows: Sequence[Row]) -> str:
         assert row.evaluation is not None
         (low, high), rate, look = row.evaluation.eer_ci, row.evaluation.eer, _look(number)
         axes.plot([low, high], [number, number], **look)
-        axes.plot([rate], [number], "o", color=look["color"], markersize=7)
+        axes.plot([rate], [number], "o", color=look["color"], markersize=7, clip_on=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks([])
     axes.margins(x=0.08)
@@ -150,7 +150,9 @@ def _trade_svg(rows: Sequence[Row]) -> str:
         if row.rate and row.evaluation:
             low, high = row.evaluation.eer_ci
             axes.plot([row.rate.median] * 2, [low, high], color=_look(number)["color"], linewidth=1)
-            axes.plot([row.rate.median], [row.evaluation.eer], "o", color=_look(number)["color"], markersize=8)
+            axes.plot(
+                [row.rate.median], [row.evaluation.eer], "o", color=_look(number)["color"], markersize=8, clip_on=False
+            )
     axes.set_xlim(left=0, right=1.12 * max(row.rate.median for row in rows if row.rate))
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)

@@ -190,3 +190,22 @@ def test_what_an_attack_is_asked_for_and_judged_by(pairs: Path, reuse_pipeline: 
     np.testing.assert_array_equal(result.scores[:, 2:], np.stack([result.scores[0, 2:]] * 3))  # not to be changed
     assert {case.kind for case in result.cases} == {"same"}
     assert [row.levels for row in result.rows] == [0, 26, 102]
+
+
+def test_the_page_of_hostile_names(tmp_path: Path, reuse_pipeline: Any) -> None:
+    names = ("<script>alert(1)<\u2044script>.jpg", "\"onerror='alert(2)' {{ 7 * 7 }}.jpg", "new\nline.png")
+    for name, source in zip(names[:2], ("cropped.jpg", "small.jpg"), strict=True):
+        (tmp_path / name).write_bytes((sample_photos() / source).read_bytes())
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((80, 80, 3), 128, np.uint8))
+    (tmp_path / "grey.png").rename(tmp_path / names[2])
+    a, b, c = (str(tmp_path / name) for name in names)
+    given = PairList("<b>list.csv", (Pair(a, b, True, "same"), Pair(b, a, False, "other"), Pair(a, c, False, "fake")))
+    result = attack_pairs(given, Noise(), settings=AttackSettings(epsilons=(0.1, 0.4)))
+    result.write_html(tmp_path / "noise.html")
+    page = (tmp_path / "noise.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "{{ 7 * 7 }}" in page
+    assert '"onerror' not in page and "new\\nline.png" in page and "&lt;b&gt;list.csv" in page
+    assert page.count("<img ") == page.count('<img src="data:image/png;base64,') == 4 * len(result.cases) == 16
+    for case in result.cases:
+        assert f"{case.before:.3f} → {case.after:.3f}" in page
+    assert "have a photo without a face: they score −1" in page
