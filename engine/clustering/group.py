@@ -54,7 +54,8 @@ def suggested_least(vectors: Floats, threshold: float) -> float:
     a, b = rng.integers(len(vectors), size=(2, _DRAWN))
     a, b = a[a != b], b[a != b]
     strangers = float(np.median(np.einsum("nd,nd->n", vectors[a], vectors[b])))
-    return threshold + LIFT * max(0.0, threshold - strangers)
+    # No farther up than from the threshold to 1: another threshold than the encoder's may lie far above strangers.
+    return threshold + LIFT * max(0.0, min(threshold - strangers, 1 - threshold))
 
 
 def group(vectors: Floats, *, least: float, known: Ints | None = None, unused: int = 0) -> Ints:

@@ -217,6 +217,7 @@
   function search() {
     const wanted = $("search").value.trim().toLowerCase();
     pinned = hovered = -1;
+    show(-1);
     if (wanted === "") { matches = null; $("found").textContent = ""; later(); return; }
     lowered = lowered || data.names.map((_, i) => path(i).toLowerCase());
     matches = new Uint8Array(count);

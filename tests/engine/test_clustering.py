@@ -178,6 +178,7 @@ def test_least_similarity_lies_above_the_threshold_as_far_as_strangers_lie_below
     _, alike = crowd(1, 50, spread=0.1)
     assert suggested_least(alike, 0.5) == 0.5
     assert suggested_least(alike[:1], 0.5) == 0.5
+    assert suggested_least(vectors, 0.9) == pytest.approx(0.9 + grouping.LIFT * 0.1)
 
 
 # ------------------------------------------------------------------------------------------------------------ duplicates
