@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models import registry, store
+from faceembed.engine.models import builtin, registry, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.registry import info, list_models, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
@@ -177,7 +177,7 @@ def test_the_list_has_all_and_says_where_each_stands(builder: Builder) -> None:
     store.put(b"detector", CATALOG["yunet"].spec(), recipe="file 00")
     resolve("fake", task="encoder")
     rows = {row.name: row for row in list_models()}
-    assert list(rows) == [*CATALOG, "mine"]
+    assert list(rows) == [*builtin.names(), *CATALOG, "mine"]
     assert rows["fake"].state == rows["mine"].state == "ready"
     assert (rows["fake"].size_bytes, rows["mine"].licence, rows["mine"].dimension) == (5, "mine alone", 4)
     assert rows["sface"].state == "to pull" and rows["sface"].size_bytes == 38_696_353
