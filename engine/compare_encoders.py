@@ -13,6 +13,7 @@ With a folder to save to, each encoder's similarities are kept there, and a seco
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -173,18 +174,14 @@ def compare_encoders(
         raise DataError(f"{listed.source}: error rates need pairs of one person and pairs that are not one person")
     rows = [Row(source) for source in dict.fromkeys(encoders)]
     for row in rows:
-        row.model = _attempt(row, lambda row=row: resolve(row.source, task="encoder"))
+        row.model = _attempt(row, functools.partial(resolve, row.source, task="encoder"))
     run = _Run(listed, settings, Store(save, listed, settings), notice, progress)
     for group in _groups(row for row in rows if row.model):
         run.measure(group)
     for row in rows:
         if scores := row.scores:
-            row.evaluation = _attempt(
-                row,
-                lambda scores=scores: evaluate(
-                    listed, scores.similarity, failures=scores.failures, skip_failures=skip_failures
-                ),
-            )
+            judge = functools.partial(evaluate, failures=scores.failures, skip_failures=skip_failures)
+            row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
     return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime)
 
 
@@ -234,7 +231,7 @@ class _Run:
             raise DataError(f"{self.pairs.source}: no face in any of its photos")
         opened: dict[int, Encoder] = {}
         for number, row in enumerate(rows):
-            if encoder := _attempt(row, lambda row=row: self._open(row, sample)):
+            if encoder := _attempt(row, functools.partial(self._open, row, sample)):
                 opened[number] = encoder
         missing = []
         for number, encoder in opened.items():
@@ -285,7 +282,7 @@ class _Run:
             for (row, encoder), found in zip(missing, vectors, strict=True):
                 if row.reason or not paths:
                     continue
-                embedded = _attempt(row, lambda encoder=encoder, chips=cut.chips: _sound(encoder, chips))
+                embedded = _attempt(row, functools.partial(_sound, encoder, cut.chips))
                 if embedded is not None:
                     found.update(zip(paths, embedded, strict=True))
             done, faces = done + len(cut.photos), faces + len(paths)

@@ -131,7 +131,7 @@ def overlay(chip: Chip, values: Map, *, scale: float | None = None) -> Chip:
     grey = chip @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
     colours = np.where(values[..., None] >= 0, np.array(_WARM), np.array(_COLD))
     opacity = _STRONGEST * strength[..., None]
-    return np.rint((1 - opacity) * grey[..., None] + opacity * colours).astype(np.uint8)
+    return np.asarray(np.rint((1 - opacity) * grey[..., None] + opacity * colours), np.uint8)
 
 
 def _occluded(

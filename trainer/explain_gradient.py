@@ -109,7 +109,8 @@ def _integrated(network: Network, chip: Chip, reference: NDArray[np.float32], se
     towards = torch.from_numpy(reference).to(network.device)
     along = (torch.arange(settings.steps) + 0.5) / settings.steps
     total = torch.zeros(whole.shape, dtype=torch.float64)
-    for part in along.split(network.batch):
+    for first in range(0, settings.steps, network.batch):
+        part = along[first : first + network.batch]
         pixels = (start + part[:, None, None, None] * whole).permute(0, 3, 1, 2).to(network.device)
         pixels.requires_grad_(True)
         with torch.enable_grad():
