@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.clustering.duplicates import find_duplicates
-from faceembed.engine.clustering.group import group, same_numbers, suggested_least
+from faceembed.engine.clustering.group import all_lists, group, same_numbers, suggested_least
 from faceembed.engine.clustering.links import check_links, write_links
 from faceembed.engine.clustering.output import (
     About,
@@ -27,6 +27,7 @@ from faceembed.engine.clustering.output import (
     read_clusters,
     write_clusters,
 )
+from faceembed.engine.clustering.rank_order import Lists
 from faceembed.engine.errors import DataError, IndexFormatError, ModelError, UsageError
 from faceembed.engine.graph import Ints
 from faceembed.engine.index import load_faces, read_manifest
@@ -136,11 +137,15 @@ def cluster(
     least, source = _threshold(faces, encoder, digest, settings, about)
     notice(f"neighbours of {len(faces):,} faces, from a similarity of {least:.4f} on ({source})")
     unused = about.next_cluster if about else 0
+    lists: Lists | None = None
     if settings.keep:
         groups = group(faces.vectors, least=least, known=known, unused=unused)
     else:
-        groups = same_numbers(group(faces.vectors, least=least), known, unused=unused)
-    of, not_compared = _duplicates(faces, encoder, settings, notice)
+        lists = all_lists(faces.vectors)
+        groups = same_numbers(group(faces.vectors, least=least, lists=lists), known, unused=unused)
+    of, not_compared = np.full(len(faces), -1, np.int64), 0
+    if settings.duplicates:
+        of, not_compared = _duplicates(faces, lists or all_lists(faces.vectors), notice)
     rows = clusters_table(faces.rows, groups, of)
     following = max(unused, int(groups.max()) + 1)
     write_clusters(output, rows, About(encoder, digest, least, following))
@@ -202,13 +207,11 @@ def _threshold(
     return suggested_least(faces.vectors, spec.threshold), f"by the threshold of {encoder}, {spec.threshold:g}"
 
 
-def _duplicates(faces: FaceTable, encoder: str, settings: ClusterSettings, notice: Notify) -> tuple[Ints, int]:
+def _duplicates(faces: FaceTable, lists: Lists, notice: Notify) -> tuple[Ints, int]:
     """(N,) row of the face whose picture each one repeats, or -1; and how many couples could not be compared."""
-    if not settings.duplicates:
-        return np.full(len(faces), -1, np.int64), 0
     pictures = index_pictures(faces, CHIP)
     area = faces.rows.column("w").to_numpy() * faces.rows.column("h").to_numpy()
-    found = find_duplicates(faces.vectors, area, lambda a, b: pictures.compare(str(a), str(b)))
+    found = find_duplicates(lists, area, lambda a, b: pictures.compare(str(a), str(b)))
     if found.not_compared:
         notice(f"{found.not_compared:,} couples of photos look the same to the encoder, but cannot be read any more")
     return found.of, found.not_compared

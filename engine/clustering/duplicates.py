@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from faceembed.engine.graph import Edges, Floats, Ints, neighbours
+from faceembed.engine.clustering.rank_order import Lists
+from faceembed.engine.graph import Edges, Floats, Ints
 
 NEAR = 0.97
 """Similarity from which on two faces are looked at. Of the couples among 40 photos of people_wild's training people and their copies
 (JPEG quality 40, 0.6 of the size, a tenth cropped away) nine in ten lie above it."""
-_LISTED = 8  # neighbours of a face that are looked at, at most
 
 Same = Callable[[int, int], "bool | None"]
 """Whether two faces, by their rows, are one picture; None where one of them cannot be read."""
@@ -32,21 +32,17 @@ class Duplicates:
     """Couples that are nearly the same to the encoder and whose photos could not be read."""
 
 
-def find_duplicates(vectors: Floats, quality: Floats, same: Same, *, near: float = NEAR) -> Duplicates:
+def find_duplicates(lists: Lists, quality: Floats, same: Same, *, near: float = NEAR) -> Duplicates:
     """Find pictures that are there more than once.
 
     Args:
-        vectors: float32 (N, D), unit length.
+        lists: each face's nearest others.
         quality: (N,) the face with the highest is kept of each picture; the first among equals.
         same: looks at two faces.
         near: similarity from which on it is asked.
     """
-    count = len(vectors)
-    of = np.full(count, -1, np.int64)
-    if count < 2:
-        return Duplicates(of, 0)
-    ids, similarity = neighbours(vectors, vectors, _LISTED + 1)
-    edges = _pairs(ids, similarity, near)
+    count = len(lists.ids)
+    edges = _pairs(lists.ids, lists.similarity, near)
     root = list(range(count))
 
     def find(row: int) -> int:

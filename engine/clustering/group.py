@@ -58,7 +58,9 @@ def suggested_least(vectors: Floats, threshold: float) -> float:
     return threshold + LIFT * max(0.0, min(threshold - strangers, 1 - threshold))
 
 
-def group(vectors: Floats, *, least: float, known: Ints | None = None, unused: int = 0) -> Ints:
+def group(
+    vectors: Floats, *, least: float, known: Ints | None = None, unused: int = 0, lists: Lists | None = None
+) -> Ints:
     """Group faces by person.
 
     Args:
@@ -67,6 +69,7 @@ def group(vectors: Floats, *, least: float, known: Ints | None = None, unused: i
         known: int64 (N,) groups that stay as they are, -1 for faces that have none yet. Only what is near the new faces is
             looked at.
         unused: numbers from here on were never given; new groups get those.
+        lists: from `all_lists`, where they were needed before; only without ``known`` faces.
 
     Returns:
         int64 (N,) groups; new ones are numbered in the order of their first faces.
@@ -79,7 +82,7 @@ def group(vectors: Floats, *, least: float, known: Ints | None = None, unused: i
     new = np.flatnonzero(known < 0)
     if not len(new):
         return known.copy()
-    lists, rows = _lists(vectors, new)
+    lists, rows = (lists, new) if lists is not None and len(new) == count else _lists(vectors, new)
     edges, distance = rank_order_edges(lists, rows, count, least=least)
     near = distance <= FARTHEST
     pulls = Edges(edges.a[near], edges.b[near], (_WEIGHT - distance[near]).astype(np.float32))
@@ -87,6 +90,11 @@ def group(vectors: Floats, *, least: float, known: Ints | None = None, unused: i
     labels = whisper(count, pulls, start=start, fixed=known >= 0)
     labels = _join(vectors, labels, edges, known, least=least)
     return _numbered(labels, known, unused)
+
+
+def all_lists(vectors: Floats) -> Lists:
+    """Every face's nearest others, as `group` needs them."""
+    return neighbour_lists(vectors, np.arange(len(vectors), dtype=np.int64), vectors, NEIGHBOURS)
 
 
 def _lists(vectors: Floats, new: Ints) -> tuple[Lists, Ints]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.clustering import group as grouping
 from faceembed.engine.clustering.duplicates import find_duplicates
-from faceembed.engine.clustering.group import group, same_numbers, suggested_least
+from faceembed.engine.clustering.group import all_lists, group, same_numbers, suggested_least
 from faceembed.engine.clustering.links import MARK, safe_name, write_links
 from faceembed.engine.clustering.output import (
     About,
@@ -192,7 +192,7 @@ def test_only_what_is_near_is_looked_at_and_the_best_is_kept() -> None:
         asked.append((a, b))
         return None if 3 in (a, b) else True
 
-    found = find_duplicates(vectors, np.array([1, 3, 2, 1, 1, 1, 1], np.float32), same)
+    found = find_duplicates(all_lists(vectors), np.array([1, 3, 2, 1, 1, 1, 1], np.float32), same)
     assert found.of.tolist() == [1, -1, 1, -1, -1, -1, -1]
     assert found.not_compared == 1
     assert all(vectors[a] @ vectors[b] == 1 for a, b in asked)
