@@ -117,12 +117,13 @@ def gather(
     count = matrices.shape[0]
     _check(matrices, np.float64, (count, 2, 3), "matrices")
     _check(owner, np.int32, (count,), "owner")
+    blocks = _tiles(count, height, width)
     chips = lane.empty((count, height, width, 3) if dtype == np.uint8 else (count, 3, height, width), dtype)
     arguments = [
         *(*_table(lane, photos), owner, matrices, np.int32(height), np.int32(width)),
         *(*(np.float32(value) for value in spec.mean), np.float32(spec.scale), np.int32(spec.colour == "bgr"), chips),
     ]
-    lane.launch(f"fe_gather_{_LETTER[dtype]}", _tiles(count, height, width), arguments)
+    lane.launch(f"fe_gather_{_LETTER[dtype]}", blocks, arguments)
     return chips
 
 

@@ -42,7 +42,8 @@ class CudaLane:
     """A stream of cuda-core's.
 
     Args:
-        stream: a ``cuda.core.Stream`` of the device that is current in this thread, or anything with ``__cuda_stream__``.
+        stream: a ``cuda.core.Stream`` of the device that is current in this thread, or anything with ``__cuda_stream__``;
+            None: a new one.
 
     Raises:
         DeviceError: no driver, no card, or no NVRTC.
@@ -50,7 +51,9 @@ class CudaLane:
 
     def __init__(self, stream: Any = None) -> None:
         self._device = current_device()
-        self.stream = self._device.create_stream(stream)
+        from cuda.core import Stream
+
+        self.stream = stream if isinstance(stream, Stream) else self._device.create_stream(stream)
         self._library = _library(self._device.device_id, architecture(self._device))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:

@@ -101,7 +101,12 @@ __device__ __forceinline__ void find(const Number* level_8, const Number* level_
 
 using namespace faceembed;
 
-#define FE_KERNEL extern "C" __global__ void __launch_bounds__(256)
+// engine/gpu/kernels.py lays these out with NumPy.
+static_assert(sizeof(Image) == 24 && sizeof(Matrix) == 48 && sizeof(Copy) == 12, "as NumPy has them");
+static_assert(sizeof(Found) == 4 * kAnswers && sizeof(Counts) == 8 && sizeof(Half) == 2, "as NumPy has them");
+
+// Two blocks of a multiprocessor at least. Without that, ptxas guesses, and spilled registers of one kernel on sm_80.
+#define FE_KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
 
 // Photos, resized, in the corners of canvases (canvases, height, width, 3).
 FE_KERNEL fe_paint(const Image* images, int image_count, const Copy* copies, int height, int width, int grey,

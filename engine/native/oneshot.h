@@ -3,7 +3,7 @@
 //
 // A canvas is worked on by a team: the 256 threads of a block on a card, or one thread on the CPU, which is a team of
 // one. The result does not depend on the team's size: candidates are listed in the order of their cells, ties go to the
-// lower one, and each face's sums are made by one thread in that order.
+// lower one, and each sum is made by one thread in that order.
 #pragma once
 
 #include "half.h"
@@ -195,22 +195,20 @@ FE_HD int suppress(Team& team, const Scratch& scratch, int candidates, double th
     return faces;
 }
 
-// The weighted mean of all answers for a face. Its score stays the best one's.
-FE_HD Found blend_answers(const Scratch& scratch, int candidates, int best, double least) {
+// The weighted mean of one number over all answers for a face. The score, number 0, stays the best one's.
+FE_HD float blend_answer(const Scratch& scratch, int candidates, int best, int which, double least) {
+    const float own = scratch.answer(which, best);
+    if (which == 0) return own;
     const Box box = scratch.box(best);
-    double sum[kAnswers - 1] = {}, weight = 0.0;
+    double sum = 0.0, weight = 0.0;
     for (int i = 0; i < candidates; ++i) {
         const Box other = scratch.box(i);
         if (!touch(box, other) || !(overlap_over_union(box, other) >= least)) continue;
         const double w = scratch.answer(0, i);
         weight += w;
-        for (int k = 1; k < kAnswers; ++k) sum[k - 1] += w * scratch.answer(k, i);
+        sum += w * scratch.answer(which, i);
     }
-    Found found;
-    found.value[0] = scratch.answer(0, best);
-    for (int k = 1; k < kAnswers; ++k)  // a box without area agrees with nobody, not even with itself
-        found.value[k] = weight > 0.0 ? static_cast<float>(sum[k - 1] / weight) : scratch.answer(k, best);
-    return found;
+    return weight > 0.0 ? static_cast<float>(sum / weight) : own;  // a box without area agrees not even with itself
 }
 
 // The faces of one canvas, by falling score. `found` has room for one a cell.
@@ -221,8 +219,10 @@ FE_HD void find_faces(Team& team, const Outputs<Number>& outputs, int canvas, co
     const int candidates = list_candidates(team, outputs, canvas, scale, thresholds.logit, scratch, &broken);
     const int faces = suppress(team, scratch, candidates, thresholds.overlap);
     const int* kept = scratch.state + scratch.cells;
-    for (int k = team.rank(); k < faces; k += team.size())
-        found[k] = blend_answers(scratch, candidates, kept[k], thresholds.blend);
+    // A thread a number, not a face: most photos have one face, and fifteen sums at once take too many registers.
+    for (int i = team.rank(); i < faces * kAnswers; i += team.size())
+        found[i / kAnswers].value[i % kAnswers] =
+            blend_answer(scratch, candidates, kept[i / kAnswers], i % kAnswers, thresholds.blend);
     if (team.rank() == 0) *counts = {faces, broken};
 }
 

@@ -23,7 +23,7 @@ constexpr Entry kernels[] = {FE_ENTRY(fe_paint),      FE_ENTRY(fe_gather_u8), FE
                              FE_ENTRY(fe_collect),    FE_ENTRY(fe_fit),       FE_ENTRY(fe_refine_f16),
                              FE_ENTRY(fe_refine_f32)};
 
-// Two kernels that are wrong, to see that the emulator notices.
+// Kernels that are wrong, to see that the emulator notices.
 extern "C" void fe_wrong_end(int* out) {
     if (threadIdx.x % 2) return;
     __syncthreads();
@@ -39,7 +39,11 @@ extern "C" void fe_wrong_barriers(int* out) {
     }
 }
 
-constexpr Entry wrong[] = {FE_ENTRY(fe_wrong_end), FE_ENTRY(fe_wrong_barriers)};
+extern "C" void fe_wrong_end_of_array(int* out) {
+    if (threadIdx.x < 17) out[threadIdx.x] = 1;
+}
+
+constexpr Entry wrong[] = {FE_ENTRY(fe_wrong_end), FE_ENTRY(fe_wrong_barriers), FE_ENTRY(fe_wrong_end_of_array)};
 
 }  // namespace
 

@@ -17,7 +17,7 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __shared__ static __attribute__((section("fe_shared")))
 #define __syncthreads() emulator::barrier(__LINE__)
 #define __syncthreads_count(yes) emulator::barrier_count(__LINE__, yes)
