@@ -168,7 +168,7 @@ def _health(service: Service) -> dict[str, Any]:
 
 def resists_fakes(service: Service) -> bool:
     """Whether the encoder was built to put a deepfake apart from the photos of the person it shows."""
-    return bool(getattr(service.embedder.spec, "gated", False))
+    return service.embedder.spec.gated
 
 
 def _embedded(service: Service, uploads: Sequence[Upload], seen: Sequence[SeenPhoto]) -> dict[str, Any]:
