@@ -1,7 +1,10 @@
 """Turns a float32 ONNX graph into a strongly typed half precision one: FP16 is a property of the file, not of a runtime's mood.
 
-Weights and everything between are half precision, so every runtime computes what was checked in another. Outputs stay float32, and so
-do the sums of squares of a normalisation, which leave half precision's range first.
+Weights and everything between are half precision. Outputs stay float32, and so do the sums of squares of a normalisation, which leave
+half precision's range first.
+
+A runtime on the CPU computes such a graph in float32 and forgets the rounding between layers, and with it every overflow: ONNX Runtime
+takes the casts out that it put in. `rounded` says them in a way that stays, so that what a card will compute can be checked without one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,19 @@ from faceembed.engine.errors import ModelError
 
 SUFFIX = ".fp16"
 _EXACT_OPS = ("ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "LpNormalization")  # computed in float32
+_LOSSLESS = (
+    "Concat",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Relu",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
 _FLOAT_ONLY = {"Resize": (1, 2), "Upsample": (1,)}  # inputs that ONNX allows in float32 alone
 
 
@@ -39,14 +55,64 @@ def to_fp16(proto: Any, *, half_inputs: bool = False) -> None:
     del graph.value_info[:]  # their types are no longer true
 
 
+def rounded(proto: Any) -> Any:
+    """What a card computes of a half precision graph, as a float32 graph: each layer in float32, its result rounded to half.
+
+    Layers of a card sum in float32 too; their order of summation differs, so the last bit may.
+
+    Args:
+        proto: an ONNX ``ModelProto`` that `to_fp16` made; it stays as it is.
+
+    Returns:
+        A graph of the same inputs and outputs.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    proto = type(proto).FromString(proto.SerializeToString())
+    graph = proto.graph
+    halves = _values_of(proto, TensorProto.FLOAT16)
+    constants = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+    def cast(name: str, result: str, kind: int) -> Any:
+        return helper.make_node("Cast", [name], [result], to=kind)
+
+    given = {value.name for value in graph.input} & halves
+    nodes = [cast(name, f"{name}.fp32", TensorProto.FLOAT) for name in sorted(given)]
+    for node in graph.node:
+        to = node.attribute[0].i if node.op_type == "Cast" else 0
+        node.input[:] = [f"{name}.fp32" if name in given else name for name in node.input]
+        (result, *others) = node.output
+        if to == TensorProto.FLOAT16:
+            nodes += [cast(node.input[0], f"{result}.half", to), cast(f"{result}.half", result, TensorProto.FLOAT)]
+        elif result not in halves or node.op_type in _LOSSLESS:
+            nodes.append(node)
+        else:
+            node.output[:] = [f"{result}.exact", *others]
+            nodes.append(node)
+            nodes += [cast(f"{result}.exact", f"{result}.half", TensorProto.FLOAT16)]
+            nodes += [cast(f"{result}.half", result, TensorProto.FLOAT)]
+    _replace_nodes(graph, nodes)
+    del graph.value_info[:]
+    return proto
+
+
 def _float_values(proto: Any) -> set[str]:
     """Names of everything that is float32."""
-    from onnx import TensorProto, shape_inference
+    from onnx import TensorProto
+
+    return _values_of(proto, TensorProto.FLOAT)
+
+
+def _values_of(proto: Any, kind: int) -> set[str]:
+    from onnx import shape_inference
 
     graph = shape_inference.infer_shapes(proto).graph
     typed = [*graph.input, *graph.value_info, *graph.output]
-    names = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    return names | {weight.name for weight in graph.initializer if weight.data_type == TensorProto.FLOAT}
+    names = {value.name for value in typed if value.type.tensor_type.elem_type == kind}
+    return names | {weight.name for weight in graph.initializer if weight.data_type == kind}
 
 
 def _halve_tensors(graph: Any) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.errors import DeviceError
 from faceembed.engine.gpu.arrays import DeviceArray
+from faceembed.engine.models.fp16 import rounded
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import index_of
@@ -51,7 +52,7 @@ class OnnxRuntimeSession(Session):
 
 
 class GraphSession(Session):
-    """A network's graph as a card gets it, on the CPU: what it computes is checked where there is no card.
+    """A network's graph as a card gets it, on the CPU, rounded as there: what it computes is checked where there is no card.
 
     Args:
         model: the model that it belongs to.
@@ -61,7 +62,10 @@ class GraphSession(Session):
     """
 
     def __init__(self, model: Model, network: Network, graph: bytes, choice: RuntimeChoice) -> None:
-        self._session = _load(model, graph, ["CPUExecutionProvider"])
+        import onnx
+
+        checked = rounded(onnx.load_from_string(graph)).SerializeToString()
+        self._session = _load(model, checked, ["CPUExecutionProvider"])
         self._spec = model.spec
         self.entry = network.entry
         self.choice = choice

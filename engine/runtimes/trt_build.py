@@ -109,7 +109,7 @@ def build_plan(
 def why_malformed(plan: bytes, flavour: Flavour) -> str:
     """Why bytes are no plan of this package and version; empty where they are, or where the package cannot tell.
 
-    TensorRT for RTX reads a plan's header without a card. Whether it will run is known on the card alone.
+    TensorRT for RTX reads a plan's header, and no more, without a card. Whether the plan will run is known on the card alone.
     """
     trt = flavour.module
     if not hasattr(trt.Runtime, "get_engine_validity"):

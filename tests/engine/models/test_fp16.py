@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.fp16 import to_fp16
+from faceembed.engine.models.fp16 import rounded, to_fp16
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -115,3 +115,48 @@ def test_branches_are_refused() -> None:
     node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     with pytest.raises(ModelError, match=r"a graph with 'If' cannot be turned into fp16; use --precision fp32"):
         to_fp16(model([node], []))
+
+
+def steps(*factors: float) -> Any:
+    """1x1 convolutions that each multiply by a factor."""
+    nodes, weights = [], []
+    for number, factor in enumerate(factors):
+        name = "x" if number == 0 else f"v{number}"
+        result = "y" if number == len(factors) - 1 else f"v{number + 1}"
+        nodes.append(helper.make_node("Conv", [name, f"w{number}"], [result]))
+        diagonal = (np.eye(3) * factor)[:, :, None, None].astype(np.float32)
+        weights.append(numpy_helper.from_array(diagonal, f"w{number}"))
+    return model(nodes, weights, ("N", 3, 8, 8))
+
+
+@pytest.mark.parametrize("half_inputs", [False, True])
+def test_rounding_between_layers_is_that_of_half_precision(half_inputs: bool) -> None:
+    x = np.random.default_rng(3).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    proto = steps(1 / 3, 7, 1.1)
+    to_fp16(proto, half_inputs=half_inputs)
+    expected = x.astype(np.float16)
+    for factor in (1 / 3, 7, 1.1):
+        expected = (expected.astype(np.float32) * np.float32(np.float16(factor))).astype(np.float16)
+    given = x.astype(np.float16) if half_inputs else x
+    before = proto.SerializeToString()
+    np.testing.assert_array_equal(run(rounded(proto), given), expected.astype(np.float32))
+    assert proto.SerializeToString() == before
+
+
+def test_an_overflow_between_layers_is_seen() -> None:
+    """The CPU alone does not see it: it computes in float32."""
+    x = np.ones((1, 3, 8, 8), np.float32)
+    proto = steps(300, 300, 1e-4)
+    to_fp16(proto)
+    assert np.isfinite(run(proto, x)).all()
+    assert not np.isfinite(run(rounded(proto), x)).all()
+
+
+@pytest.mark.parametrize("make", [resized, normalised, stored_in_half])
+def test_rounded_graphs_are_valid(make: Any) -> None:
+    proto = make()
+    to_fp16(proto)
+    checked = rounded(proto)
+    onnx.checker.check_model(checked, full_check=True)
+    x = np.random.default_rng(1).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_allclose(run(checked, x), run(make(), x), rtol=0.02, atol=0.02)
