@@ -62,10 +62,10 @@ class CpuBackend(Backend):
             "blend": settings.blend,
         }
         owner = np.arange(len(scales), dtype=np.int32)
-        *found, broken = _native.find_faces(list(levels), scales, owner, **thresholds)
+        photo, boxes, landmarks, scores, broken = _native.find_faces(list(levels), scales, owner, **thresholds)
         if broken:
             raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
-        return Detections(*found)
+        return Detections(photo, boxes, landmarks, scores)
 
     def warp(
         self,

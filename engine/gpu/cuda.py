@@ -7,6 +7,7 @@ events, without the host waiting. The host waits twice a batch: for the faces fo
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -119,9 +120,7 @@ class CudaBackend(Backend):
         self._lane.stream.sync()
 
     def release(self) -> None:
-        from nvidia.dali import backend
-
-        backend.ReleaseUnusedMemory()
+        importlib.import_module("nvidia.dali.backend").ReleaseUnusedMemory()
 
     def free_bytes(self) -> int | None:
         from cuda.bindings import driver

@@ -56,7 +56,9 @@ class DeviceOneShotDetector(OneShotDetector):
     def _scan(self, photos: Sequence[Any], shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         settings = self.settings
         shapes = np.array([photos[index].shape[:2] for index in group], np.int64)
-        sizes = np.array([canvas.copy_size(*photos[index].shape[:2], float(sides[index])) for index in group], np.int64)
+        sizes = np.array(
+            [canvas.copy_size(*photos[index].shape[:2], side=float(sides[index])) for index in group], np.int64
+        )
         canvases = self._backend.canvases([photos[index] for index in group], shape, sizes)
         scales = (sizes / shapes)[:, ::-1].astype(np.float32)  # x, then y
         found = self._backend.faces(self._backend.run(self._session, canvases), scales, settings)

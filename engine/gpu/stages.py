@@ -12,13 +12,14 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.align import similarity_matrices
 from faceembed.engine.chips import Cutter, Faces, Item, Read, faces_of
+from faceembed.engine.decode import Photo
 from faceembed.engine.decode import decode as decode_on_host
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.encode import Encoder
@@ -157,7 +158,7 @@ class Stages:
 
     def detect(self, batch: Batch) -> None:
         """Photos to faces; their few numbers come to the host."""
-        batch.found, without = self.cutter.find(batch.photos)
+        batch.found, without = self.cutter.find(cast("list[Photo]", batch.photos))
         batch.failures += [Failure(batch.items[index].photo, "detect", reason) for index, reason in without.items()]
 
     def align(self, batch: Batch) -> None:
@@ -189,6 +190,6 @@ class Stages:
         batch.embeddings, batch.norms = raw / np.maximum(norms, 1e-12)[:, None], norms
         place = {id(entry): index for index, entry in enumerate(batch.read)}
         places = np.array([place[id(item)] for item in batch.items], np.int32)
-        batch.faces = faces_of(batch.photos, batch.found, places)
+        batch.faces = faces_of(cast("list[Photo]", batch.photos), batch.found, places)
         batch.failures.sort(key=lambda failure: failure.photo.path)
         batch.drop()
