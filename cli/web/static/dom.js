@@ -1,6 +1,6 @@
 // Making elements without ever parsing text as HTML: what comes from file names or the server stays text.
 //
-//   h("p", { class: "soft", text: () => t("photos.count", { n: 3 }) })
+//   h("p", { class: "soft", text: () => t("photo", { n: 3 }) })
 //
 // A property that is a function is live: it is evaluated again when the language changes.
 

@@ -22,7 +22,7 @@ const summary = h("p", { class: "summary" });
 const hits = h("ol", { class: "hits" });
 const query = h("ul", { class: "photos" });
 found.append(
-  h("div", { class: "query" }, query),
+  h("div", { class: "query" }, h("h2", { class: "sr", text: () => t("search.query") }), query),
   h("div", { class: "answers" }, h("div", { class: "heading" }, h("h2", { text: () => t("search.results") }), summary), hits),
 );
 

@@ -96,6 +96,7 @@ export const en = {
   "search.no_index": "This server was started without an index. To search one: faceembed serve --index people.faiss",
   "search.k": "Results",
   "search.hint": "One photo: drop it, choose, or paste with Ctrl+V",
+  "search.query": "Photo to search for",
   "search.results": "Most similar",
   "search.working": "Searching…",
   "search.no_face": "There is no face in the photo to search for.",

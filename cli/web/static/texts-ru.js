@@ -128,6 +128,7 @@ export const ru = {
   "search.no_index": "Сервер запущен без индекса. Чтобы искать: faceembed serve --index people.faiss",
   "search.k": "Результатов",
   "search.hint": "Одно фото: перетащите, выберите или вставьте (Ctrl+V)",
+  "search.query": "Фото для поиска",
   "search.results": "Самые похожие",
   "search.working": "Ищем…",
   "search.no_face": "На фото нет лица, которое можно искать.",

@@ -165,6 +165,7 @@ class Page:
         tab.add_init_script(NOTE_FORMS)
         tab.on("pageerror", lambda error: self.problems.append(str(error)))
         tab.on("console", self._heard)
+        tab.on("filechooser", lambda chooser: None)  # a test that listens later may come after the dialog has opened
         tab.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
         tab.on("request", lambda request: self.posts.append(request.url) if request.method == "POST" else None)
 

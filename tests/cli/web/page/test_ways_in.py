@@ -94,6 +94,7 @@ def test_keyboard_alone(page: Any, faces: dict[str, Path]) -> None:
     press("Tab")
     expect(page.tab.locator(".skip")).to_be_focused()
     press("Enter")
+    expect(page.tab.locator("main")).to_be_focused()
     press("Tab")
     expect(page.tab.get_by_role("button", name="Choose photos")).to_be_focused()
     with page.tab.expect_file_chooser() as chooser:
