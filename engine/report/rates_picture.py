@@ -23,7 +23,7 @@ def write_rates(path: str | os.PathLike[str], runs: Sequence[tuple[str, dict[str
     from matplotlib.figure import Figure
 
     heights = [len(document["stages"]) + 1 for _, document in runs]
-    figure = Figure(figsize=(8, _BAR * sum(heights) + 0.9 * len(runs)), layout="constrained")
+    figure = Figure(figsize=(8, _BAR * sum(heights) + 1.1 * len(runs)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(runs), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, (title, document) in zip(panels, runs, strict=True):
@@ -46,7 +46,7 @@ def _panel(axes: Any, title: str, document: dict[str, Any]) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(f"{title}: {_caption(document)}", loc="left", fontsize=10, color=INK)
+    axes.set_title(f"{title}\n{_caption(document)}", loc="left", fontsize=9, color=INK, parse_math=False)
 
 
 def _caption(document: dict[str, Any]) -> str:
