@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 playwright = pytest.importorskip("playwright.sync_api")
 
 HOSTILE = "<img src=x onerror='window.hacked=1'>&amp;\"><script>window.hacked=1<!--.jpg".replace("/", "")
+MODELS = ("--encoder", "dlib-resnet", "--aligner", "mtcnn", "--precision", "fp32")  # whatever the defaults become
 DROP = """async ({ photos, target }) => {
   const carried = new DataTransfer();
   for (const { name, type, data } of photos) {
@@ -75,8 +76,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8]
 
 
 def _serve(index: Path, start: Callable[..., subprocess.Popen[str]]) -> Iterator[str]:
-    options = ("--port", "0", "--rate-limit", "0", "--precision", "fp32", "--index", index, "--json")
-    server = start("serve", *options)
+    server = start("serve", *MODELS, "--port", "0", "--rate-limit", "0", "--index", index, "--json")
     try:
         assert server.stdout is not None and server.stderr is not None
         line = server.stdout.readline()
@@ -114,7 +114,7 @@ def embed(home: Path) -> Callable[[Path, Path], Path]:
 
         from faceembed.cli.main import main
 
-        result = CliRunner().invoke(main, ["embed", str(folder), "-o", str(index), "--precision", "fp32", "-q"])
+        result = CliRunner().invoke(main, ["embed", str(folder), "-o", str(index), *MODELS, "-q"])
         assert result.exit_code == 0, result.output
         return index
 
