@@ -21,7 +21,7 @@ from faceembed.engine.detect.oneshot import CHANNELS, STRIDES
 from faceembed.engine.detect.refine import CHANNELS as REFINEMENTS
 from faceembed.engine.errors import DeviceError
 from faceembed.engine.gpu.arrays import DeviceArray
-from faceembed.engine.gpu.lane import BLOCK, MAX_BLOCKS, Lane
+from faceembed.engine.gpu.lane import BLOCK, MAX_BLOCKS, Argument, Lane
 from faceembed.engine.models.spec import ModelSpec
 
 TILE = 16  # sides of the part of a picture that a block makes
@@ -69,14 +69,8 @@ def paint(
         raise ValueError(f"sizes must be 1 to {shape}, the canvas, but are {sizes.min(0)} to {sizes.max(0)}")
     canvases = lane.empty((len(photos), *shape, 3), np.uint8)
     copies = np.column_stack([np.arange(len(sizes), dtype=np.int32), sizes])
-    arguments = [
-        *_table(lane, photos),
-        lane.put(copies),
-        np.int32(shape[0]),
-        np.int32(shape[1]),
-        np.int32(GREY),
-        canvases,
-    ]
+    arguments: list[Argument] = [*_table(lane, photos), lane.put(copies)]
+    arguments += [np.int32(shape[0]), np.int32(shape[1]), np.int32(GREY), canvases]
     lane.launch("fe_paint", _tiles(len(photos), *shape), arguments)
     return canvases
 
@@ -119,10 +113,9 @@ def gather(
     _check(owner, np.int32, (count,), "owner")
     blocks = _tiles(count, height, width)
     chips = lane.empty((count, height, width, 3) if dtype == np.uint8 else (count, 3, height, width), dtype)
-    arguments = [
-        *(*_table(lane, photos), owner, matrices, np.int32(height), np.int32(width)),
-        *(*(np.float32(value) for value in spec.mean), np.float32(spec.scale), np.int32(spec.colour == "bgr"), chips),
-    ]
+    arguments: list[Argument] = [*_table(lane, photos), owner, matrices, np.int32(height), np.int32(width)]
+    arguments += [np.float32(value) for value in spec.mean]
+    arguments += [np.float32(spec.scale), np.int32(spec.colour == "bgr"), chips]
     lane.launch(f"fe_gather_{_LETTER[dtype]}", blocks, arguments)
     return chips
 
@@ -160,15 +153,15 @@ def find_faces(
     cells = sum((height // stride) * (width // stride) for stride in STRIDES)
     found = lane.empty((count, cells, CHANNELS), np.float32)
     counts = lane.empty((count, 2), np.int32)
-    lane.launch(
-        f"fe_find_{_LETTER[levels[0].dtype]}",
-        count,
-        [
-            *(*levels, np.int32(height), np.int32(width), lane.put(np.asarray(scales, np.float32))),
-            *(np.float32(thresholds.logit), np.float64(thresholds.overlap), np.float64(thresholds.blend)),
-            *(lane.empty((count, CHANNELS, cells), np.float32), lane.empty((count, 2, cells), np.int32), found, counts),
-        ],
-    )
+    arguments: list[Argument] = [*levels, np.int32(height), np.int32(width), lane.put(np.asarray(scales, np.float32))]
+    arguments += [np.float32(thresholds.logit), np.float64(thresholds.overlap), np.float64(thresholds.blend)]
+    arguments += [
+        lane.empty((count, CHANNELS, cells), np.float32),
+        lane.empty((count, 2, cells), np.int32),
+        found,
+        counts,
+    ]
+    lane.launch(f"fe_find_{_LETTER[levels[0].dtype]}", count, arguments)
     told = lane.get(counts)
     if told[:, 1].any():
         raise DeviceError(
@@ -223,7 +216,7 @@ def refine(
     _check(matrices, np.float64, (count, 2, 3), "matrices")
     _check(scores, np.float32, (count,), "scores")
     _check(landmarks, np.float32, (count, 5, 2), "landmarks")
-    arguments = [answers, matrices, lane.put(_goal(template)), np.int32(count), scores, landmarks]
+    arguments: list[Argument] = [answers, matrices, lane.put(_goal(template)), np.int32(count), scores, landmarks]
     lane.launch(f"fe_refine_{_LETTER[answers.dtype]}", _blocks(count), arguments)
 
 
