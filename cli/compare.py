@@ -45,7 +45,7 @@ def compare(
     """Compare encoders on a pair list: errors, rate and size in one table.
 
     MODELS are names or ONNX files (--encoder is not looked at). Photos are searched for faces once for all encoders that
-    take faces of one template and size. Rates are of the network alone, all encoders in turns in this run. An encoder that
+    take faces of one template and size. Rates are of the network alone, those encoders in turns, in this run. An encoder that
     fails is a row with its reason, and the exit code is 1.
 
     \b

@@ -4,8 +4,8 @@
     comparison.write_html("encoders.html")
 
 Encoders that take faces of one template and size share detection and alignment: each photo is read once for all of them, and
-no chip is kept. Rates are measured afterwards, with nothing else under way: all encoders on the same faces, in turns, so that
-whatever else the machine does falls on all of them. An encoder that fails is a row with its reason.
+no chip is kept. Rates are measured afterwards, with nothing else under way: those encoders on the same faces, in turns, so that
+whatever else the machine does falls on all of them; encoders of another template or size follow in the same run. An encoder that fails is a row with its reason.
 
 With a folder to save to, each encoder's similarities are kept there, and a second run computes what is missing or has changed.
 """
