@@ -40,6 +40,8 @@ class Batcher(Generic[T, R]):
         compute: from the items of a batch to their results, in the same order; runs in a thread.
         workers: batches computed side by side.
         most: items in a batch.
+        enough: items from which on a larger batch costs hardly less an item: more of what waits is left for the threads that
+            are busy now, unless there is plenty. None for ``most``.
         weigh: an item's weight (bytes that it will take).
         heaviest: weight of a batch; a single heavier item makes a batch of its own.
         in_all: weight of all batches under way; a single heavier item waits until nothing else is.
@@ -54,6 +56,7 @@ class Batcher(Generic[T, R]):
         *,
         workers: int,
         most: int,
+        enough: int | None = None,
         weigh: Callable[[T], int] = lambda item: 1,
         heaviest: int = 1 << 62,
         in_all: int = 1 << 62,
@@ -64,7 +67,8 @@ class Batcher(Generic[T, R]):
         self._compute = compute
         self._most, self._weigh, self._heaviest, self._in_all = most, weigh, heaviest, in_all
         self._queue, self._wait, self._on_batch = queue, wait, on_batch
-        self._idle = workers
+        self._enough = most if enough is None else enough
+        self._workers = self._idle = workers
         self._weight = 0
         self._waiting: collections.deque[_Job[T, R]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -117,10 +121,14 @@ class Batcher(Generic[T, R]):
             self._timer = None
         self._waiting = collections.deque(job for job in self._waiting if not job.answer.done())
         while self._idle and self._waiting:
-            batch = self._take(-(-len(self._waiting) // self._idle))
+            batch = self._take(self._share(len(self._waiting)))
             if not batch:
                 return  # too heavy beside what is under way; the end of that calls again
             self._start(batch)
+
+    def _share(self, waiting: int) -> int:
+        """How much of what waits the next idle thread takes."""
+        return max(min(-(-waiting // self._idle), self._enough), -(-waiting // (2 * self._workers)))
 
     def _take(self, share: int) -> list[_Job[T, R]]:
         batch: list[_Job[T, R]] = []

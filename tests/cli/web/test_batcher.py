@@ -93,6 +93,16 @@ def test_batches_are_bounded(options: dict[str, Any], expected: list[list[int]])
     assert work.batches == expected
 
 
+@pytest.mark.parametrize(("count", "first"), [(3, 2), (8, 4), (16, 4), (40, 10)])
+def test_what_is_enough_for_a_batch(count: int, first: int) -> None:
+    """Idle threads share what waits, up to what is enough; the rest is left for the busy ones, unless there is plenty."""
+    work = Work()
+    numbers = list(range(1, count + 1))
+    assert run(work, lambda batcher: batcher.submit(numbers), workers=2, most=20, enough=4) == [n * n for n in numbers]
+    assert numbers[:first] in work.batches
+    assert max(map(len, work.batches)) == first
+
+
 def test_weight_of_all_batches_under_way_is_bounded() -> None:
     work = Work()
     work.gate.clear()
