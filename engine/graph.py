@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 _EXACT_WORK = 2e11
 _LISTS_LOOKED_AT = 12
 _QUERY_CHUNK = 65_536
+_INNER = 0  # faiss.METRIC_INNER_PRODUCT
 _MATRIX_CHUNK = 2_048  # rows of one group's similarity matrix at a time
 
 
@@ -72,11 +73,20 @@ def neighbours(queries: Floats, points: Floats, k: int, *, as_many: int = 0) -> 
     """
     k = min(k, len(points))
     index = _index(max(len(queries), as_many), points)
+    lengths = np.einsum("nd,nd->n", points, points)
     ids, similarity = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     for start in range(0, len(queries), _QUERY_CHUNK):
         rows = slice(start, start + _QUERY_CHUNK)
-        similarity[rows], ids[rows] = index.search(np.ascontiguousarray(queries[rows], np.float32), k)
+        chunk = np.ascontiguousarray(queries[rows], np.float32)
+        found, ids[rows] = index.search(chunk, k)
+        similarity[rows] = found if index.metric_type == _INNER else _cosines(chunk, found, ids[rows], lengths)
     return ids, similarity
+
+
+def _cosines(queries: Floats, distance: Floats, ids: Ints, lengths: Floats) -> Floats:
+    """Inner products from squared Euclidean distances."""
+    own = np.einsum("nd,nd->n", queries, queries)
+    return np.asarray((own[:, None] + lengths[np.maximum(ids, 0)] - distance) / 2, np.float32)
 
 
 def _index(queries: int, points: Floats) -> Any:
@@ -89,7 +99,9 @@ def _index(queries: int, points: Floats) -> Any:
         index = faiss.IndexFlatIP(dimension)
     else:
         lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, lists, faiss.METRIC_INNER_PRODUCT)
+        # By distance, which does not care where the origin is: faces share a large mean, and lists made by inner product
+        # found 76 % of the neighbours of 100,000 such vectors.
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimension), dimension, lists, faiss.METRIC_L2)
         index.cp.niter, index.cp.seed = 6, 1234
         index.cp.max_points_per_centroid = 64
         index.nprobe = _LISTS_LOOKED_AT
