@@ -15,15 +15,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from faceembed.engine import parity_memory
 from faceembed.engine.engine_parity import check_parity
 from faceembed.engine.errors import DeviceError, ModelError, UsageError
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import Model
+from faceembed.engine.models.spec import Model, Task
 from faceembed.engine.runtimes import engine_cache
-from faceembed.engine.runtimes.base import RuntimeChoice, Session
+from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_cache import Wanted
 from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
@@ -163,7 +162,7 @@ def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built
     facts = read_facts(path)
     card = probe().card(index_of("cuda" if device == "auto" else device))
     flavour = for_card(card)
-    task = "encoder" if facts.networks[0].name == "encode" else "aligner"
+    task: Task = "encoder" if facts.networks[0].name == "encode" else "aligner"
     kept = engine_cache.add(path, resolve(facts.model, task=task), flavour, card)
     return Built(str(kept), facts, 0.0, True)
 
@@ -232,7 +231,7 @@ def _engine_parity(
 
 def session_of(
     facts: EngineFacts, plans: Sequence[bytes], network: Network, model: Model, choice: RuntimeChoice, flavour: Flavour
-) -> Any:
+) -> DeviceSession:
     """A session for one network of an engine."""
     from faceembed.engine.runtimes.cuda_memory import open_cuda
     from faceembed.engine.runtimes.tensorrt import TensorRtSession

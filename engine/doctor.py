@@ -6,6 +6,7 @@ Nothing here raises for what it finds: a driver that fails is a finding.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 import re
@@ -104,7 +105,7 @@ def _cpu_runtimes() -> list[Finding]:
     found.append(_found("OpenVINO", version) if version else Finding("OpenVINO", "missing", "not installed", mend))
     for name in ("onnxruntime", "onnxruntime-gpu"):
         if version := version_of(name):
-            found.append(_guarded("ONNX Runtime", lambda version=version: _onnxruntime(version)))
+            found.append(_guarded("ONNX Runtime", functools.partial(_onnxruntime, version)))
     if not any(finding.name == "ONNX Runtime" for finding in found):
         found.append(Finding("ONNX Runtime", "missing", "not installed", "pip install 'faceembed[cpu]'"))
     return found

@@ -18,6 +18,7 @@ BATCH = (1, 64, 128)
 MAX_BATCH = 4096
 _FIRST_LOOK = (32, 160, 256)  # sides of a canvas in pixels: least, usual, largest
 _SECOND_LOOK = (32, 480, 2048)
+_LARGE_CANVASES = 32  # at most in one run; more of the largest would pass what TensorRT can count in one tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +112,8 @@ def profiles_of(network: Network, batch: tuple[int, int, int]) -> tuple[Profile,
     """
     if network.size != (0, 0):
         return (Profile(batch),)
-    fewer = (1, max(batch[1] // 4, 1), max(batch[2] // 4, 1))
-    return Profile(batch, _FIRST_LOOK), Profile(fewer, _SECOND_LOOK)
+    usual, most = (min(max(count // 4, 1), _LARGE_CANVASES) for count in batch[1:])
+    return Profile(batch, _FIRST_LOOK), Profile((1, usual, most), _SECOND_LOOK)
 
 
 def graph_of(model: Model, network: Network, precision: str, *, base: Any = None) -> bytes:
