@@ -71,6 +71,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def assert_alike(one: Path, other: Path) -> None:
+    """The same crop set, but for a hundredth of a pixel of the landmarks, which depends on how many photos a network saw at once."""
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    for name in first.keys() - {"crops.parquet"}:
+        if name.endswith(".jpg"):
+            off = np.abs(pixels(one / name).astype(int) - pixels(other / name))
+            assert off.max() <= 16 and off.mean() < 0.3, name
+        else:
+            assert first[name] == second[name], name
+    for row, twin in zip(read_crops(one).rows, read_crops(other).rows, strict=True):
+        np.testing.assert_allclose(row.landmarks, twin.landmarks, atol=1e-2)
+        assert abs(row.score - twin.score) < 1e-3
+        assert dataclasses.replace(row, landmarks=twin.landmarks, score=twin.score) == twin
+
+
 def pixels(path: str | Path) -> np.ndarray:
     read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     return cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
@@ -100,8 +116,8 @@ def test_crops_are_the_engines_chips(folder: Path, tmp_path: Path, pipeline: Pip
         outcome.faces.embeddings,
         strict=True,
     ):
-        assert np.array_equal(pixels(sample.path), chip)
-        assert np.allclose(np.reshape(row.landmarks, (5, 2)), points, atol=1e-4)
+        assert np.abs(pixels(sample.path).astype(int) - chip).max() <= 3  # another batch, another rounding
+        assert np.allclose(np.reshape(row.landmarks, (5, 2)), points, atol=1e-2)
         assert (row.width, row.height) == pixels(row.photo).shape[1::-1]
         assert pipeline.encoder.encode(pixels(sample.path)[None])[0][0] @ embedding > 0.9999
     errors = {os.path.basename(f.photo.path): f.stage for f in read_errors(tmp_path / "crops" / "errors.csv")}
@@ -142,10 +158,7 @@ def test_a_second_run_does_what_is_new_or_changed(
     assert sorted(cut) == ["0.jpg", "1.jpg", "new.jpg"]
     assert (report.aligned, report.skipped, report.crops, report.removed, report.people) == (3, 4, 5, 1, 3)
     run(folder, tmp_path / "clean")
-    clean, now = contents(tmp_path / "clean"), contents(crops)
-    assert now.keys() == clean.keys()
-    assert all(now[name] == clean[name] for name in clean if name != "crops.parquet")
-    assert read_crops(crops).rows == read_crops(tmp_path / "clean").rows
+    assert_alike(crops, tmp_path / "clean")
 
 
 class Stop(Exception):
@@ -174,7 +187,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, cut: list[str]
     assert report.skipped >= 4
     assert len(cut) == report.aligned == 7 - report.skipped
     assert (seen[-1].done, seen[-1].total, seen[-1].faces, seen[-1].failures) == (7, 7, 5, 2)
-    assert contents(crops) == contents(whole)
+    assert_alike(crops, whole)
 
 
 def test_a_photo_that_changes_while_a_run_is_interrupted(folder: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
@@ -188,7 +201,7 @@ def test_a_photo_that_changes_while_a_run_is_interrupted(folder: Path, tmp_path:
     (folder / "ann" / "1.jpg").unlink()
     run(folder, tmp_path / "crops")
     run(folder, tmp_path / "clean")
-    assert contents(tmp_path / "crops") == contents(tmp_path / "clean")
+    assert_alike(tmp_path / "crops", tmp_path / "clean")
 
 
 def test_other_folders_stay_and_excluded_people_go(folder: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
@@ -352,7 +365,7 @@ def test_disk_full_leaves_no_half_crop(folder: Path, tmp_path: Path, monkeypatch
             run(folder, tmp_path / "crops")
     assert run(folder, tmp_path / "crops").crops == 5
     run(folder, tmp_path / "clean")
-    assert contents(tmp_path / "crops") == contents(tmp_path / "clean")
+    assert_alike(tmp_path / "crops", tmp_path / "clean")
 
 
 def test_which_encoder() -> None:
