@@ -106,8 +106,9 @@ def _lists(vectors: Floats, new: Ints) -> tuple[Lists, Ints]:
     theirs = neighbour_lists(vectors[touched], touched, vectors, NEIGHBOURS)
     rows = np.concatenate([new, touched])
     order = np.argsort(rows)
-    both = (np.concatenate(pair) for pair in ((lists.ids, theirs.ids), (lists.similarity, theirs.similarity)))
-    return Lists(*(values[order] for values in both)), rows[order]
+    ids = np.concatenate([lists.ids, theirs.ids])
+    similarity = np.concatenate([lists.similarity, theirs.similarity])
+    return Lists(ids[order], similarity[order]), rows[order]
 
 
 def _first_members(known: Ints) -> Ints:

@@ -96,4 +96,4 @@ def _distances(of_a: Ints, of_b: Ints) -> NDArray[np.float64]:
 def _rank(lists: Ints, wanted: Ints) -> Ints:
     """The place of each row's wanted face on its list; k where it is not on it."""
     found = lists == wanted[:, None]
-    return np.where(found.any(1), found.argmax(1), lists.shape[1])
+    return np.asarray(np.where(found.any(1), found.argmax(1), lists.shape[1]), np.int64)

@@ -57,7 +57,7 @@ class DeviceOneShotDetector(OneShotDetector):
         settings = self.settings
         shapes = np.array([photos[index].shape[:2] for index in group], np.int64)
         sizes = np.array(
-            [canvas.copy_size(*photos[index].shape[:2], side=float(sides[index])) for index in group], np.int64
+            [canvas.copy_size(*map(int, photos[index].shape[:2]), float(sides[index])) for index in group], np.int64
         )
         canvases = self._backend.canvases([photos[index] for index in group], shape, sizes)
         scales = (sizes / shapes)[:, ::-1].astype(np.float32)  # x, then y
