@@ -113,7 +113,10 @@ class Output:
 _MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--encoder", default="dlib-resnet", show_default=True, help="Model name, or path of an ONNX file."),
     click.option(
-        "--aligner", default="mtcnn", show_default=True, help="Model name, or 'none' for photos that are aligned crops."
+        "--aligner",
+        default="faceembed-align",
+        show_default=True,
+        help="Model name, or 'none' for photos that are aligned crops.",
     ),
     click.option(
         "--device", default="auto", show_default=True, metavar="cpu|cuda|cuda:N|auto", help="What to compute on."

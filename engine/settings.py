@@ -17,7 +17,7 @@ class EmbedSettings:
 
     encoder: str = "dlib-resnet"
     """A model's name, or the path of an ONNX file."""
-    aligner: str = "mtcnn"
+    aligner: str = "faceembed-align"
     """A model's name, or ``none`` where photos are aligned crops already (ArcFace's template, square)."""
     faces: str = "largest"
     """``largest``: one face a photo; ``all``: every face."""

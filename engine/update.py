@@ -15,6 +15,7 @@ from faceembed.engine.photos import Listing, PhotoFile, decode_path, is_below
 from faceembed.engine.rows import Failure, read_errors, read_parquet
 from faceembed.engine.shards import FaceTable, Shard, ShardFolder
 
+_BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
 TRANSIENT = ("list", "read")  # stages whose failures are tried again at every run
 
 
@@ -40,9 +41,10 @@ class Known:
         encoder = fingerprint["encoder"]
         check_encoder(files, manifest, encoder["name"], encoder["sha256"])
         for key, value in fingerprint.items():
-            if manifest.get(key) != value:
+            before = manifest.get(key, _BEFORE.get(key))
+            if before != value:
                 raise IndexFormatError(
-                    f"{files.faiss} was made with {key} {_show(manifest.get(key))}, this run has {_show(value)}; "
+                    f"{files.faiss} was made with {key} {_show(before)}, this run has {_show(value)}; "
                     "use the same, another -o, or --fresh to start over"
                 )
         columns = ("path", "size", "mtime_ns")

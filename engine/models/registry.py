@@ -178,7 +178,7 @@ def _from_name(name: str) -> Model:
     if _undecodable(entry):
         raise ModelError(
             f"the engine cannot read the outputs of aligner '{name}' ({entry.decoder}) yet, only those of kind "
-            f"{', '.join(DECODERS)}; use: --aligner mtcnn"
+            f"{', '.join(DECODERS)}; use: --aligner faceembed-align"
         )
     if stored is None and entry.format != "onnx":
         raise ModelError(f"model {name} is published as a PyTorch checkpoint; {_export_advice(entry)}")

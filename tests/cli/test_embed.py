@@ -63,7 +63,7 @@ def test_json_document(run: Any, small: Path, tmp_path: Path) -> None:
     assert document["images"] == document["faces"] == document["embedded"] == 2
     assert document["index"] == str(tmp_path / "a.faiss")
     assert set(document["stages"]) == {"read", "decode", "detect", "align", "encode"}
-    assert (document["device"], document["encoder"], document["aligner"]) == ("cpu", "dlib-resnet", "mtcnn")
+    assert (document["device"], document["encoder"], document["aligner"]) == ("cpu", "dlib-resnet", "faceembed-align")
     assert document["device"] in result.stderr  # what `auto` chose
 
 

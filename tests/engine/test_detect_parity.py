@@ -11,7 +11,7 @@ import pytest
 
 from faceembed.engine import loading
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.mtcnn import MtcnnDetector
+from faceembed.engine.detect.oneshot import OneShotDetector
 from faceembed.engine.detect.parity import compare
 from faceembed.engine.errors import DeviceError
 from faceembed.engine.photos import list_photos
@@ -67,39 +67,39 @@ def shaky(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with bf16, on which it moves landmarks by a tenth of a face; everything else is fp32."""
     monkeypatch.setattr(openvino, "supported_precisions", lambda: ("bf16", "fp32"))
     monkeypatch.setitem(openvino._HINTS, "bf16", "f32")
-    detect = MtcnnDetector.detect
+    detect = OneShotDetector.detect
 
-    def moved(self: MtcnnDetector, *args: object, **options: object) -> Detections:
+    def moved(self: OneShotDetector, *args: object, **options: object) -> Detections:
         found = detect(self, *args, **options)  # type: ignore[arg-type]
         shift = found.sides()[:, None, None] / 10 if self.choice.precision == "bf16" else 0
         return dataclasses.replace(found, landmarks=(found.landmarks + shift).astype(np.float32))
 
-    monkeypatch.setattr(MtcnnDetector, "detect", moved)
+    monkeypatch.setattr(OneShotDetector, "detect", moved)
 
 
 @pytest.mark.usefixtures("shaky")
 def test_a_pipeline_refuses_or_replaces_it_and_says_so(models: loading.Models, album: Path) -> None:
     photos = list_photos([album]).photos
     lines: list[str] = []
-    with pytest.raises(DeviceError, match=r"mtcnn in bf16 finds 0 % of 4 faces"):
+    with pytest.raises(DeviceError, match=r"faceembed-align in bf16 finds 0 % of 4 faces"):
         asked = EmbedSettings(runtime=RuntimeSettings(runtime="openvino", precision="bf16", threads=1))
         loading.open_pipeline(asked, models, photos, notice=lines.append)
     auto = EmbedSettings(runtime=RuntimeSettings(runtime="openvino", threads=1))
     pipeline = loading.open_pipeline(auto, models, photos, notice=lines.append)
     assert pipeline.detector is not None
     assert (pipeline.detector.choice.precision, pipeline.encoder.choice.precision) == ("fp32", "fp32")
-    assert "mtcnn in bf16" in lines[-1]
+    assert "faceembed-align in bf16" in lines[-1]
     assert "fp32 instead" in lines[-1]
 
 
 def test_a_passed_gate_is_remembered(models: loading.Models, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(openvino._HINTS, "bf16", "f32")
     assert models.aligner is not None
-    detector = MtcnnDetector(models.aligner, FAST, threads=1)
+    detector = OneShotDetector(models.aligner, FAST, threads=1)
     assert not detector.admitted
     from faceembed.engine.decode import decode
 
     pixels = [decode(path.read_bytes()).pixels for path in sorted(album.iterdir())]
     parity = detector.admit(pixels, [20.0] * len(pixels), only_largest=True)
     assert (parity.faces, parity.found, parity.deviation) == (4, 1.0, 0.0)
-    assert MtcnnDetector(models.aligner, FAST, threads=1).admitted
+    assert OneShotDetector(models.aligner, FAST, threads=1).admitted

@@ -96,7 +96,7 @@ def test_report_is_plain_json(album: Path, tmp_path: Path) -> None:
     fields = json.loads(json.dumps(run(album, tmp_path / "people.faiss").to_json_dict()))
     assert {"images", "faces", "no_face", "failed", "skipped", "seconds", "images_per_second", "stages"} < set(fields)
     assert {"device", "runtime", "precision", "encoder", "aligner"} < set(fields)
-    assert (fields["encoder"], fields["aligner"], fields["device"]) == ("dlib-resnet", "mtcnn", "cpu")
+    assert (fields["encoder"], fields["aligner"], fields["device"]) == ("dlib-resnet", "faceembed-align", "cpu")
     assert set(fields["stages"]) == {"read", "decode", "detect", "align", "encode"}
     assert fields["images_per_second"] == pytest.approx(14 / fields["seconds"], rel=0.05)
 
@@ -122,7 +122,7 @@ def test_files_have_the_promised_columns_and_fields(album: Path, tmp_path: Path,
         assert (row["image_height"], row["image_width"]) == picture.shape[:2]
     manifest = json.loads(index.with_suffix(".json").read_text())
     assert manifest["encoder"] == {"name": "dlib-resnet", "sha256": encoder_model.spec.sha256}
-    assert manifest["aligner"]["name"] == "mtcnn"
+    assert manifest["aligner"]["name"] == "faceembed-align"
     assert len(manifest["aligner"]["sha256"]) == 64
     assert manifest["dimension"] == 128
     assert (manifest["faces"], manifest["no_face"], manifest["failed"]) == (10, 1, 4)
@@ -273,7 +273,12 @@ def test_a_photo_that_could_not_be_read_is_tried_again(
 
 @pytest.mark.parametrize(
     ("changes", "names"),
-    [({"faces": "all"}, "choice_of_faces"), ({"min_face": 40}, "min_face"), ({"aligner": "none"}, "aligner")],
+    [
+        ({"faces": "all"}, "choice_of_faces"),
+        ({"min_face": 40}, "min_face"),
+        ({"detect_size": 320}, "detect_size"),
+        ({"aligner": "none"}, "aligner"),
+    ],
 )
 def test_other_settings_are_refused(tmp_path: Path, make_faces: MakeFaces, changes: dict[str, Any], names: str) -> None:
     index = tmp_path / "people.faiss"
@@ -283,6 +288,17 @@ def test_other_settings_are_refused(tmp_path: Path, make_faces: MakeFaces, chang
     with pytest.raises(IndexFormatError, match=f"made with {names} .*--fresh"):
         run(tmp_path / "album", index, EmbedSettings(**changes))
     assert {path: path.read_bytes() for path in tmp_path.glob("people.*")} == before
+
+
+def test_an_index_older_than_a_setting_goes_on_without_it(tmp_path: Path, make_faces: MakeFaces) -> None:
+    make_faces(tmp_path / "album", 2)
+    run(tmp_path / "album", tmp_path / "people.faiss")
+    manifest = json.loads((tmp_path / "people.json").read_text())
+    del manifest["detect_size"]
+    (tmp_path / "people.json").write_text(json.dumps(manifest))
+    assert run(tmp_path / "album", tmp_path / "people.faiss").embedded == 0
+    with pytest.raises(IndexFormatError, match="made with detect_size 0, this run has 320"):
+        run(tmp_path / "album", tmp_path / "people.faiss", settings=EmbedSettings(detect_size=320))
 
 
 def test_another_encoder_is_refused_by_digest(
