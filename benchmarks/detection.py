@@ -69,7 +69,7 @@ def _aligners() -> list[str]:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Every aligner on every set."""
-    settings = RuntimeSettings(precision=args.precision, threads=args.threads)
+    settings = RuntimeSettings(device="cpu", precision=args.precision, threads=args.threads)
     choice = choose(settings)
     detectors = {
         Path(name).stem: open_detector(resolve(name, task="aligner"), choice, threads=settings.thread_count)

@@ -84,7 +84,8 @@ def find_faces(
     aligner = loading.resolve_aligner(settings)
     if aligner is None:
         raise UsageError("--aligner none finds no faces; name an aligner, such as mtcnn")
-    choice = dataclasses.replace(choose(settings.runtime), precision="fp32")  # labels are made once
+    exact = dataclasses.replace(settings.runtime, precision="fp32")  # labels are made once
+    choice = choose(exact, cpu_only="labels are made on the CPU")
     workers = settings.runtime.thread_count
     detector = open_detector(aligner, choice, threads=workers)
     notice(f"{aligner.spec.name}, {choice.runtime}, fp32; {workers} threads")
