@@ -43,7 +43,9 @@ def test_rows(test_set: Path, tmp_path: Path) -> None:
     assert lines[2] == "9,-1.00000000"
     for line, name in ((lines[1], "002"), (lines[3], "10")):
         result = matrix([test_set / name / "0.jpg", test_set / name / "1.jpg"])
-        assert float(line.split(",")[1]) == pytest.approx(result.similarity[0, 1], abs=1e-6)
+        assert float(line.split(",")[1]) == pytest.approx(
+            result.similarity[0, 1], abs=1e-4
+        )  # batches round differently
 
 
 def test_what_is_no_test_set(test_set: Path, tmp_path: Path) -> None:
