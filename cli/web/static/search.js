@@ -28,7 +28,7 @@ found.append(
 
 /** Wire the tab up. */
 export function openSearch() {
-  openDialog({ button: byId("choose-search"), area: byId("drop-search"), input: byId("files-search"), take: searchPhoto });
+  openDialog({ button: byId("choose-search"), area, input: byId("files-search"), take: searchPhoto });
   byId("camera-search").addEventListener("click", () => openCamera((file) => searchPhoto([file])));
   const again = debounce(search, 300);
   count.addEventListener("input", () => {

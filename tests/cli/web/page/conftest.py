@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
+from playwright import sync_api as playwright
 
-playwright = pytest.importorskip("playwright.sync_api")
+from faceembed.cli.main import main
 
 HOSTILE = "<img src=x onerror='window.hacked=1'>&amp;\"><script>window.hacked=1<!--.jpg".replace("/", "")
 MODELS = ("--encoder", "dlib-resnet", "--aligner", "mtcnn", "--precision", "fp32")  # whatever the defaults become
@@ -96,7 +99,6 @@ def make_server(start: Callable[..., subprocess.Popen[str]]) -> Callable[[Path],
 @pytest.fixture(scope="session")
 def start() -> Callable[..., subprocess.Popen[str]]:
     """A command in a process of its own."""
-    import sys
 
     def begin(*args: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "faceembed", *map(os.fspath, args)]
@@ -110,10 +112,6 @@ def embed(home: Path) -> Callable[[Path, Path], Path]:
     """Make an index of a folder."""
 
     def make(folder: Path, index: Path) -> Path:
-        from click.testing import CliRunner
-
-        from faceembed.cli.main import main
-
         result = CliRunner().invoke(main, ["embed", str(folder), "-o", str(index), *MODELS, "-q"])
         assert result.exit_code == 0, result.output
         return index
