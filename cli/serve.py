@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import signal
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +18,8 @@ from faceembed.cli.options import ModelOptions, Output, file_option, model_optio
 if TYPE_CHECKING:
     from faceembed.cli.reporter import Reporter
     from faceembed.cli.web.limits import Limits
-    from faceembed.cli.web.service import Service
+    from faceembed.cli.web.service import Chip, Explainer, Service
+    from faceembed.engine.explain import Explanation
 
 _GATE_PHOTOS = 256  # of the index, for the parity gate of a fast precision
 _GRACE_SECONDS = 10  # for the requests under way when the server is told to end
@@ -136,7 +139,29 @@ def _service(index: str | None, models: ModelOptions, limits: Limits, key: objec
     gallery = Gallery(index, loading.resolve_models(settings).encoder.spec) if index is not None else None
     gate = gallery.photos(_GATE_PHOTOS) if gallery is not None else []
     embedder = open_embedder(settings, gate=gate, notice=reporter.notice)
-    return Service(embedder, limits=limits, key=key, gallery=gallery)
+    return Service(embedder, limits=limits, key=key, gallery=gallery, gradient=_gradient(settings.encoder))
+
+
+def _gradient(encoder: str) -> Explainer | None:
+    """Explanations by gradients, where PyTorch is installed and has the encoder; it is loaded when it is first asked for."""
+    if encoder != "dlib-resnet" or importlib.util.find_spec("torch") is None:
+        return None
+
+    @functools.cache
+    def network() -> object:
+        from faceembed.trainer.attack_gradient import open_network
+
+        return open_network(encoder, arch=None, device="cpu", batch=32)
+
+    def explain(chip_a: Chip, chip_b: Chip, stopped: threading.Event) -> Explanation:
+        from faceembed.trainer.attack_gradient import Network
+        from faceembed.trainer.explain_gradient import explain_gradient
+
+        loaded = network()
+        assert isinstance(loaded, Network)
+        return explain_gradient(loaded, chip_a, chip_b)
+
+    return explain
 
 
 def _run(

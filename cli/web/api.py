@@ -19,7 +19,7 @@ from faceembed.engine.explain import Explanation, overlay
 from faceembed.engine.serving import SeenFace, SeenPhoto
 from faceembed.version import __version__
 
-METHODS = ("occlusion",)
+METHODS = ("occlusion", "gradient")
 _FEW_FACES = 16  # whose embeddings are written without a thread, which would cost more
 _MOST_HITS = 100
 _REFUSALS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
@@ -113,9 +113,9 @@ def make_router(service: Service) -> APIRouter:
     async def explain(request: Request) -> Response:
         """Which parts of two faces make them similar."""
         async with service.received(request, least=2, most=2, fields=("faces", "method")) as form:
-            if (method := form.fields.get("method", METHODS[0])) not in METHODS:
-                known = ", ".join(METHODS)
-                code = "unavailable" if method == "gradient" else "bad_field"
+            if (method := form.fields.get("method", METHODS[0])) not in service.explainers:
+                known = ", ".join(service.explainers)
+                code = "unavailable" if method in METHODS else "bad_field"
                 raise ApiError(422, code, f"'method' must be one of these here: {known}")
             wanted = _faces_field(form.fields.get("faces"), 2)
             seen = await service.look(request, form.photos)
@@ -123,7 +123,7 @@ def make_router(service: Service) -> APIRouter:
                 _face(photo, _choose(photo, number, upload, limits.faces), upload)
                 for photo, number, upload in zip(seen, wanted, form.photos, strict=True)
             ]
-            explanation = await service.explain(request, faces[0].chip, faces[1].chip)
+            explanation = await service.explain(request, faces[0].chip, faces[1].chip, method=method)
             return await run_in_threadpool(lambda: _json(_explained(explanation, faces)))
 
     @router.get(
@@ -164,7 +164,7 @@ def _health(service: Service) -> dict[str, Any]:
             "faces": limits.faces,
         },
         "explain": True,
-        "methods": list(METHODS),
+        "methods": list(service.explainers),
         "key_required": service.key.required,
     }
 

@@ -22,6 +22,7 @@ from faceembed.cli.web.limits import Limits, Memory, RateLimiter
 from faceembed.cli.web.metrics import Metrics
 from faceembed.cli.web.security import Key
 from faceembed.engine.chips import BATCH_BYTES, Item
+from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import PhotoError
 from faceembed.engine.explain import Explanation, explain
 from faceembed.engine.probe import probe
@@ -34,6 +35,10 @@ SMALL_BYTES = 1 << 18  # of uploads whose headers are read without a thread
 COMPUTING_BYTES = 512 << 20  # of decoded pixels in all batches under way
 EXPLANATIONS = 4  # that may wait for each other
 T = TypeVar("T")
+Chip = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+Explainer = Callable[[Chip, Chip, threading.Event], Explanation]
+"""Explains two faces, in a thread; may stop early once nobody waits any more, which the event says."""
 
 
 class Service:
@@ -44,6 +49,7 @@ class Service:
         limits: what clients may ask for.
         key: who may ask.
         gallery: the index that is searched, if there is one.
+        gradient: explains by gradients, if that is possible for this encoder.
     """
 
     def __init__(
@@ -53,11 +59,15 @@ class Service:
         limits: Limits | None = None,
         key: Key | None = None,
         gallery: Gallery | None = None,
+        gradient: Explainer | None = None,
     ) -> None:
         self.embedder = embedder
         self.limits = limits or Limits()
         self.key = key or Key(None)
         self.gallery = gallery
+        self.explainers: dict[str, Explainer] = {"occlusion": self._occlude}
+        if gradient is not None:
+            self.explainers["gradient"] = gradient
         self.metrics = Metrics()
         self.memory = Memory(self.limits.memory)
         self.rate = RateLimiter(self.limits.requests_per_minute)
@@ -154,27 +164,34 @@ class Service:
         )
         raise ApiError(413, "too_many_pixels", f"{upload.name}: {size}", photo=upload.name)
 
-    async def explain(self, request: Request, chip_a: NDArray[np.uint8], chip_b: NDArray[np.uint8]) -> Explanation:
-        """Occlusion maps of two faces, one pair at a time; given up if the client leaves.
+    async def explain(self, request: Request, chip_a: Chip, chip_b: Chip, *, method: str) -> Explanation:
+        """Maps of two faces, one pair at a time; given up if the client leaves.
+
+        Args:
+            request: whose client waits.
+            chip_a, chip_b: aligned faces.
+            method: one of `explainers`.
 
         Raises:
             ApiError: 503, others wait already.
         """
         if self._explanations >= EXPLANATIONS:
             raise ApiError(503, "busy", "other explanations are being computed; try again soon", retry_after=10)
+        stopped = threading.Event()
+
+        async def in_turn() -> Explanation:
+            async with self._explaining:
+                return await run_in_threadpool(self.explainers[method], chip_a, chip_b, stopped)
+
         self._explanations += 1
         try:
-            return await self.unless_gone(request, self._explain(chip_a, chip_b), seconds=self.limits.explain_seconds)
+            return await self.unless_gone(request, in_turn(), seconds=self.limits.explain_seconds)
         finally:
             self._explanations -= 1
+            stopped.set()
 
-    async def _explain(self, chip_a: NDArray[np.uint8], chip_b: NDArray[np.uint8]) -> Explanation:
-        encoder = _Stoppable(self.embedder)
-        async with self._explaining:
-            try:
-                return await run_in_threadpool(explain, encoder, chip_a, chip_b)
-            finally:
-                encoder.stop()
+    def _occlude(self, chip_a: Chip, chip_b: Chip, stopped: threading.Event) -> Explanation:
+        return explain(_Stoppable(self.embedder.encoder, stopped), chip_a, chip_b)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
         """The result of ``work``, which is cancelled when the client leaves or time is up.
@@ -201,22 +218,17 @@ class Service:
 
 
 class _Stoppable:
-    """An encoder that can be told to stop between two batches, from another thread."""
+    """An encoder that fails once nobody waits for it."""
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._encode: Callable[..., Any] = embedder.encoder.encode
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """Let the next batch fail."""
-        self._stopped.set()
+    def __init__(self, encoder: Encoder, stopped: threading.Event) -> None:
+        self._encoder = encoder
+        self._stopped = stopped
 
     def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As `Encoder.encode`."""
         if self._stopped.is_set():
             raise InterruptedError("nobody waits for this any more")
-        vectors, norms = self._encode(chips)
-        return vectors, norms
+        return self._encoder.encode(chips)
 
 
 async def _gone(request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from faceembed.cli.web.gallery import Gallery
 from faceembed.cli.web.limits import Limits
 from faceembed.cli.web.service import Service
 from faceembed.engine.embed import embed as embed_library
+from faceembed.engine.explain import Explanation
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.serving import Embedder
 
@@ -193,6 +195,47 @@ def test_explain(post: Any, picture: Any) -> None:
     assert code(post("explain", picture(1), picture(3, width=200))) == (422, "no_face", "photo-2")
     assert code(post("explain", picture(1), picture(2), method="gradient")) == (422, "unavailable", None)
     assert code(post("explain", picture(1), picture(2), method="magic")) == (422, "bad_field", None)
+
+
+def test_gradients_where_they_can_be_had(post: Any, picture: Any, embedder: Embedder) -> None:
+    chip = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture(2), np.uint8), 1), cv2.COLOR_BGR2RGB)
+    asked = []
+
+    def gradient(chip_a: Any, chip_b: Any, stopped: Any) -> Explanation:
+        asked.append((chip_a, chip_b))
+        return Explanation(0.25, np.eye(112, dtype=np.float32), np.zeros((112, 112), np.float32), "gradient", {})
+
+    service = Service(embedder, gradient=gradient)
+    answer = post("explain", picture(1), picture(2), service=service, method="gradient").json()
+    assert answer["similarity"] == 0.25
+    assert answer["map_a"] == np.eye(112).tolist()
+    assert np.abs(asked[0][1].astype(int) - chip).max() <= 1
+
+
+def test_dlib_resnet_has_gradients(post: Any, pipeline: Pipeline, astronaut: Any) -> None:
+    """The network in PyTorch that `serve` opens for it gives the similarity that its own runtime gives."""
+    from faceembed.cli.serve import _gradient
+
+    picture = cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR)
+    photos = [bytes(cv2.imencode(".png", side)[1]) for side in (picture, picture[:, ::-1])]
+    explained = post(
+        "explain", *photos, service=Service(Embedder.of(pipeline), gradient=_gradient("dlib-resnet")), method="gradient"
+    )
+    compared = post("compare", *photos, service=Service(Embedder.of(pipeline)))
+    assert explained.json()["similarity"] == pytest.approx(compared.json()["similarity"][0][1], abs=1e-3)
+    assert _gradient("another") is None
+
+
+def test_an_explanation_that_nobody_waits_for_is_stopped(
+    post: Any, picture: Any, embedder: Embedder, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda chips: (time.sleep(0.05), encode(chips))[1])
+    service = Service(embedder, limits=Limits(explain_seconds=0.1))
+    assert code(post("explain", picture(1), picture(2), service=service))[:2] == (503, "busy")
+    done = len(encoder.batches)
+    time.sleep(0.5)
+    assert len(encoder.batches) <= done + 1
 
 
 @pytest.fixture
