@@ -50,7 +50,6 @@ struct BlockTeam {
 
     __device__ __forceinline__ int rank() const { return static_cast<int>(threadIdx.x); }
     __device__ __forceinline__ int size() const { return kBlock; }
-    __device__ __forceinline__ void sync() const { __syncthreads(); }
 
     __device__ __forceinline__ int count_before(bool yes, int* total) const {
         *total = __syncthreads_count(yes);

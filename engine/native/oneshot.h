@@ -73,8 +73,8 @@ FE_HD bool is_better(const Best& a, const Best& b) {
 struct Alone {
     FE_HD int rank() const { return 0; }
     FE_HD int size() const { return 1; }
-    FE_HD void sync() const {}
-    // How many of the members before this one say yes; `total`: of all.
+    // How many of the members before this one say yes; `total`: of all. This and `best` are barriers: what anybody wrote
+    // before, everybody sees after.
     FE_HD int count_before(bool yes, int* total) const {
         *total = yes;
         return 0;
@@ -162,8 +162,7 @@ FE_HD int list_candidates(Team& team, const Outputs<Number>& outputs, int canvas
         *broken += unsound;
         listed += total;
     }
-    team.sync();
-    return listed;
+    return listed;  // everybody sees the list: counting is a barrier
 }
 
 // Keep the best candidate that is left and drop those it covers, until none is left. The kept ones' indices end up in
@@ -189,9 +188,8 @@ FE_HD int suppress(Team& team, const Scratch& scratch, int candidates, double th
             if (i == best.index || (touch(box, other) && covers(box, other, threshold, Overlap::over_union)))
                 scratch.state[i] = 0;
         }
-        // No barrier: every thread asks and answers for its own candidates only, and `best` has one.
+        // Every thread asks and answers for its own candidates only, and `best` is a barrier for what was kept.
     }
-    team.sync();
     return faces;
 }
 
