@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from faceembed.engine.errors import DeviceError, ModelError, UsageError
 from faceembed.engine.models.graph import GraphWriter
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec
 from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import openvino
@@ -28,6 +29,12 @@ from faceembed.engine.runtimes.frontend import with_pixel_input
 RUNTIMES = ("openvino", "onnxruntime")
 MEAN = (10.0, 60.0, 110.0)
 SCALE = 1 / 50
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Model:
+    """A file of three networks."""
+    return resolve("mtcnn", task="aligner")
 
 
 def choice(runtime: str) -> RuntimeChoice:
@@ -100,19 +107,19 @@ def test_swapped_first_layer_of_the_real_encoder(
     np.testing.assert_allclose(other, one, atol=1e-4)
 
 
-def test_runtimes_agree_on_the_cascade(models: Any, astronaut: np.ndarray) -> None:
+def test_runtimes_agree_on_the_cascade(cascade: Model, astronaut: np.ndarray) -> None:
     photo = np.ascontiguousarray(astronaut[None, :133, :171])
     names = ("pnet_score", "pnet_box")
-    one, other = (open_session(models.aligner, choice(r), outputs=names, threads=1).run(photo) for r in RUNTIMES)
+    one, other = (open_session(cascade, choice(r), outputs=names, threads=1).run(photo) for r in RUNTIMES)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_cutting_keeps_only_what_the_outputs_need(models: Any) -> None:
-    whole = onnx.load(models.aligner.path)
+def test_cutting_keeps_only_what_the_outputs_need(cascade: Model) -> None:
+    whole = onnx.load(cascade.path)
     assert {value.name for value in whole.graph.input} == {"pnet", "rnet", "onet"}
     for network, outputs in (("pnet", ["pnet_box", "pnet_score"]), ("onet", ["onet_landmarks"])):
-        proto = onnx.load_from_string(with_pixel_input(models.aligner, outputs))
+        proto = onnx.load_from_string(with_pixel_input(cascade, outputs))
         onnx.checker.check_model(proto)
         assert [value.name for value in proto.graph.input] == ["pixels"]
         assert [value.name for value in proto.graph.output] == outputs
@@ -125,21 +132,21 @@ def test_cutting_keeps_only_what_the_outputs_need(models: Any) -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_outputs_come_in_the_order_asked_for(models: Any, runtime: str) -> None:
+def test_outputs_come_in_the_order_asked_for(cascade: Model, runtime: str) -> None:
     photo = np.zeros((2, 48, 48, 3), np.uint8)
     for names in (["onet_landmarks", "onet_score"], ["onet_score", "onet_box", "onet_landmarks"]):
-        outputs = open_session(models.aligner, choice(runtime), outputs=names, threads=1).run(photo)
+        outputs = open_session(cascade, choice(runtime), outputs=names, threads=1).run(photo)
         widths = {"onet_score": 1, "onet_box": 4, "onet_landmarks": 10}
         assert [output.shape for output in outputs] == [(2, widths[name]) for name in names]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_what_is_not_a_usable_model(tmp_path: Path, models: Any, runtime: str) -> None:
+def test_what_is_not_a_usable_model(tmp_path: Path, cascade: Model, runtime: str) -> None:
     model = small_net(tmp_path)
     with pytest.raises(ModelError, match="has no output 'pnet_score'; is it a 'net' file"):
         open_session(model, choice(runtime), outputs=["pnet_score"], threads=1)
     with pytest.raises(ModelError, match="has 3 inputs, expected one"):
-        open_session(models.aligner, choice(runtime), threads=1)
+        open_session(cascade, choice(runtime), threads=1)
     for content in (b"", b"not ONNX at all" * 9, Path(model.path).read_bytes()[:-200]):
         broken = tmp_path / "broken.onnx"
         broken.write_bytes(content)
