@@ -20,6 +20,7 @@ from faceembed.engine import loading
 from faceembed.engine.chips import Cut, Cutter, Item
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.encode import Encoder
+from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
@@ -109,14 +110,19 @@ def open_embedder(
     """Load the models of ``settings``.
 
     Args:
-        settings: models, runtime and what to look for.
+        settings: models, runtime and what to look for; the device ``auto`` is the CPU.
         gate: photos to pass the parity gate of a fast precision on, where that is still to be done; without any,
             ``auto`` stays with fp32 and ``notice`` says so.
         notice: called with lines for the user.
 
     Raises:
-        ModelError, DeviceError: as `loading.open_pipeline`.
+        ModelError, DeviceError: as `loading.open_pipeline`; or a card is asked for, which is not served on yet.
     """
+    if settings.runtime.device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"device '{settings.runtime.device}': photos in memory are served by the CPU; use --device cpu"
+        )
+    settings = dataclasses.replace(settings, runtime=dataclasses.replace(settings.runtime, device="cpu"))
     return Embedder.of(loading.open_pipeline(settings, loading.resolve_models(settings), gate, notice=notice))
 
 
