@@ -80,7 +80,7 @@ export const en = {
   "explain.method": "Method of the explanation",
   "explain.occlusion": "Occlusion",
   "explain.gradient": "Gradient",
-  "explain.working": "Covering the faces piece by piece…",
+  "explain.working": "Finding out which parts matter…",
   "explain.overlay": "Aligned face of photo {n}, with the parts marked that make the two similar or tell them apart",
   "explain.apart": "tells apart",
   "explain.alike": "makes alike",

@@ -110,7 +110,7 @@ export const ru = {
   "explain.method": "Способ объяснения",
   "explain.occlusion": "Заслонение",
   "explain.gradient": "Градиент",
-  "explain.working": "Закрываем лица по частям…",
+  "explain.working": "Выясняем, какие части важны…",
   "explain.overlay": "Выровненное лицо с фото {n}; отмечено, что сближает и что различает лица",
   "explain.apart": "различает",
   "explain.alike": "сближает",

@@ -131,7 +131,7 @@ def test_explain_shows_and_hides_the_maps(page: Any) -> None:
     plain = face.get_attribute("src")
     with page.tab.expect_response("**/api/v1/explain", timeout=120_000) as response:
         toggle.click()
-        expect(page.tab.locator(".explained")).to_contain_text("piece by piece")
+        expect(page.tab.locator(".explained")).to_contain_text("Finding out")
     overlay = response.value.json()["overlay_a"]
     expect(face).to_have_attribute("src", overlay)
     assert overlay != plain
@@ -144,6 +144,10 @@ def test_explain_shows_and_hides_the_maps(page: Any) -> None:
     toggle.click()
     expect(face).to_have_attribute("src", overlay)
     assert len(page.posts) == asked, "a map that is known is not computed again"
+    with page.tab.expect_response("**/api/v1/explain", timeout=120_000) as response:
+        page.tab.get_by_label("Method of the explanation").select_option("gradient")
+    assert ["method", "gradient"] in page.sent()
+    expect(face).to_have_attribute("src", response.value.json()["overlay_a"])
 
 
 def test_remove_one_and_all(page: Any) -> None:
