@@ -56,8 +56,13 @@ class DeviceOneShotDetector(OneShotDetector):
     def _scan(self, photos: Sequence[Any], shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         settings = self.settings
         shapes = np.array([photos[index].shape[:2] for index in group], np.int64)
+        wanted = sides[group].tolist()
         sizes = np.array(
-            [canvas.copy_size(*map(int, photos[index].shape[:2]), float(sides[index])) for index in group], np.int64
+            [
+                canvas.copy_size(height, width, side=side)
+                for (height, width), side in zip(shapes.tolist(), wanted, strict=True)
+            ],
+            np.int64,
         )
         canvases = self._backend.canvases([photos[index] for index in group], shape, sizes)
         scales = (sizes / shapes)[:, ::-1].astype(np.float32)  # x, then y
