@@ -46,7 +46,11 @@ def test_end_to_end(server: Any, small: Path) -> None:
     photo = small / "small.jpg"
     with httpx.Client(base_url=url, timeout=120, headers={"X-API-Key": key}) as client:
         health = client.get("/api/v1/health").json()
-        assert (health["encoder"], health["aligner"], health["key_required"]) == ("dlib-resnet", "faceembed-align", True)
+        assert (health["encoder"], health["aligner"], health["key_required"]) == (
+            "dlib-resnet",
+            "faceembed-align",
+            True,
+        )
         assert health["index"] == {"faces": 2}
         found = client.post("/api/v1/search", files={"photo": photo.read_bytes()}, data={"k": "1"}).json()
         assert [hit["path"] for hit in found["hits"]] == ["small.jpg"]
