@@ -213,6 +213,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rounds": args.rounds,
         "requests": args.requests,
         "encoder": pipeline.encoder.model.spec.name,
+        "aligner": settings.aligner,
         "runtime": choice.runtime,
         "precision": choice.precision,
         "versions": common.versions("faceembed", "fastapi", "uvicorn", "openvino"),
