@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faceembed.engine import loading
 from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.photos import PhotoFile, list_photos, printable
+from faceembed.engine.photos import list_photos, photo_file, printable
 from faceembed.engine.report import check_matrix_size, write_matrix_html, write_matrix_png
 from faceembed.engine.settings import EmbedSettings
 from faceembed.engine.thumbnail import thumbnail
@@ -53,7 +53,7 @@ def embed_photos(
     """
     settings = dataclasses.replace(settings, faces="largest")
     models = loading.resolve_models(settings)
-    photos = [_photo(path) for path in dict.fromkeys(paths)]
+    photos = [photo_file(path) for path in dict.fromkeys(paths)]
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
     vectors: dict[str, NDArray[np.float32]] = {}
     failures: dict[str, str] = {}
@@ -65,14 +65,6 @@ def embed_photos(
     spec, choice = models.encoder.spec, pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
     return Embedded(vectors, failures, spec.name, spec.threshold, runtime)
-
-
-def _photo(path: str) -> PhotoFile:
-    try:
-        info = os.stat(path)
-    except OSError:  # the pipeline reads it and says why it cannot
-        return PhotoFile(path, 0, 0)
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,9 @@ from faceembed.engine.evaluate import FAILED_SCORE, INSUFFICIENT, Evaluation, ev
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pairs import PairList, check_files, read_pairs
+from faceembed.engine.photos import photo_file
 from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.subject import Chips, Notify, OnProgress, photo_file
+from faceembed.engine.subject import Chips, Notify, OnProgress
 
 RATE_FACES = 256
 _ATTEMPT = (FaceEmbedError, OSError, RuntimeError, ValueError)  # what a broken model brings about in a runtime

@@ -23,9 +23,8 @@ from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.pairs import PairList
-from faceembed.engine.photos import encode_path
+from faceembed.engine.photos import encode_path, photo_file
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
-from faceembed.engine.subject import photo_file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,6 +116,14 @@ def _photo(path: str, info: os.stat_result) -> PhotoFile:
     return PhotoFile(path, info.st_size, info.st_mtime_ns)
 
 
+def photo_file(path: str) -> PhotoFile:
+    """A photo that is named instead of listed. One that is not there has no size: whoever reads it says why it cannot."""
+    try:
+        return _photo(path, os.stat(path))
+    except OSError:
+        return PhotoFile(path, 0, 0)
+
+
 def is_below(path: str, roots: Sequence[str]) -> bool:
     """Whether ``path`` is one of ``roots`` or lies below one."""
     return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)

@@ -10,7 +10,6 @@ What is not known here: PyTorch (`faceembed.trainer.subject` opens a checkpoint 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from faceembed.engine.chips import Cutter
 from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos import PhotoFile, printable
+from faceembed.engine.photos import PhotoFile, photo_file, printable
 from faceembed.engine.settings import EmbedSettings
 
 Notify = Callable[[str], None]
@@ -117,12 +116,3 @@ def cut_largest(
         failures.update({failure.photo.path: failure.reason for failure in cut.failures})
         progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
     return chips, failures
-
-
-def photo_file(path: str) -> PhotoFile:
-    """A photo to read; one that is not there becomes a failure when it is read."""
-    try:
-        info = os.stat(path)
-    except OSError:
-        return PhotoFile(path, 0, 0)
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)

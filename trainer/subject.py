@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from faceembed.engine import loading
 from faceembed.engine.errors import UsageError
+from faceembed.engine.photos import photo_file
 from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.subject import Notify, OnProgress, Subject, cut_largest, exact, photo_file
+from faceembed.engine.subject import Notify, OnProgress, Subject, cut_largest, exact
 
 if TYPE_CHECKING:
     from faceembed.trainer.attack_gradient import Network

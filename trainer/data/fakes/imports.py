@@ -15,7 +15,7 @@ from typing import Any, Literal
 from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError, PhotoError, UsageError
 from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import PhotoFile, is_below, printable
+from faceembed.engine.photos import is_below, photo_file, printable
 from faceembed.engine.probe import probe
 from faceembed.engine.rows import Failure, format_errors
 from faceembed.trainer.data.crop_names import safe_name
@@ -93,7 +93,7 @@ def import_fakes(
         name = _name(method, row, root)
         reason = _problem(row.path)
         if reason:
-            failures.append(Failure(_file(row.path), "read", reason))
+            failures.append(Failure(photo_file(row.path), "read", reason))
         elif name in known and os.path.exists(os.path.join(folder, name)):
             skipped += 1
             known[name] = _fake(name, method, row)
@@ -194,14 +194,6 @@ def _problem(path: str) -> str:
     except PhotoError as error:
         return error.reason
     return ""
-
-
-def _file(path: str) -> PhotoFile:
-    try:
-        info = os.stat(path)
-    except OSError:
-        return PhotoFile(path, 0, 0)
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)
 
 
 def _place(path: str, goal: str, how: str) -> None:
