@@ -25,7 +25,7 @@ from faceembed.engine.embed import Progress
 from faceembed.engine.errors import DataError, ModelError, PhotoError, UsageError
 from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
-from faceembed.engine.photos import PhotoFile, printable
+from faceembed.engine.photos import PhotoFile, photo_file, printable
 from faceembed.engine.rows import Failure, format_errors
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
 from faceembed.trainer.data.crop_names import CropNames
@@ -121,7 +121,7 @@ def align(
     if fresh:
         discard(folder)
     before = known(folder, info)
-    photos = {sample.path: _photo(sample.path) for sample in people.samples}
+    photos = {sample.path: photo_file(sample.path) for sample in people.samples}
     plan = Plan(folder, people, before, photos)
     names = CropNames(f".{format}", (crop.crop for crop in before.crops))
     new = Done([], [])
@@ -233,7 +233,9 @@ class _Writer:
 
     def write(self, read: Read, read_seconds: float) -> Done:
         """The rows of one batch, whose crops are on disk then."""
-        cut = self.cutter.cut_batch([self._compressed(entry) for entry in read], read_seconds)
+        if self.info.recompressed:
+            read = [self._compressed(entry) for entry in read]
+        cut = self.cutter.cut_batch(read, read_seconds)
         faces = cut.faces
         crops = []
         for index, place in enumerate(faces.photo.tolist()):
@@ -262,9 +264,9 @@ class _Writer:
 
     def _compressed(self, entry: Item | Failure) -> Item | Failure:
         """A photo, compressed once more if it is one of those that are."""
-        if isinstance(entry, Failure) or self.samples[entry.photo.path].fake:
-            return entry
         sample = self.samples[entry.photo.path]
+        if isinstance(entry, Failure) or sample.fake:
+            return entry
         digest = hashlib.sha256(f"{sample.person}/{os.path.basename(sample.path)}".encode("utf-8", "surrogateescape"))
         rng = np.random.default_rng(int.from_bytes(digest.digest()[:8], "big"))
         if rng.uniform() >= self.info.recompressed:
@@ -292,11 +294,3 @@ def _cut_all(
                 )
             )
     return new
-
-
-def _photo(path: str) -> PhotoFile:
-    try:
-        info = os.stat(path)
-    except OSError:  # the engine reads it and says why it cannot
-        return PhotoFile(path, 0, 0)
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)
