@@ -82,6 +82,8 @@ def build_engine(
         raise click.UsageError("give --add or --inspect, not both")
     ctx.meta[OUTPUT] = output
     from faceembed.engine import build_engine as engine
+    from faceembed.engine.models.registry import resolve
+    from faceembed.engine.runtimes.networks import parse_batch
 
     if inspect:
         facts = engine.inspect_engine(inspect)
@@ -90,34 +92,15 @@ def build_engine(
         built = engine.add_engine(add, device=device)
         out.result(_document(built), f"kept for runs here: {built.path}")
     else:
-        _build(encoder, aligner, precision, target, batch, device, photos, output, fresh, out)
-
-
-def _build(
-    encoder: str | None,
-    aligner: str | None,
-    precision: str,
-    target: str,
-    batch: str,
-    device: str,
-    photos: str | None,
-    output: str | None,
-    fresh: bool,
-    out: Output,
-) -> None:
-    from faceembed.engine import build_engine as engine
-    from faceembed.engine.models.registry import resolve
-    from faceembed.engine.runtimes.networks import parse_batch
-
-    if encoder and aligner:
-        raise click.UsageError("give --encoder or --aligner, not both: an engine file is of one model")
-    settings = engine.BuildSettings(precision, target, parse_batch(batch), photos, device)
-    model = resolve(aligner, task="aligner") if aligner else resolve(encoder or "dlib-resnet", task="encoder")
-    with out.reporter() as reporter:
-        built = engine.build_engine(
-            model, settings, output=output, fresh=fresh, notice=reporter.notice, progress=reporter.phase
-        )
-    out.result(_document(built), _describe(built.path, built.facts, built=built))
+        if encoder and aligner:
+            raise click.UsageError("give --encoder or --aligner, not both: an engine file is of one model")
+        settings = engine.BuildSettings(precision, target, parse_batch(batch), photos, device)
+        model = resolve(aligner, task="aligner") if aligner else resolve(encoder or "dlib-resnet", task="encoder")
+        with out.reporter() as reporter:
+            built = engine.build_engine(
+                model, settings, output=output, fresh=fresh, notice=reporter.notice, progress=reporter.phase
+            )
+        out.result(_document(built), _describe(built.path, built.facts, built=built))
 
 
 def _document(built: Built) -> dict[str, Any]:

@@ -70,8 +70,7 @@ def cluster(
     )
     with out.reporter() as reporter:
         report = cluster_index(index, output, settings=settings, links=links, notice=reporter.notice)
-    if out.as_json or not out.quiet:
-        out.result(report.to_json_dict(), _summary(report, links))
+    out.summary(report.to_json_dict(), _summary(report, links))
 
 
 def _summary(report: ClusterReport, links: str | None) -> str:

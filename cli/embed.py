@@ -96,8 +96,7 @@ def embed(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    if out.as_json or not out.quiet:
-        out.result({**report.to_json_dict(), "index": encode_path(report.index)}, _summary(report, query))
+    out.summary({**report.to_json_dict(), "index": encode_path(report.index)}, _summary(report, query))
 
 
 def _summary(report: EmbedReport, query: str) -> str:

@@ -109,6 +109,11 @@ class Output:
         """Print the result: one JSON document with ``--json``, else ``text``."""
         click.echo(json.dumps(document) if self.as_json else text)
 
+    def summary(self, document: object, text: str) -> None:
+        """The same for a command whose result is in files: with ``-q``, ``text`` is not needed."""
+        if self.as_json or not self.quiet:
+            self.result(document, text)
+
 
 _MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--encoder", default="dlib-resnet", show_default=True, help="Model name, or path of an ONNX file."),

@@ -69,8 +69,7 @@ def project(
     settings = ProjectSettings(method=method, clusters=clusters, fakes=fakes, thumbnails=thumbnails, seed=seed)
     with out.reporter() as reporter:
         report = project_index(index, output, settings=settings, notice=reporter.notice)
-    if out.as_json or not out.quiet:
-        out.result(report.to_json_dict(), _summary(report))
+    out.summary(report.to_json_dict(), _summary(report))
 
 
 def _summary(report: ProjectReport) -> str:

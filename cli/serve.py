@@ -193,8 +193,7 @@ def _run(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             document = {"url": url, "encoder": service.embedder.spec.name, "key_required": service.key.required}
-            if out.as_json or not out.quiet:
-                out.result(document, f"{url} is ready; Ctrl-C ends it")
+            out.summary(document, f"{url} is ready; Ctrl-C ends it")
 
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has ended
     Server(config).run([listener])

@@ -77,8 +77,7 @@ def clean(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    if out.as_json or not out.quiet:
-        out.result(cleaning.to_json_dict(), _summary(cleaning))
+    out.summary(cleaning.to_json_dict(), _summary(cleaning))
 
 
 def _summary(cleaning: Cleaning) -> str:
