@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from faceembed.engine import loading
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.runtimes.choose import RuntimeSettings
+from faceembed.engine.sample import sample_photos
 from faceembed.engine.settings import EmbedSettings
 
 UNPACK = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "unpack.sh"
@@ -98,6 +100,25 @@ def reuse_pipeline(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipel
 
     monkeypatch.setattr(loading, "open_pipeline", open_pipeline)
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut against herself; one pair stands in for a deepfake, one for a stranger, and one photo shows nobody."""
+    import cv2
+
+    photos, path = sample_photos(), tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    cv2.imwrite(str(path.parent / "grey.png"), np.full((80, 80, 3), 128, np.uint8))
+    rows = [
+        (photos / "astronaut.png", photos / "darker.jpg", 1, "same"),
+        (photos / "astronaut.png", photos / "cropped.jpg", 1, "same"),
+        (photos / "astronaut.png", photos / "blurred.jpg", 0, "fake"),
+        (photos / "cropped.jpg", photos / "mirrored.jpg", 0, "other"),
+        (photos / "cropped.jpg", path.parent / "grey.png", 1, "same"),
+    ]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("path_a", "path_b", "label", "kind"), *rows])
+    return path
 
 
 @pytest.fixture(scope="session")

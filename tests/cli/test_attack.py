@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -11,25 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
-
-
-@pytest.fixture(scope="module")
-def pairs(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The astronaut against herself; one pair stands in for a deepfake, one for a stranger, and one photo shows nobody."""
-    photos, path = samples, tmp_path_factory.mktemp("pairs") / "pairs.csv"
-    cv2.imwrite(str(path.parent / "grey.png"), np.full((80, 80, 3), 128, np.uint8))
-    rows = [
-        (photos / "astronaut.png", photos / "darker.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "cropped.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "blurred.jpg", 0, "fake"),
-        (photos / "cropped.jpg", photos / "mirrored.jpg", 0, "other"),
-        (photos / "cropped.jpg", path.parent / "grey.png", 1, "same"),
-    ]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("path_a", "path_b", "label", "kind"), *rows])
-    return path
 
 
 def test_noise_without_pytorch(pairs: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -86,23 +85,6 @@ def test_figures_of_one_class() -> None:
     assert threshold is None
     assert rows[1].change == pytest.approx({"same": -0.1})
     assert (rows[1].eer, rows[1].fnmr, rows[1].fmr) == (None, None, None)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The astronaut against herself; one pair stands in for a deepfake, one for a stranger, and one photo shows nobody."""
-    photos, path = sample_photos(), tmp_path_factory.mktemp("pairs") / "pairs.csv"
-    cv2.imwrite(str(path.parent / "grey.png"), np.full((80, 80, 3), 128, np.uint8))
-    rows = [
-        (photos / "astronaut.png", photos / "darker.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "cropped.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "blurred.jpg", 0, "fake"),
-        (photos / "cropped.jpg", photos / "mirrored.jpg", 0, "other"),
-        (photos / "cropped.jpg", path.parent / "grey.png", 1, "same"),
-    ]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("path_a", "path_b", "label", "kind"), *rows])
-    return path
 
 
 def test_lists_with_nothing_to_attack(pairs: Path, tmp_path: Path, reuse_pipeline: Any) -> None:

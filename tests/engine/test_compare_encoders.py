@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html.parser
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.scoring import score_pairs
 from faceembed.engine.settings import EmbedSettings
+from tests.pages import Page
 
 CROPS = EmbedSettings(aligner="none", runtime=RuntimeSettings(precision="fp32", threads=2))
 HOSTILE = "<script>alert(1)</script>\"onerror='x' {{ 7 * 7 }}"
@@ -202,25 +201,6 @@ def test_rates_take_encoders_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log == ["a", "b"] * 4  # the first to warm up
     assert both[0].faces == 4 * 140  # repeated, so that two workers have two batches each
     assert [rate.median for rate in rates] == [140.0, 140.0]
-
-
-class Page(html.parser.HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_the_page(compared: Comparison, tmp_path: Path) -> None:

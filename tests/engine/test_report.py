@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
 import re
 import xml.etree.ElementTree
 from collections import Counter
@@ -18,6 +17,7 @@ from faceembed.engine.metrics import roc
 from faceembed.engine.pairs import Kind, Pair, PairList
 from faceembed.engine.report import plots, write_eval_report, write_matrix_html, write_matrix_png
 from faceembed.engine.report.page import percent, short_names, shown, two_digits
+from tests.pages import Page
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), (40, 90, 200), np.uint8))[1].tobytes()
 HOSTILE = [
@@ -30,26 +30,6 @@ HOSTILE = [
     "\udcff not utf-8.jpg",
     "-->&amp;<!--",
 ]
-
-
-class Page(html.parser.HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.text += "\n" if tag == "br" else ""
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def assert_harmless(page: Page) -> None:

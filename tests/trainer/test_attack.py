@@ -23,7 +23,6 @@ from faceembed.engine.errors import DataError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pairs import read_pairs
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.sample import sample_photos
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.attack import Fgsm, Pgd, levels_of
 from faceembed.trainer.attack_gradient import Network, fgsm, pgd
@@ -125,23 +124,6 @@ def run(*args: Any, code: int = 0) -> Result:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The astronaut against herself; one pair stands in for a deepfake, one for a stranger, and one photo shows nobody."""
-    photos, path = sample_photos(), tmp_path_factory.mktemp("pairs") / "pairs.csv"
-    cv2.imwrite(str(path.parent / "grey.png"), np.full((80, 80, 3), 128, np.uint8))
-    rows = [
-        (photos / "astronaut.png", photos / "darker.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "cropped.jpg", 1, "same"),
-        (photos / "astronaut.png", photos / "blurred.jpg", 0, "fake"),
-        (photos / "cropped.jpg", photos / "mirrored.jpg", 0, "other"),
-        (photos / "cropped.jpg", path.parent / "grey.png", 1, "same"),
-    ]
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("path_a", "path_b", "label", "kind"), *rows])
-    return path
 
 
 @pytest.fixture(scope="module")

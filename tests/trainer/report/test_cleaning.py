@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 from faceembed.trainer.data.clean_manifest import Row
 from faceembed.trainer.report import cleaning
 from faceembed.trainer.report.cleaning import write_cleaning_report
+from tests.pages import Page
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), (40, 90, 200), np.uint8))[1].tobytes()
 HOSTILE = [
@@ -24,28 +23,6 @@ HOSTILE = [
     "new\nline\u202egpj.exe",
     "\udcff not utf-8",
 ]
-
-
-class Page(html.parser.HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def count(self, name: str) -> int:
-        return sum(key == "class" and name in value.split() for key, value in self.attributes)
 
 
 def write(path: Path, rows: list[Row], **options: Any) -> Page:
