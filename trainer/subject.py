@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,6 @@ from faceembed.engine.subject import Notify, OnProgress, Subject, cut_largest, e
 
 if TYPE_CHECKING:
     from faceembed.trainer.attack_gradient import Network
-
-
-def is_checkpoint(encoder: str) -> bool:
-    """Whether an encoder is a file that PyTorch alone can run."""
-    return os.path.isfile(encoder) and not encoder.lower().endswith(".onnx")
 
 
 def open_network_subject(

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from faceembed.engine.errors import FaceEmbedError, ModelError
@@ -142,8 +141,3 @@ def _facts(fields: Mapping[str, Any]) -> EngineFacts:
         for network in values["networks"]
     )
     return EngineFacts(**values)
-
-
-def default_name(facts: EngineFacts) -> str:
-    """A file name that tells engines apart, as in ``dlib-resnet-fp16-sm89.engine``."""
-    return f"{Path(facts.model).name}-{facts.precision}-{'-'.join(facts.targets)}{SUFFIX}"
