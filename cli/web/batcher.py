@@ -2,8 +2,9 @@
 
     submit (any number of clients, asyncio) ─► waiting ─► batches, bounded in count and weight ─► one thread each
 
-While all threads are busy, what arrives waits and the next batch is the larger for it; while one is idle, the first to come
-is waited with for a moment, so that others may join it. What nobody waits for any more is not computed.
+While all threads are busy, what arrives waits and the next batch is the larger for it; while one is idle, what has come waits as long
+as more keeps coming, for a few moments at most: clients that were answered together ask again together. What nobody waits for any
+more is not computed.
 
 What is not known here: photos. It takes anything that a function computes list by list.
 """
@@ -23,7 +24,9 @@ from faceembed.cli.web.errors import ApiError
 T = TypeVar("T")
 R = TypeVar("R")
 
-WAIT_SECONDS = 0.002
+WAIT_SECONDS = 0.004
+LONGEST_WAITS = 8
+"""Times ``wait``: how long an idle thread lets a batch grow at most."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -46,7 +49,7 @@ class Batcher(Generic[T, R]):
         heaviest: weight of a batch; a single heavier item makes a batch of its own.
         in_all: weight of all batches under way; a single heavier item waits until nothing else is.
         queue: items that may wait.
-        wait: seconds that the first of a batch is waited with.
+        wait: seconds without another arrival after which an idle thread starts; at most `LONGEST_WAITS` times so much in all.
         on_batch: told the size of every batch that starts.
     """
 
@@ -72,6 +75,7 @@ class Batcher(Generic[T, R]):
         self._weight = 0
         self._waiting: collections.deque[_Job[T, R]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0  # of the event loop's clock, for the batch that the timer stands for
         self._running: set[asyncio.Future[Any]] = set()
         self._closing = False
         self._pool = concurrent.futures.ThreadPoolExecutor(workers, "faceembed-compute")
@@ -96,10 +100,7 @@ class Batcher(Generic[T, R]):
         loop = asyncio.get_running_loop()
         jobs = [_Job[T, R](item, loop.create_future(), self._weigh(item)) for item in items]
         self._waiting.extend(jobs)
-        if len(self._waiting) >= self._most or not self._wait:
-            self._start_batches()
-        elif self._timer is None:
-            self._timer = loop.call_later(self._wait, self._start_batches)
+        self._start_soon()
         try:
             return list(await asyncio.gather(*(job.answer for job in jobs)))
         finally:
@@ -113,6 +114,20 @@ class Batcher(Generic[T, R]):
         while self._running:
             await asyncio.wait(self._running)
         self._pool.shutdown(wait=True)
+
+    def _start_soon(self) -> None:
+        """Start when nothing more has come for a moment; at once if enough is there already."""
+        if not self._idle or not self._waiting:
+            return
+        if len(self._waiting) >= self._idle * self._enough or not self._wait:
+            self._start_batches()
+            return
+        now = asyncio.get_running_loop().time()
+        if self._timer is None:
+            self._deadline = now + LONGEST_WAITS * self._wait
+        else:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(min(now + self._wait, self._deadline), self._start_batches)
 
     def _start_batches(self) -> None:
         """Give every idle thread its share of what waits."""
@@ -172,4 +187,4 @@ class Batcher(Generic[T, R]):
                 job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
-        self._start_batches()
+        self._start_soon()

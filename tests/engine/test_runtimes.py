@@ -209,7 +209,16 @@ def test_chunks_are_the_whole(count: int, multiple: int, step: int) -> None:
     totals, pairs = run_in_chunks(session, batch, chunk=multiple * step, step=step)
     np.testing.assert_array_equal(totals, batch.reshape(count, -1).sum(1))
     np.testing.assert_array_equal(pairs[:, 1], -totals)
-    assert all(size % step == 0 and size <= multiple * step for size in session.sizes)
+    assert all(size <= multiple * step for size in session.sizes)
+    few = {size for size in session.sizes if size % step}
+    assert all(size < step and size & (size - 1) == 0 for size in few)  # powers of two, below a step only
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (3, 4), (5, 8), (8, 8), (9, 16), (17, 24)])
+def test_a_few_pictures_are_padded_little(count: int, size: int) -> None:
+    session = Sums()
+    run_in_chunks(session, np.zeros((count, 2, 2, 3), np.uint8), chunk=32, step=8)
+    assert session.sizes == [size]
 
 
 # --- choosing -------------------------------------------------------------------------------------------------------

@@ -29,16 +29,17 @@ class Work:
         return [item * item for item in items]
 
 
-def run(work: Work, test: Callable[[Batcher[int, int]], Awaitable[Any]], **options: Any) -> Any:
-    async def body() -> Any:
-        batcher = Batcher[int, int](work, **{"workers": 1, "most": 8, **options})
-        try:
-            return await test(batcher)
-        finally:
-            work.gate.set()
-            await batcher.close()
+async def in_a_batcher(work: Work, test: Callable[[Batcher[int, int]], Awaitable[Any]], **options: Any) -> Any:
+    batcher = Batcher[int, int](work, **{"workers": 1, "most": 8, **options})
+    try:
+        return await test(batcher)
+    finally:
+        work.gate.set()
+        await batcher.close()
 
-    return asyncio.run(body())
+
+def run(work: Work, test: Callable[[Batcher[int, int]], Awaitable[Any]], **options: Any) -> Any:
+    return asyncio.run(in_a_batcher(work, test, **options))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -71,6 +72,56 @@ def test_what_comes_while_threads_are_busy_is_one_batch() -> None:
 
     assert run(work, test) == [[1], [4], [9], [16]]
     assert work.batches == [[1], [2, 3, 4]]
+
+
+def test_a_batch_grows_as_long_as_more_keeps_coming() -> None:
+    work = Work()
+
+    async def test(batcher: Batcher[int, int]) -> Any:
+        tasks = []
+        for number in range(6):
+            tasks.append(asyncio.create_task(batcher.submit([number])))
+            await asyncio.sleep(0.05)  # each within a wait of the last, all of them in much more than one
+        return await asyncio.gather(*tasks)
+
+    assert run(work, test, wait=0.2) == [[number * number] for number in range(6)]
+    assert work.batches == [list(range(6))]
+
+
+def test_it_does_not_grow_for_ever() -> None:
+    work = Work()
+
+    async def test(batcher: Batcher[int, int]) -> None:
+        tasks = []
+        while (
+            not work.batches
+        ):  # without a bound on it, this would never end: the next always comes before a wait is over
+            tasks.append(asyncio.create_task(batcher.submit([len(tasks)])))
+            await asyncio.sleep(0.002)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(asyncio.wait_for(in_a_batcher(work, test, wait=0.05, most=10_000), 30))
+    assert len(work.batches[0]) > 1
+
+
+def test_enough_starts_without_waiting() -> None:
+    work = Work()
+    run(work, lambda batcher: asyncio.wait_for(batcher.submit([1, 2, 3]), 20), wait=30.0, enough=3)
+    assert work.batches == [[1, 2, 3]]
+
+
+def test_clients_that_are_answered_together_ask_together_again() -> None:
+    work = Work()
+
+    async def client(batcher: Batcher[int, int], number: int) -> None:
+        for _ in range(3):
+            await batcher.submit([number])
+
+    async def test(batcher: Batcher[int, int]) -> None:
+        await asyncio.gather(*(client(batcher, number) for number in range(4)))
+
+    run(work, test, wait=0.1)
+    assert [sorted(batch) for batch in work.batches] == [[0, 1, 2, 3]] * 3
 
 
 def test_idle_threads_share_what_waits() -> None:

@@ -146,3 +146,13 @@ def test_the_listener_is_released(run: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
     with serve._listen("127.0.0.1", port) as listener:
         assert listener.getsockname()[1] == port
+
+
+def test_answers_are_not_held_back() -> None:
+    """Head and body of an answer are two writes; with Nagle's algorithm the second waits 40 ms for the client's acknowledgement."""
+    from faceembed.cli import serve
+
+    with serve._listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
