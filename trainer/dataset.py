@@ -44,6 +44,8 @@ class Crops:
     """The photo each crop was cut from."""
     height: int
     width: int
+    template: tuple[tuple[float, float], ...] = ()
+    """Where the five landmarks lie in a crop, (x, y) in pixels, pixel centres at whole numbers."""
     extra: frozenset[str] = frozenset()
     """People who are all trained on."""
 
@@ -104,7 +106,7 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
         raise DataError(f"no crops to train on in {', '.join(map(printable, data.crops))}: {why}")
     height, width = spec.input_size
     samples, photos = (tuple(column) for column in zip(*kept, strict=True))
-    return Crops(samples, photos, height, width, frozenset(extra))
+    return Crops(samples, photos, height, width, spec.template, frozenset(extra))
 
 
 def _check_fits(crop_set: CropSet, spec: ModelSpec) -> None:

@@ -88,6 +88,9 @@ class Data:
     """Pairs drawn in an epoch (fine-tuning); 0: as many as there are photos."""
     ratios: tuple[float, ...] = (50.0, 25.0, 25.0)
     """Shares of pairs real+real of one person, real+fake of one person, real+other person."""
+    made: float = 0.0
+    """Share of the pairs real+fake whose fake is made anew, of the pair's photo and another person's, by our own methods that are not
+    left out; see `making.py`. So many more deepfakes than `fakes` holds that none is learnt by heart."""
     check: bool = True
     """Decode every crop once before training, so that unreadable ones are found and listed; without it the first unreadable
     crop ends the run."""
@@ -107,6 +110,8 @@ class Data:
             raise UsageError(
                 f"data.ratios is {list(self.ratios)}; expected three shares (real+real, real+fake, real+other), the first above 0"
             )
+        if not 0 <= self.made <= 1:
+            raise UsageError(f"data.made is {self.made}; expected a share in [0, 1]")
         if not self.ratios[1] + self.ratios[2]:
             raise UsageError("data.ratios leaves no negative pairs; real+fake or real+other must be above 0")
 

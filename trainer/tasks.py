@@ -7,7 +7,7 @@ every change of a crop from (seed, epoch, place), so an epoch, or the rest of on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,11 +17,16 @@ from faceembed.engine.errors import DataError
 from faceembed.trainer.augment import augment, generator
 from faceembed.trainer.data.sampler import PairSampler
 from faceembed.trainer.dataset import CropCache, Crops, Indices
+from faceembed.trainer.making import MADE_METHODS, FakeMaker
 from faceembed.trainer.sampling import batches, class_order
 from faceembed.trainer.settings import TrainConfig
 
 Arrays = dict[str, NDArray[np.generic]]
-_ORDER, _CHANGES = 1, 2  # places of the seed, so that what is drawn for one purpose does not repeat in another
+_ORDER, _CHANGES, _MADE = (
+    1,
+    2,
+    3,
+)  # places of the seed, so that what is drawn for one purpose does not repeat in another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +65,16 @@ class _Loading:
         self._cache = cache
         self._config = config
 
-    def _chips(self, batch: Batch) -> NDArray[np.uint8]:
-        """uint8 (N, H, W, 3): the crops of a batch, changed."""
+    def _chips(self, batch: Batch, instead: Mapping[int, NDArray[np.uint8]] | None = None) -> NDArray[np.uint8]:
+        """uint8 (N, H, W, 3): the crops of a batch, or what is given for some of its slots, changed."""
         crops = self._cache.crops
+        instead = instead or {}
         chips = np.empty((len(batch.crops), crops.height, crops.width, 3), np.uint8)
         for slot, index in enumerate(batch.crops.tolist()):
             side, item = divmod(slot, len(batch.places))
             rng = generator(self._config.seed, _CHANGES, batch.epoch, int(batch.places[item]), side)
-            chips[slot] = augment(self._cache[index], self._config.augment, rng)
+            crop = instead[slot] if slot in instead else self._cache[index]
+            chips[slot] = augment(crop, self._config.augment, rng)
         return chips
 
 
@@ -143,8 +150,12 @@ class PairTask(_Loading):
         self.crops = train
         samples = [crops.samples[index] for index in train.tolist()]
         self._sampler = PairSampler(samples, ratios=config.data.ratios, seed=config.seed)
-        real = int(np.count_nonzero(~crops.fake[train]))
-        self._count = config.data.pairs_per_epoch or min(real, self._sampler.most)
+        self._real = train[~crops.fake[train]]
+        self._count = config.data.pairs_per_epoch or min(len(self._real), self._sampler.most)
+        self._maker: FakeMaker | None = None
+        if config.data.made:
+            methods = [name for name in MADE_METHODS if name not in config.data.leave_out]
+            self._maker = FakeMaker(crops.template, methods=methods)
         # A fake has a label of its own: no two photos of it are the same person.
         self._label = np.where(crops.fake, len(crops.persons) + np.arange(len(crops)), crops.person).astype(np.int64)
 
@@ -159,4 +170,21 @@ class PairTask(_Loading):
         """``chips``, ``labels``, ``same`` and ``fake``."""
         assert batch.same is not None
         fake = self._cache.crops.fake[batch.crops]
-        return {"chips": self._chips(batch), "labels": self._label[batch.crops], "same": batch.same, "fake": fake}
+        chips = self._chips(batch, self._made(batch, fake))
+        return {"chips": chips, "labels": self._label[batch.crops], "same": batch.same, "fake": fake}
+
+    def _made(self, batch: Batch, fake: NDArray[np.bool_]) -> dict[int, NDArray[np.uint8]]:
+        """Both crops of the pairs whose fake is made anew, by their slots."""
+        crops, pairs = self._cache.crops, len(batch.places)
+        made: dict[int, NDArray[np.uint8]] = {}
+        if self._maker is None:
+            return made
+        for item in np.flatnonzero(fake[pairs:]).tolist():
+            rng = generator(self._config.seed, _MADE, batch.epoch, int(batch.places[item]))
+            if rng.random() >= self._config.data.made:
+                continue
+            photo = int(batch.crops[item])
+            others = self._real[crops.person[self._real] != crops.person[photo]]
+            other = int(others[rng.integers(len(others))])
+            made[item], made[pairs + item] = self._maker.pair(self._cache[photo], self._cache[other], rng)
+        return made
