@@ -79,7 +79,8 @@ def attack() -> None:
     """Measure how an encoder bears changed pictures.
 
     The second photo of each pair is the attacker's: its aligned face is changed, rounded back to whole pixel values, and
-    compared with the first photo again. --encoder takes a checkpoint or dlib-resnet; noise takes any encoder.
+    compared with the first photo again. --encoder also takes a checkpoint, with PyTorch; fgsm and pgd
+    need PyTorch with any encoder.
 
     \b
     Example:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     type=click.Choice(["occlusion", "gradient"]),
     default="occlusion",
     show_default=True,
-    help="Cover parts of the faces, with any encoder; or follow gradients, of a checkpoint or dlib-resnet, in PyTorch.",
+    help="Cover parts of the faces; or follow gradients, in PyTorch, also of a checkpoint.",
 )
 @click.option(
     "--windows",

@@ -146,8 +146,8 @@ def _service(index: str | None, models: ModelOptions, limits: Limits, key: objec
 
 
 def _gradient(encoder: str) -> Explainer | None:
-    """Explanations by gradients, where PyTorch is installed and has the encoder; it is loaded when it is first asked for."""
-    if encoder != "dlib-resnet" or importlib.util.find_spec("torch") is None:
+    """Explanations by gradients, where PyTorch is installed; the encoder is loaded into it when they are first asked for."""
+    if importlib.util.find_spec("torch") is None:
         return None
 
     @functools.cache

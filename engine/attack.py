@@ -144,7 +144,7 @@ def attack_pairs(
     Raises:
         PairListError: the list cannot be read or names photos that are not there.
         DataError: no labels, or no pair with two faces.
-        UsageError: an epsilon below one level, or an encoder that gradients cannot reach.
+        UsageError: an epsilon below one level, or an attack that needs PyTorch, which is not installed.
     """
     settings = settings or AttackSettings()
     levels = [attack.levels(epsilon) for epsilon in settings.epsilons]

@@ -2,7 +2,7 @@
 
     result = attack_pairs("pairs.csv", Pgd(steps=20), settings=AttackSettings(EmbedSettings(encoder="best.pt")))
 
-The attacker knows the encoder: a checkpoint or ``dlib-resnet``. Each pixel stays within ``levels = floor(127.5 epsilon)`` of the
+The attacker knows the encoder: a checkpoint, or any that the engine takes. Each pixel stays within ``levels = floor(127.5 epsilon)`` of the
 chip's. What is not known here: how a gradient is computed (`attack_gradient`), and which pairs there are (`engine.attack`).
 """
 

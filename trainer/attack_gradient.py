@@ -6,17 +6,20 @@ Every picture on the way is a real one: steps are whole levels of 255, so nothin
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from faceembed.engine.errors import DataError, DeviceError
+from faceembed.engine.errors import DataError, DeviceError, UsageError
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.trainer.adversarial import network_input, unit_pixels
-from faceembed.trainer.checkpoints import load_encoder
+from faceembed.trainer.checkpoints import DLIB, load_encoder
 from faceembed.trainer.losses.base import unit
+from faceembed.trainer.onnx_network import OnnxNetwork
 
 Chips = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
@@ -56,18 +59,30 @@ def open_network(source: str, *, arch: str | None, device: str, batch: int) -> N
     """Load the encoder to attack.
 
     Args:
-        source: what `load_encoder` takes.
+        source: a checkpoint, as `load_encoder` takes it; or any encoder of the engine: a model's name, or an ONNX file with its
+            spec beside it.
         arch: the architecture of another project's checkpoint.
         device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: CUDA where there is one.
         batch: chips encoded at a time.
 
     Raises:
-        ModelError: as `load_encoder` raises it.
+        ModelError: as `load_encoder`, `resolve` and `OnnxNetwork` raise it.
         DeviceError: no such device.
+        UsageError: an architecture for what is no checkpoint.
     """
     chosen = _device(device)
-    model, spec, _ = load_encoder(source, arch=arch)
+    model, spec = _load(source, arch)
     return Network(model.eval().requires_grad_(False).to(chosen), spec, spec.name, chosen, batch)
+
+
+def _load(source: str, arch: str | None) -> tuple[nn.Module, ModelSpec]:
+    if source == DLIB or (os.path.isfile(source) and not source.lower().endswith(".onnx")):
+        model, spec, _ = load_encoder(source, arch=arch)
+        return model, spec
+    if arch is not None:
+        raise UsageError(f"--arch {arch} is for checkpoints; {source} says itself what it computes: leave --arch out")
+    found = resolve(source, task="encoder")
+    return OnnxNetwork(found), found.spec
 
 
 def _device(name: str) -> torch.device:

@@ -86,14 +86,14 @@ def explain_photos_gradient(
 
     Args:
         photo_a, photo_b: photo files.
-        settings: aligner, and an encoder that is a checkpoint or ``dlib-resnet``.
+        settings: aligner, and an encoder: a checkpoint, or any that the engine takes.
         gradient: steps and fill.
         arch: the architecture of another project's checkpoint.
         notice: called with lines for the user.
 
     Raises:
         DataError: a photo cannot be read or has no face.
-        UsageError: the encoder has no gradients.
+        ModelError: an encoder that PyTorch cannot run.
     """
     paths = absolute(photo_a, photo_b)
     subject, network = open_network_subject(

@@ -28,16 +28,16 @@ def open_network_subject(
     """Load a network, and cut the largest face out of each photo.
 
     Args:
-        settings: aligner and runtime; its ``encoder`` is a checkpoint's file or ``dlib-resnet``. PyTorch computes in fp32, and on
-            ``cuda`` where ``auto`` finds one.
+        settings: aligner and runtime; its ``encoder`` is a checkpoint's file, or any that the engine takes. PyTorch computes in
+            fp32, and on ``cuda`` where ``auto`` finds one.
         photos: files.
         arch: the architecture of another project's checkpoint.
         purpose: what needs the network, for messages.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
-        ModelError: no such encoder, or a damaged one.
-        UsageError: the encoder has no gradients, or PyTorch is not installed.
+        ModelError: no such encoder, a damaged one, or one that PyTorch cannot run.
+        UsageError: PyTorch is not installed.
     """
     settings = exact(settings)
     network = _open_network(settings, arch, purpose)
@@ -50,11 +50,6 @@ def open_network_subject(
 
 
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:
-    if settings.encoder.lower().endswith(".onnx"):
-        raise UsageError(
-            f"{purpose} needs gradients, which {settings.encoder} has none of; give a checkpoint or dlib-resnet, or use "
-            f"{'occlusion' if purpose == 'gradient' else 'noise'}"
-        )
     if importlib.util.find_spec("torch") is None:
         raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
     from faceembed.trainer.attack_gradient import open_network

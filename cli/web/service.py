@@ -23,7 +23,7 @@ from faceembed.cli.web.metrics import Metrics
 from faceembed.cli.web.security import Key
 from faceembed.engine.chips import BATCH_BYTES, Item
 from faceembed.engine.encode import Encoder
-from faceembed.engine.errors import PhotoError
+from faceembed.engine.errors import FaceEmbedError, PhotoError
 from faceembed.engine.explain import Explanation, explain
 from faceembed.engine.probe import probe
 from faceembed.engine.serving import Embedder, SeenPhoto
@@ -50,7 +50,7 @@ class Service:
         limits: what clients may ask for.
         key: who may ask.
         gallery: the index that is searched, if there is one.
-        gradient: explains by gradients, if that is possible for this encoder.
+        gradient: explains by gradients, if that is possible here.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Service:
             method: one of `explainers`.
 
         Raises:
-            ApiError: 503, others wait already.
+            ApiError: 503, others wait already; 422, the method cannot explain this encoder.
         """
         if self._explanations >= EXPLANATIONS:
             raise ApiError(503, "busy", "other explanations are being computed; try again soon", retry_after=10)
@@ -182,7 +182,10 @@ class Service:
 
         async def in_turn() -> Explanation:
             async with self._explaining:
-                return await run_in_threadpool(self.explainers[method], chip_a, chip_b, stopped)
+                try:
+                    return await run_in_threadpool(self.explainers[method], chip_a, chip_b, stopped)
+                except FaceEmbedError as error:
+                    raise ApiError(422, "unavailable", str(error)) from error
 
         self._explanations += 1
         try:

@@ -56,8 +56,8 @@ def test_gradient_json(small: Path, run_json: Callable[..., Any]) -> None:
         (["a.jpg", "b.jpg"], 1, "a.jpg: "),
         (
             ["a.jpg", "b.jpg", "--method", "gradient", "--encoder", "x.onnx"],
-            2,
-            "give a checkpoint or dlib-resnet, or use occlusion",
+            1,
+            "no model file at x.onnx",
         ),
     ],
 )

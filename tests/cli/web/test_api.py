@@ -19,6 +19,7 @@ from faceembed.cli.web.gallery import Gallery
 from faceembed.cli.web.limits import Limits
 from faceembed.cli.web.service import Service
 from faceembed.engine.embed import embed as embed_library
+from faceembed.engine.errors import ModelError
 from faceembed.engine.explain import Explanation
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.serving import Embedder
@@ -212,18 +213,30 @@ def test_gradients_where_they_can_be_had(post: Any, picture: Any, embedder: Embe
     assert np.abs(asked[0][1].astype(int) - chip).max() <= 1
 
 
-def test_dlib_resnet_has_gradients(post: Any, pipeline: Pipeline, astronaut: Any) -> None:
+def test_an_encoder_that_a_method_cannot_explain(post: Any, picture: Any, embedder: Embedder) -> None:
+    def gradient(chip_a: Any, chip_b: Any, stopped: Any) -> Explanation:
+        raise ModelError("x.onnx cannot run in PyTorch, which gradients need: Erf 'e': this operator is not known")
+
+    service = Service(embedder, gradient=gradient)
+    response = post("explain", picture(1), picture(2), service=service, method="gradient")
+    assert code(response) == (422, "unavailable", None)
+    assert "Erf 'e': this operator is not known" in response.json()["error"]["message"]
+    assert post("explain", picture(1), picture(2), service=service, method="occlusion").status_code == 200
+
+
+@pytest.mark.parametrize("onnx", [False, True])
+def test_encoders_have_gradients(onnx: bool, post: Any, pipeline: Pipeline, astronaut: Any) -> None:
     """The network in PyTorch that `serve` opens for it gives the similarity that its own runtime gives."""
     from faceembed.cli.serve import _gradient
 
+    encoder = pipeline.encoder.model.path if onnx else "dlib-resnet"
     picture = cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR)
     photos = [bytes(cv2.imencode(".png", side)[1]) for side in (picture, picture[:, ::-1])]
     explained = post(
-        "explain", *photos, service=Service(Embedder.of(pipeline), gradient=_gradient("dlib-resnet")), method="gradient"
+        "explain", *photos, service=Service(Embedder.of(pipeline), gradient=_gradient(encoder)), method="gradient"
     )
     compared = post("compare", *photos, service=Service(Embedder.of(pipeline)))
     assert explained.json()["similarity"] == pytest.approx(compared.json()["similarity"][0][1], abs=1e-3)
-    assert _gradient("another") is None
 
 
 def test_an_explanation_that_nobody_waits_for_is_stopped(
