@@ -22,7 +22,11 @@ ENGINE_PRECISIONS = ("fp16", "fp32", "int8")
 @click.option("--encoder", metavar="NAME|FILE", help="The encoder to build.  [default: dlib-resnet, if no --aligner]")
 @click.option("--aligner", metavar="NAME|FILE", help="The one-shot aligner to build.")
 @click.option(
-    "--precision", type=click.Choice(ENGINE_PRECISIONS), default="fp16", show_default=True, help="Of the computation."
+    "--precision",
+    type=click.Choice(ENGINE_PRECISIONS),
+    default="fp16",
+    show_default=True,
+    help="Of the computation. int8: of the layers that allow it, the rest fp16.",
 )
 @click.option(
     "--target",
@@ -38,7 +42,9 @@ ENGINE_PRECISIONS = ("fp16", "fp32", "int8")
     "--device", default="auto", show_default=True, metavar="cuda|cuda:N|auto", help="The card that auto means."
 )
 @file_option(
-    "--photos", metavar="FOLDER", help="Photos of faces for the comparison with fp32.  [default: the sample photos]"
+    "--photos",
+    metavar="FOLDER",
+    help="Photos of faces for the comparison with fp32, and the scales of int8.  [default: the sample photos]",
 )
 @output_file_option(
     "-o",
@@ -71,6 +77,7 @@ def build_engine(
     A run on a card builds what it needs by itself; this builds it beforehand, with other settings, or for other machines.
     The network is compared with fp32 on real faces first. TensorRT for RTX also builds where there is no card; there the
     comparison runs the network's graph in ONNX Runtime, and the output says that the engine itself was not executed.
+    int8 leaves those layers of an encoder in fp16 that would spoil the comparison; give it photos like yours.
 
     \b
     Example:
@@ -108,7 +115,7 @@ def _document(built: Built) -> dict[str, Any]:
 
 
 def _describe(path: str, facts: EngineFacts, *, built: Built | None = None) -> str:
-    from faceembed.engine.build_engine import parity_line
+    from faceembed.engine.build_engine import parity_line, quantised_line
     from faceembed.engine.runtimes.flavours import TITLES
 
     size = sum(network.plan_bytes for network in facts.networks) / 1e6
@@ -122,6 +129,8 @@ def _describe(path: str, facts: EngineFacts, *, built: Built | None = None) -> s
         f"{path}: {facts.model}, {facts.precision}, {size:.1f} MB{when}",
         f"by {package} for {', '.join(facts.targets)}; {batches}",
     ]
+    if facts.int8:
+        lines.append(quantised_line(facts.int8))
     if facts.parity:
         lines.append(f"{parity_line(facts.precision, facts.parity)}, {executed}")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faceembed.engine import parity_memory
-from faceembed.engine.engine_parity import check_parity
+from faceembed.engine.engine_parity import FACES, MIN_COSINE, calibration_chips, check_parity
 from faceembed.engine.errors import DeviceError, ModelError, UsageError
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, Task
@@ -27,6 +27,7 @@ from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advic
 from faceembed.engine.runtimes.engine_cache import Wanted
 from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
 from faceembed.engine.runtimes.flavours import Flavour, for_card, load, resolve_targets, to_build_with
+from faceembed.engine.runtimes.kernel_cache import KernelCache
 from faceembed.engine.runtimes.networks import BATCH, Network, Profile, graph_of, networks_of, profiles_of
 from faceembed.engine.runtimes.onnxruntime import GraphSession
 from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan, why_malformed
@@ -48,18 +49,13 @@ class BuildSettings:
     batch: tuple[int, int, int] = BATCH
     """Least, usual and largest batch; the engine is tuned for the usual one."""
     photos: str | None = None
-    """A folder of photos with faces for the parity gate; the sample photos if None."""
+    """A folder of photos with faces for the parity gate and the scales of INT8; the sample photos if None."""
     device: str = "auto"
     """The card that ``auto`` means: ``auto``, ``cuda`` or ``cuda:N``."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
-        if self.precision == "int8":
-            raise UsageError(
-                "--precision int8 needs a network that was trained or calibrated with explicit quantisation, and none of ours was; "
-                "use fp16"
-            )
         Profile(self.batch)
 
 
@@ -90,7 +86,7 @@ def build_engine(
         model: an encoder, or a one-shot aligner.
         settings: what to build.
         output: a file to write it to; the cache if None, where runs look for it.
-        fresh: build even if one is kept.
+        fresh: build even if one is kept; so is INT8 with photos, as its scales come from them.
         notice: called with lines for the user.
         progress: told the phase that TensorRT is in and the share that is done.
 
@@ -100,23 +96,26 @@ def build_engine(
         ModelError: the model is damaged, or the engine cannot be written.
         UsageError: no such target.
     """
+    if settings.precision == "int8" and model.spec.task != "encoder":
+        raise UsageError(f"--precision int8 is for encoders; the aligner {model.spec.name} runs in fp16 beside them")
     networks = networks_of(model)
     card = _card_here(settings.device, notice)
     flavour = to_build_with(card, settings.target)
     targets = resolve_targets(settings.target, flavour, card)
     wanted = Wanted.of(model, settings.precision, flavour, targets, settings.batch)
+    fresh = fresh or (settings.precision == "int8" and settings.photos is not None)
     kept = None if fresh else engine_cache.find(wanted, notice=notice)
     if kept is not None:
         facts, plans = read_plans(kept)
         path = kept if output is None else _write(output, facts, plans)
         return Built(str(path), facts, 0.0, True)
     runs_here = card is not None and card.sm in targets
-    graphs = [graph_of(model, network, settings.precision) for network in networks]
+    graphs, quantised = _graphs(model, settings, networks, notice, progress)
     parity = {} if runs_here else _graph_parity(model, settings, networks, graphs, notice)
     started = time.monotonic()
     plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
     seconds = time.monotonic() - started
-    facts = _facts(wanted, networks, graphs, plans, parity)
+    facts = _facts(wanted, networks, graphs, plans, parity, quantised)
     if runs_here and card is not None:
         parity = _engine_parity(model, settings, facts, plans, flavour, card, notice)
         facts = dataclasses.replace(facts, parity=parity, executed=True)
@@ -134,6 +133,8 @@ def ensure(
 ) -> Path:
     """The engine for a card that was chosen: the one that is kept, else built now, which takes seconds to minutes.
 
+    An INT8 engine is not built here: the faces that its scales come from are for the user to choose.
+
     Raises:
         DataError, DeviceError, ModelError: as `build_engine`.
     """
@@ -141,6 +142,11 @@ def ensure(
     flavour = for_card(card)
     wanted = Wanted.of(model, choice.precision, flavour, (card.sm,), batch)
     if (kept := engine_cache.find(wanted, notice=notice)) is None:
+        if choice.precision == "int8":
+            raise DeviceError(
+                f"no engine of {model.spec.name} in int8 for {card} is kept; build it on faces like yours: "
+                f"faceembed build-engine --encoder {model.spec.name} --precision int8 --photos FOLDER"
+            )
         notice(
             f"no engine of {model.spec.name} in {choice.precision} for {card} yet; building one with {flavour.title}"
         )
@@ -195,6 +201,34 @@ def _card_here(device: str, notice: Notice) -> Card | None:
         return None
 
 
+def _graphs(
+    model: Model, settings: BuildSettings, networks: Sequence[Network], notice: Notice, progress: BuildProgress
+) -> tuple[list[bytes], dict[str, float]]:
+    """The networks' graphs at the precision; and of INT8, how much of them is."""
+    if settings.precision != "int8":
+        return [graph_of(model, network, settings.precision) for network in networks], {}
+    from faceembed.engine.quantise import quantise_encoder
+
+    (network,) = networks
+    checked, calibration = calibration_chips(model.spec, settings.photos)
+    if len(calibration) < FACES:
+        where = "the sample photos" if settings.photos is None else settings.photos
+        notice(f"{where}: {len(calibration)} faces for the scales of int8, {4 * FACES} are better: --photos")
+    made = quantise_encoder(
+        model, network, calibration, checked, at_least=MIN_COSINE["int8"], progress=lambda what: progress(what, 0.0)
+    )
+    notice(quantised_line(made.facts))
+    return [made.graph], made.facts
+
+
+def quantised_line(facts: dict[str, float]) -> str:
+    """How much of a network runs in INT8, in words."""
+    return (
+        f"int8: {facts['layers']:.0f} of {facts['of']:.0f} layers with {100 * facts['flops']:.0f} % of the operations, the rest fp16; "
+        f"scales from {facts['faces']:.0f} faces"
+    )
+
+
 def _graph_parity(
     model: Model, settings: BuildSettings, networks: Sequence[Network], graphs: Sequence[bytes], notice: Notice
 ) -> dict[str, float]:
@@ -230,7 +264,14 @@ def _engine_parity(
 
 
 def session_of(
-    facts: EngineFacts, plans: Sequence[bytes], network: Network, model: Model, choice: RuntimeChoice, flavour: Flavour
+    facts: EngineFacts,
+    plans: Sequence[bytes],
+    network: Network,
+    model: Model,
+    choice: RuntimeChoice,
+    flavour: Flavour,
+    *,
+    kernels: KernelCache | None = None,
 ) -> DeviceSession:
     """A session for one network of an engine."""
     from faceembed.engine.runtimes.cuda_memory import open_cuda
@@ -238,7 +279,9 @@ def session_of(
 
     (index,) = [index for index, one in enumerate(facts.networks) if one.name == network.name]
     cuda = open_cuda(index_of(choice.device))
-    return TensorRtSession(facts.networks[index], plans[index], model.spec, choice, flavour=flavour, cuda=cuda)
+    return TensorRtSession(
+        facts.networks[index], plans[index], model.spec, choice, flavour=flavour, cuda=cuda, kernels=kernels
+    )
 
 
 def parity_line(precision: str, parity: dict[str, float]) -> str:
@@ -277,6 +320,7 @@ def _facts(
     graphs: Sequence[bytes],
     plans: Sequence[bytes],
     parity: dict[str, float],
+    quantised: dict[str, float],
 ) -> EngineFacts:
     described = tuple(
         NetworkFacts(
@@ -291,7 +335,9 @@ def _facts(
         for network, graph, plan in zip(networks, graphs, plans, strict=True)
     )
     fields = dataclasses.asdict(wanted)
-    return EngineFacts(**fields, parity=parity, executed=False, faceembed=__version__, networks=described)
+    return EngineFacts(
+        **fields, parity=parity, executed=False, faceembed=__version__, networks=described, int8=quantised
+    )
 
 
 def _write(output: str | os.PathLike[str], facts: EngineFacts, plans: Sequence[bytes]) -> Path:

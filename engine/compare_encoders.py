@@ -254,11 +254,13 @@ class _Run:
     def _open(self, row: Row, sample: Chips) -> Encoder:
         """An encoder at the precision that it may run at."""
         from faceembed.engine.runtimes.choose import choose
+        from faceembed.engine.runtimes.watch import spoken
 
         assert row.model is not None
         choice = choose(self.settings.runtime)
         threads = self.settings.runtime.thread_count
-        encoder = Encoder(row.model, choice, threads=threads)
+        watch = spoken(self.notice)
+        encoder = Encoder(row.model, choice, threads=threads, watch=watch)
         if not encoder.admitted:
             try:
                 encoder.admit(sample)
@@ -267,7 +269,7 @@ class _Run:
                     raise
                 self.notice(f"{error}; fp32 instead")
                 choice = dataclasses.replace(choice, precision="fp32")
-                encoder = Encoder(row.model, choice, threads=threads)
+                encoder = Encoder(row.model, choice, threads=threads, watch=watch)
         row.precision = encoder.choice.precision
         self.runtime = {"device": choice.device, "runtime": choice.runtime}
         return encoder

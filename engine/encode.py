@@ -13,6 +13,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.watch import SILENT, Watch
 
 MIN_PARITY = 0.999  # smallest cosine between an embedding at a fast precision and at fp32
 _PARITY_FACES = 32
@@ -24,11 +25,13 @@ class Encoder:
     A precision below fp32 must first pass the parity gate (`admit`) on real faces; `encode` refuses to run before.
     """
 
-    def __init__(self, model: Model, choice: RuntimeChoice, *, threads: int, chunk: int = 32) -> None:
+    def __init__(
+        self, model: Model, choice: RuntimeChoice, *, threads: int, chunk: int = 32, watch: Watch = SILENT
+    ) -> None:
         self.model = model
         self.choice = choice
         self._chunk = chunk
-        self._session = open_session(model, choice, threads=threads)
+        self._session = open_session(model, choice, threads=threads, watch=watch)
         self._admitted = (
             choice.precision == "fp32" or parity_memory.recall(model, choice).get("min_cosine", 0.0) >= MIN_PARITY
         )

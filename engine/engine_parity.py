@@ -26,8 +26,9 @@ from faceembed.engine.runtimes.networks import Network, networks_of
 from faceembed.engine.sample import sample_photos
 from faceembed.engine.settings import EmbedSettings
 
-MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.99}
+MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.999}
 FACES = 32
+CALIBRATION_FACES = 96
 _PHOTOS = 64
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
 OpenNetwork = Callable[[Network], Session]
@@ -97,8 +98,26 @@ def _aligner_parity(
     return {"found": found.found, "deviation": found.deviation, "faces": found.faces}
 
 
-def sample_chips(spec: ModelSpec, folder: Path) -> NDArray[np.uint8]:
-    """Faces of a folder's photos, cut for an encoder: uint8 RGB (up to `FACES`, H, W, 3).
+def calibration_chips(
+    spec: ModelSpec, photos: str | os.PathLike[str] | None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Faces for the gate, and others for the scales of INT8; where there are few, the same for both.
+
+    Args:
+        spec: of the encoder that the chips are for.
+        photos: a folder of photos with faces; the sample photos if None.
+
+    Raises:
+        DataError: there are none.
+    """
+    folder = sample_photos() if photos is None else Path(photos)
+    chips = sample_chips(spec, folder, faces=FACES + CALIBRATION_FACES)
+    rest = chips[FACES:]
+    return chips[:FACES], rest if len(rest) >= FACES else chips
+
+
+def sample_chips(spec: ModelSpec, folder: Path, *, faces: int = FACES) -> NDArray[np.uint8]:
+    """Faces of a folder's photos, cut for an encoder: uint8 RGB (up to ``faces``, H, W, 3).
 
     Raises:
         DataError: there are none.
@@ -106,9 +125,9 @@ def sample_chips(spec: ModelSpec, folder: Path) -> NDArray[np.uint8]:
     from faceembed.engine.loading import open_cutter, resolve_aligner
 
     settings = EmbedSettings(runtime=RuntimeSettings(device="cpu", precision="fp32"))
-    listed = list_photos([folder]).photos[:_PHOTOS]
+    listed = list_photos([folder]).photos[: faces * _PHOTOS // FACES]
     cutter = open_cutter(settings, spec, resolve_aligner(settings), listed, notice=lambda line: None)
-    chips = cutter.sample(listed, FACES)[1]
+    chips = cutter.sample(listed, faces)[1]
     if len(chips) == 0:
         raise DataError(f"no face in the photos of {folder} to compare on; give others: --photos")
     return chips

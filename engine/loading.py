@@ -17,6 +17,7 @@ from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.runtimes.watch import Watch, spoken
 from faceembed.engine.settings import EmbedSettings
 
 Notice = Callable[[str], None]
@@ -74,7 +75,11 @@ def open_pipeline(
         DeviceError: what was asked for cannot serve.
     """
     opened = _settled(
-        settings, lambda choice: _open(settings, models, choice), photos, notice, cpu_only=cpu_only(models.aligner)
+        settings,
+        lambda choice: _open(settings, models, choice, spoken(notice)),
+        photos,
+        notice,
+        cpu_only=cpu_only(models.aligner),
     )
     return _on_all_cards(settings, models, opened, photos, notice) if all_cards else opened
 
@@ -98,7 +103,8 @@ def open_cutter(
         return Cutter(settings, None, spec, workers=workers)
 
     def open_with(choice: RuntimeChoice) -> Cutter:
-        detector = open_detector(aligner, choice, threads=workers, detect_size=settings.detect_size)
+        watch = spoken(notice)
+        detector = open_detector(aligner, choice, threads=workers, detect_size=settings.detect_size, watch=watch)
         return Cutter(settings, detector, spec, workers=workers)
 
     return _settled(settings, open_with, photos, notice, cpu_only=cpu_only(aligner))
@@ -145,11 +151,11 @@ def _settled(
     return opened
 
 
-def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> Pipeline:
+def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch: Watch) -> Pipeline:
     if choice.device != "cpu":
         from faceembed.engine.gpu.opening import Opening
 
-        return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open()
+        return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open(watch)
     from faceembed.engine.encode import Encoder
 
     workers = settings.runtime.thread_count

@@ -7,6 +7,8 @@ from faceembed.engine.errors import ModelError, UsageError
 from faceembed.engine.models.catalog import DECODERS
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.choose import for_aligner
+from faceembed.engine.runtimes.watch import SILENT, Watch
 
 
 def check_decoder(model: Model) -> None:
@@ -32,7 +34,9 @@ def cpu_only(model: Model | None) -> str:
     )
 
 
-def open_detector(model: Model, choice: RuntimeChoice, *, threads: int, detect_size: int = 0) -> Detector:
+def open_detector(
+    model: Model, choice: RuntimeChoice, *, threads: int, detect_size: int = 0, watch: Watch = SILENT
+) -> Detector:
     """Load an aligner.
 
     Args:
@@ -40,6 +44,7 @@ def open_detector(model: Model, choice: RuntimeChoice, *, threads: int, detect_s
         choice: runtime, device and precision.
         threads: how many threads will call `detect` side by side.
         detect_size: longer side, in pixels, in which photos are looked at, at most; 0: what the smallest face needs.
+        watch: told of an engine that must be built first.
 
     Raises:
         ModelError: as `check_decoder`.
@@ -50,7 +55,7 @@ def open_detector(model: Model, choice: RuntimeChoice, *, threads: int, detect_s
         from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 
         settings = OneShotSettings(detect_side=detect_size)
-        return OneShotDetector(model, choice, threads=threads, settings=settings)
+        return OneShotDetector(model, for_aligner(choice), threads=threads, settings=settings, watch=watch)
     if detect_size:
         raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")
     from faceembed.engine.detect.mtcnn import MtcnnDetector

@@ -32,6 +32,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.watch import SILENT, Watch
 
 STRIDES = (8, 16, 32)
 CHANNELS = 15
@@ -71,6 +72,7 @@ class OneShotDetector(Detector):
         threads: how many threads will call `detect` side by side.
         settings: sides and thresholds.
         sessions: the network and its refiner, to use in place of those that `choice` opens.
+        watch: told of an engine that must be built first.
     """
 
     def __init__(
@@ -81,13 +83,14 @@ class OneShotDetector(Detector):
         threads: int,
         settings: OneShotSettings | None = None,
         sessions: tuple[Session, Session] | None = None,
+        watch: Watch = SILENT,
     ) -> None:
         self.model = model
         self.choice = choice
         self.settings = settings or OneShotSettings()
         self._session, self._refiner = sessions or (
-            open_session(model, choice, outputs=OUTPUTS, threads=threads),
-            open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads),
+            open_session(model, choice, outputs=OUTPUTS, threads=threads, watch=watch),
+            open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads, watch=watch),
         )
 
     def exact(self) -> OneShotDetector:

@@ -20,20 +20,27 @@ from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.gpu.interface import Backend
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.watch import SILENT, Watch
 
 
 class DeviceOneShotDetector(OneShotDetector):
     """Takes photos of a backend, or of the host (for the parity gate), which it uploads.
 
     Args:
-        model, choice, settings: as for `OneShotDetector`.
+        model, choice, settings, watch: as for `OneShotDetector`.
         backend: where the photos are.
     """
 
     def __init__(
-        self, model: Model, choice: RuntimeChoice, backend: Backend, *, settings: OneShotSettings | None = None
+        self,
+        model: Model,
+        choice: RuntimeChoice,
+        backend: Backend,
+        *,
+        settings: OneShotSettings | None = None,
+        watch: Watch = SILENT,
     ) -> None:
-        super().__init__(model, choice, threads=1, settings=settings)
+        super().__init__(model, choice, threads=1, settings=settings, watch=watch)
         self._backend = backend
 
     def detect(self, photos: Sequence[Any], min_faces: Sequence[float], *, only_largest: bool) -> Detections:

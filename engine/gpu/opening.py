@@ -14,6 +14,8 @@ from faceembed.engine.gpu.interface import Backend
 from faceembed.engine.gpu.pipeline import DevicePipeline
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.choose import for_aligner
+from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.engine.settings import EmbedSettings
 
 HOST_MEMORY = 1 << 30  # what batches in flight take at most where the "device" is the host
@@ -36,8 +38,11 @@ class Opening:
         """As the user names it."""
         return self.choice.device
 
-    def open(self) -> DevicePipeline:
+    def open(self, watch: Watch = SILENT) -> DevicePipeline:
         """Load everything.
+
+        Args:
+            watch: told of engines that must be built first.
 
         Raises:
             DeviceError: the device cannot serve, or the aligner has no path there.
@@ -49,8 +54,9 @@ class Opening:
             from faceembed.engine.gpu.detect import DeviceOneShotDetector
 
             looks = OneShotSettings(detect_side=self.settings.detect_size)
-            detector = DeviceOneShotDetector(self.aligner, self.choice, backend, settings=looks)
-        encoder = Encoder(self.encoder, self.choice, threads=1)
+            choice = for_aligner(self.choice)
+            detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, watch=watch)
+        encoder = Encoder(self.encoder, self.choice, threads=1, watch=watch)
         return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
 
 

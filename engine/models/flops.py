@@ -30,7 +30,23 @@ def count_flops(model: Model, *, size: tuple[int, int] | None = None) -> int:
         proto = onnx.load(model.path)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{model.path} is not a readable ONNX file ({error})") from error
-    height, width = size or model.spec.input_size
+    return sum(flops_by_layer(proto, size or model.spec.input_size, where=model.path).values())
+
+
+def flops_by_layer(proto: Any, size: tuple[int, int], *, where: str) -> dict[str, int]:
+    """Floating-point operations of one input, of each layer that is counted, by the name of its output.
+
+    Args:
+        proto: an ONNX ``ModelProto``; what is known of its shapes is overwritten.
+        size: height and width of the input.
+        where: what to call the graph in an error.
+
+    Raises:
+        ModelError: the sizes of its tensors do not follow from the input's.
+    """
+    import onnx
+
+    height, width = size
     weights = {weight.name for weight in proto.graph.initializer}
     for value in proto.graph.input:
         dims = value.type.tensor_type.shape.dim
@@ -43,7 +59,8 @@ def count_flops(model: Model, *, size: tuple[int, int] | None = None) -> int:
         value.type.tensor_type.ClearField("shape")  # with names for lengths that are now numbers
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     shapes = _shapes(inferred.graph)
-    return sum(_of_node(node, shapes, model.path) for node in inferred.graph.node)
+    counted = {node.output[0]: _of_node(node, shapes, where) for node in inferred.graph.node if node.output}
+    return {name: flops for name, flops in counted.items() if flops}
 
 
 def _shapes(graph: Any) -> dict[str, list[int]]:

@@ -13,6 +13,7 @@ from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_file import read_plans
 from faceembed.engine.runtimes.flavours import for_card
+from faceembed.engine.runtimes.kernel_cache import kernel_cache
 from faceembed.engine.runtimes.networks import network_for
 from faceembed.engine.runtimes.onnxruntime import (
     CUDA,
@@ -21,6 +22,7 @@ from faceembed.engine.runtimes.onnxruntime import (
     providers,
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
+from faceembed.engine.runtimes.watch import SILENT, Watch
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -69,11 +71,9 @@ class RuntimeSettings:
         if self.runtime == "openvino" and self.precision in ("fp16", "int8"):
             raise UsageError(f"--runtime openvino computes in fp32 or bf16 here, not in {self.precision}")
         if self.runtime == "tensorrt" and self.precision == "bf16":
-            raise UsageError("--runtime tensorrt computes in fp16 or fp32 here, not in bf16")
-        if self.precision == "int8":
-            raise UsageError(
-                "--precision int8 needs a network with explicit quantisation, and no model here has it; use fp16"
-            )
+            raise UsageError("--runtime tensorrt computes in fp16, fp32 or int8 here, not in bf16")
+        if self.runtime == "onnxruntime" and self.precision == "int8":
+            raise UsageError("--runtime onnxruntime computes in fp32 or fp16 here, not in int8")
 
     @property
     def thread_count(self) -> int:
@@ -106,7 +106,8 @@ def choose(settings: RuntimeSettings, *, cpu_only: str = "") -> RuntimeChoice:
         return _on_card(settings, index_of(settings.device))
     if settings.runtime == "openvino" or settings.precision == "bf16":
         return _on_cpu(settings, "")
-    must = "tensorrt" if settings.runtime == "tensorrt" else "fp16" if settings.precision == "fp16" else ""
+    must = "tensorrt" if settings.runtime == "tensorrt" else ""
+    must = must or (settings.precision if settings.precision in ("fp16", "int8") else "")
     if cpu_only:
         if must:
             raise DeviceError(f"{must} was asked for, which computes on a card: {cpu_only}")
@@ -146,7 +147,11 @@ def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:
             f"{' and '.join(missing)} not installed, which {card} needs; run: {_INSTALL_GPU}, or use --device cpu"
         )
     runtime, why = _runtime_on(settings.runtime, card)
-    precision: Precision = "fp32" if settings.precision == "fp32" else "fp16"
+    precision: Precision = "fp16"
+    if settings.precision in ("fp32", "int8"):
+        precision = settings.precision  # type: ignore[assignment]
+    if precision == "int8" and runtime != "tensorrt":
+        raise DeviceError(f"--precision int8 needs TensorRT, and {why}; use --precision fp16")
     asked = "" if settings.precision == "auto" else " asked for"
     return RuntimeChoice(runtime, f"cuda:{card.index}", precision, f"{card}; {why}; {precision}{asked}")
 
@@ -203,7 +208,14 @@ def runtime_version(choice: RuntimeChoice) -> str:
     return onnxruntime_version()
 
 
-def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> Session:
+def for_aligner(choice: RuntimeChoice) -> RuntimeChoice:
+    """The same for an aligner, which runs in half precision beside an encoder in INT8."""
+    return dataclasses.replace(choice, precision="fp16") if choice.precision == "int8" else choice
+
+
+def open_session(
+    model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int, watch: Watch = SILENT
+) -> Session:
     """Load a model with the runtime chosen.
 
     Args:
@@ -211,6 +223,7 @@ def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] 
         choice: from `choose`.
         outputs: names of the outputs wanted, in order; empty for all.
         threads: how many threads will call `run` side by side.
+        watch: told of an engine that must be built first.
 
     Raises:
         DeviceError: the runtime refuses the model.
@@ -221,7 +234,7 @@ def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] 
 
         return OpenVinoSession(model, choice, outputs=outputs, threads=threads)
     if choice.runtime == "tensorrt":
-        return _tensorrt_session(model, choice, outputs)
+        return _tensorrt_session(model, choice, outputs, watch)
     if choice.device != "cpu":
         from faceembed.engine.runtimes.cuda_memory import open_cuda
 
@@ -231,11 +244,15 @@ def open_session(model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] 
     return OnnxRuntimeSession(model, choice, outputs=outputs, threads=threads)
 
 
-def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str]) -> Session:
+def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str], watch: Watch) -> Session:
     """From the engine that is kept, which is built first where there is none."""
     from faceembed.engine.build_engine import ensure, session_of
 
     network = network_for(model, outputs)
-    facts, plans = read_plans(ensure(model, choice))
-    flavour = for_card(probe().card(index_of(choice.device)))
-    return session_of(facts, plans, network, model, choice, flavour)
+    path = ensure(model, choice, notice=watch.notice, progress=watch.progress)
+    facts, plans = read_plans(path)
+    card = probe().card(index_of(choice.device))
+    flavour = for_card(card)
+    (plan,) = [one.plan_sha256 for one in facts.networks if one.name == network.name]
+    kernels = kernel_cache(path, network.name, plan, flavour=flavour, sm=card.sm, notice=watch.notice)
+    return session_of(facts, plans, network, model, choice, flavour, kernels=kernels)

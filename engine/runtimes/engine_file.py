@@ -60,6 +60,8 @@ class EngineFacts:
     """Version that built it."""
     networks: tuple[NetworkFacts, ...]
     conversion: int = CONVERSION
+    int8: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Of an INT8 engine: ``layers`` in INT8 ``of`` all, the share of ``flops`` in them, the ``faces`` that its scales come from."""
 
 
 def write_engine(path: str | os.PathLike[str], facts: EngineFacts, plans: Sequence[bytes]) -> None:

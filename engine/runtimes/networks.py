@@ -122,10 +122,10 @@ def graph_of(model: Model, network: Network, precision: str, *, base: Any = None
     Args:
         model: the model on disk.
         network: one of `networks_of`.
-        precision: ``fp32``, or ``fp16`` for a strongly typed half precision graph.
-        base: the model's graph as an ONNX ``ModelProto`` to use in place of its file.
+        precision: ``fp32``, or ``fp16`` for a strongly typed half precision graph, or ``int8`` for one whose ``base`` is quantised.
+        base: the model's graph as an ONNX ``ModelProto`` to use in place of its file; it may be changed.
 
     Raises:
         ModelError: the file is damaged, has no such outputs, or weights that are too large.
     """
-    return with_entry(model, network.entry, outputs=network.outputs, half=precision == "fp16", proto=base)
+    return with_entry(model, network.entry, outputs=network.outputs, half=precision in ("fp16", "int8"), proto=base)

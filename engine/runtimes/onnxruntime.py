@@ -143,7 +143,20 @@ def _device(index: int, stream: int) -> tuple[str, Any]:
     return "cuda", (CUDA, options)
 
 
+def open_graph(graph: bytes) -> Any:
+    """ONNX Runtime's own session of an ONNX file on the CPU, on one thread.
+
+    Raises:
+        DeviceError: it refuses the file.
+    """
+    return _open(graph, ["CPUExecutionProvider"], "the graph")
+
+
 def _load(model: Model, graph: bytes, chosen: list[Any]) -> Any:
+    return _open(graph, chosen, model.path)
+
+
+def _open(graph: bytes, chosen: list[Any], what: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -155,7 +168,7 @@ def _load(model: Model, graph: bytes, chosen: list[Any]) -> Any:
         return onnxruntime.InferenceSession(graph, options, providers=chosen)
     except Exception as error:  # ONNX Runtime has a dozen classes of its own without a common base
         reason = str(error).strip().splitlines()[-1]
-        raise DeviceError(f"ONNX Runtime cannot run {model.path}: {reason}") from error
+        raise DeviceError(f"ONNX Runtime cannot run {what}: {reason}") from error
 
 
 def _check_provider(session: Any, provider: Any) -> None:

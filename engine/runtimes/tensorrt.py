@@ -25,6 +25,7 @@ from faceembed.engine.runtimes.cuda_memory import Cuda
 from faceembed.engine.runtimes.engine_file import NetworkFacts
 from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.frontend import normalise
+from faceembed.engine.runtimes.kernel_cache import KernelCache
 from faceembed.engine.runtimes.trt_build import make_logger
 
 _SHAPES = 4  # whose memory a lane keeps at once
@@ -41,13 +42,22 @@ class TensorRtSession(DeviceSession):
         choice: the card and the precision.
         flavour: the package that runs it.
         cuda: the card.
+        kernels: those that TensorRT for RTX compiled before, and where it puts new ones; None to keep none.
 
     Raises:
         DeviceError: TensorRT does not load the plan.
     """
 
     def __init__(
-        self, facts: NetworkFacts, plan: bytes, spec: ModelSpec, choice: RuntimeChoice, *, flavour: Flavour, cuda: Cuda
+        self,
+        facts: NetworkFacts,
+        plan: bytes,
+        spec: ModelSpec,
+        choice: RuntimeChoice,
+        *,
+        flavour: Flavour,
+        cuda: Cuda,
+        kernels: KernelCache | None = None,
     ) -> None:
         trt = flavour.module
         self.choice = choice
@@ -56,6 +66,7 @@ class TensorRtSession(DeviceSession):
         self._spec = spec
         self._flavour = flavour
         self._cuda = cuda
+        self._kernels = kernels
         cuda.enter()
         self._log = make_logger(trt)
         self._runtime = trt.Runtime(self._log)  # must live as long as the engine
@@ -146,7 +157,7 @@ class TensorRtSession(DeviceSession):
         with self._lock:
             if key not in self._lanes:
                 self._lanes[key] = Lane(
-                    self._flavour, self._engine, self._names, self._facts, self._cuda, stream, self._log
+                    self._flavour, self._engine, self._names, self._facts, self._cuda, stream, self._log, self._kernels
                 )
             return self._lanes[key]
 
@@ -178,6 +189,7 @@ class Lane:
         cuda: Cuda,
         stream: Any,
         log: Any,
+        kernels: KernelCache | None,
     ) -> None:
         self.lock = threading.Lock()
         self._flavour = flavour
@@ -187,6 +199,7 @@ class Lane:
         self._cuda = cuda
         self._stream = stream
         self._log = log
+        self._kernels = kernels
         self._bound: OrderedDict[tuple[int, ...], Bound] = OrderedDict()
 
     def bind(self, shape: tuple[int, ...]) -> Bound:
@@ -223,6 +236,8 @@ class Lane:
         if self._flavour.ahead_of_time:
             config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        if self._kernels is not None:
+            self._kernels.attach(config)
         context = self._engine.create_execution_context(config)
         if context is None:
             raise DeviceError(f"{self._flavour.title} makes no execution context ({self._log.said()})")
@@ -250,6 +265,8 @@ class Lane:
                 plain()
             else:
                 state["graph"](stream)
+            if state["runs"] == 1 and self._kernels is not None:
+                self._kernels.keep()  # a shape's kernels are compiled by its first run
 
         return launch
 

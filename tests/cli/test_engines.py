@@ -57,7 +57,7 @@ def test_build_inspect_and_refuse(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--precision", "int8"), 2, "needs a network that was trained or calibrated with explicit quantisation"),
+        (("--precision", "int8", "--aligner", "faceembed-align"), 2, "--precision int8 is for encoders; the aligner"),
         (("--batch", "8,4,2"), 2, "give MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX"),
         (("--batch", "many"), 2, "--batch 'many': give MIN,OPT,MAX"),
         (("--target", "ada"), 2, "--target 'ada' is no architecture"),

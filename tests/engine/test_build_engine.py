@@ -12,16 +12,26 @@ import pytest
 
 from faceembed.engine import build_engine as module
 from faceembed.engine import engine_parity
-from faceembed.engine.build_engine import BuildSettings, add_engine, build_engine, ensure, inspect_engine
+from faceembed.engine.build_engine import (
+    BuildSettings,
+    add_engine,
+    build_engine,
+    ensure,
+    inspect_engine,
+    quantised_line,
+)
+from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import DataError, DeviceError, ModelError, UsageError
 from faceembed.engine.models import builtin
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.store import file_sha256
+from faceembed.engine.runtimes import choose as choosing
 from faceembed.engine.runtimes import flavours
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, Driver
 from faceembed.engine.runtimes.engine_file import read_facts
+from faceembed.engine.runtimes.watch import spoken
 
 ALL = ("sm75", "sm80", "sm86", "sm89", "sm120")
 REAL_CHIPS = engine_parity.sample_chips
@@ -110,6 +120,49 @@ def test_a_network_that_half_precision_breaks_is_not_built(
     )
 
 
+def test_int8_for_three_cards(
+    home: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real engine, smaller than that of fp16; its file says how much of it is INT8."""
+    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
+    heard: list[str] = []
+    built = build_engine(encoder_model, BuildSettings("int8", "sm86,sm89,sm120"), notice=heard.append)
+    facts = inspect_engine(built.path)
+    assert facts == built.facts and (facts.precision, facts.targets) == ("int8", ("sm86", "sm89", "sm120"))
+    assert facts.int8["of"] == 30 and facts.int8["faces"] == 8
+    assert 1 <= facts.int8["layers"] <= 28 and 0 < facts.int8["flops"] < 0.92
+    assert facts.parity["min_cosine"] >= engine_parity.MIN_COSINE["int8"]
+    assert heard[1] == "the sample photos: 8 faces for the scales of int8, 128 are better: --photos"
+    assert heard[2] == quantised_line(facts.int8) and heard[2].endswith("the rest fp16; scales from 8 faces")
+    assert heard[3].startswith("parity of int8 with fp32: smallest cosine ")
+    half = build_engine(encoder_model, BuildSettings("fp16", "sm89"))
+    assert half.facts.int8 == {}
+    assert facts.networks[0].plan_bytes < half.facts.networks[0].plan_bytes
+    assert build_engine(encoder_model, BuildSettings("int8", "sm89")).path == built.path
+
+
+def test_int8_that_no_layer_allows(
+    home: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
+    monkeypatch.setitem(engine_parity.MIN_COSINE, "int8", 1.1)
+    with pytest.raises(
+        DeviceError, match=r"^dlib-resnet in int8 differs from fp32: smallest cosine 0\.\d+ on 16 faces"
+    ):
+        build_engine(encoder_model, BuildSettings("int8", "sm89"), fresh=True)
+    assert not list(home.glob("engines/*"))
+
+
+def test_calibration_faces_are_not_those_of_the_gate(encoder_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbered(spec: Any, folder: Any, *, faces: int) -> np.ndarray:
+        return np.arange(min(faces, count))
+
+    monkeypatch.setattr(engine_parity, "sample_chips", numbered)
+    for count, wanted in ((500, range(32, 128)), (70, range(32, 70)), (50, range(50)), (11, range(11))):
+        checked, calibration = engine_parity.calibration_chips(encoder_model.spec, "photos")
+        assert checked.tolist() == list(range(min(count, 32))) and calibration.tolist() == list(wanted)
+
+
 def test_an_aligner_has_two_networks(home: Path, tmp_path: Path, chips: np.ndarray) -> None:
     aligner = builtin.find("faceembed-align")
     if aligner is None:
@@ -136,10 +189,6 @@ def test_no_face_to_compare_on(tmp_path: Path, encoder_model: Model, monkeypatch
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            {"precision": "int8"},
-            r"^--precision int8 needs a network that was trained or calibrated with explicit quantisation",
-        ),
         ({"precision": "bf16"}, r"^--precision 'bf16' is not one of fp16, fp32, int8$"),
         ({"batch": (4, 2, 8)}, r"give MIN,OPT,MAX with 1 <= MIN"),
     ],
@@ -186,6 +235,49 @@ def test_on_a_card_the_engine_itself_is_compared(
     assert heard[-1].endswith("of the engine on NVIDIA GeForce RTX 4090 (sm89, 24 GiB)")
     assert remembered == [(encoder_model, choice, facts.parity)]
     assert ensure(encoder_model, choice, notice=heard.append) == path and opened == ["cuda:0"]
+
+
+def test_an_int8_engine_is_not_built_on_the_way(home: Path, encoder_model: Model, card: None) -> None:
+    with pytest.raises(
+        DeviceError,
+        match=r"^no engine of dlib-resnet in int8 for NVIDIA GeForce RTX 4090 .* is kept; build it on faces like yours: "
+        r"faceembed build-engine --encoder dlib-resnet --precision int8 --photos FOLDER$",
+    ):
+        ensure(encoder_model, RuntimeChoice("tensorrt", "cuda:0", "int8", ""))
+
+
+def test_a_run_that_must_build_says_how_far_it_is(
+    home: Path, encoder_model: Model, chips: np.ndarray, card: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an encoder is opened: what is built first is heard, and the session has a place for its kernels beside the engine."""
+    made: list[Any] = []
+
+    def session_of(
+        facts: Any, plans: Any, network: Any, model: Any, choice: Any, flavour: Any, kernels: Any = None
+    ) -> Any:
+        made.append(kernels)
+        return module.GraphSession(model, network, module.graph_of(model, network, choice.precision), choice)
+
+    monkeypatch.setattr(module, "session_of", session_of)
+    monkeypatch.setattr(choosing, "probe", module.probe)
+    gate: dict[str, float] = {}
+    monkeypatch.setattr(module.parity_memory, "remember", lambda model, choice, parity: gate.update(parity))
+    monkeypatch.setattr(module.parity_memory, "recall", lambda model, choice: gate)
+    heard: list[str] = []
+    encoder = Encoder(
+        encoder_model, RuntimeChoice("tensorrt", "cuda:0", "fp16", ""), threads=1, watch=spoken(heard.append, every_s=0)
+    )
+    assert heard[0].startswith("no engine of dlib-resnet in fp16 for NVIDIA GeForce RTX 4090")
+    shares = [int(line.split()[1]) for line in heard if line.startswith("engine ")]
+    assert len(shares) > 3 and shares == sorted(shares) and shares[-1] == 100
+    assert encoder.admitted  # by the gate that the engine passed when it was built
+    (engine,) = home.glob("engines/*.engine")
+    assert made[0] is None and made[1].path == engine.with_name(f"{engine.stem}-encode-sm89.kernels")
+    heard.clear()
+    Encoder(
+        encoder_model, RuntimeChoice("tensorrt", "cuda:0", "fp16", ""), threads=1, watch=spoken(heard.append, every_s=0)
+    )
+    assert heard == []
 
 
 def test_an_engine_of_another_machine_is_added_or_refused(

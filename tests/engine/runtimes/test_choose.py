@@ -11,7 +11,7 @@ import pytest
 from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import flavours
-from faceembed.engine.runtimes.choose import RuntimeSettings, choose
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose, for_aligner
 from faceembed.engine.runtimes.onnxruntime import CUDA
 
 H100 = ("NVIDIA H100", (9, 0))
@@ -123,7 +123,7 @@ def test_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch, packages: A
     ):
         choose(RuntimeSettings(device="cuda:0"))
     assert choose(RuntimeSettings()).why.startswith("no NVIDIA driver on this machine; ")
-    for asked in ({"runtime": "tensorrt"}, {"precision": "fp16"}):
+    for asked in ({"runtime": "tensorrt"}, {"precision": "fp16"}, {"precision": "int8"}):
         with pytest.raises(
             DeviceError,
             match=rf"^{next(iter(asked.values()))} was asked for, which computes on a card: no NVIDIA driver",
@@ -137,6 +137,21 @@ def test_too_old_a_driver_is_said_by_both(fit: Any, packages: Any) -> None:
     with pytest.raises(DeviceError, match=r"is too old: it runs CUDA 12\.8"):
         choose(RuntimeSettings(device="cuda"))
     assert "is too old: it runs CUDA 12.8" in choose(RuntimeSettings()).why
+
+
+def test_int8_is_for_tensorrt_and_encoders(fit: Any, packages: Any) -> None:
+    fit(cards=[RTX])
+    packages(*GPU, "tensorrt_rtx")
+    choice = choose(RuntimeSettings(precision="int8"))
+    assert (choice.runtime, choice.precision) == ("tensorrt", "int8") and choice.why.endswith("int8 asked for")
+    assert for_aligner(choice).precision == "fp16" and for_aligner(choice).device == choice.device
+    exact = choose(RuntimeSettings(device="cuda", precision="fp32"))
+    assert for_aligner(exact) is exact
+    packages(*GPU, providers=[CUDA])
+    with pytest.raises(
+        DeviceError, match=r"^--precision int8 needs TensorRT, and TensorRT is not installed.*; use --precision fp16$"
+    ):
+        choose(RuntimeSettings(device="cuda", precision="int8"))
 
 
 def test_what_runs_on_the_cpu_only(fit: Any, packages: Any) -> None:
@@ -165,9 +180,10 @@ def test_the_cpu_when_it_is_asked_for(fit: Any, packages: Any) -> None:
         ({"device": "cuda", "runtime": "openvino"}, "--runtime openvino computes on the CPU, not on cuda"),
         ({"device": "cpu", "precision": "fp16"}, "--precision fp16 is for NVIDIA cards"),
         ({"device": "cuda:1", "precision": "bf16"}, "--precision bf16 is for the CPU; on cuda:1 use fp16"),
-        ({"runtime": "tensorrt", "precision": "bf16"}, "computes in fp16 or fp32 here"),
+        ({"runtime": "tensorrt", "precision": "bf16"}, "computes in fp16, fp32 or int8 here"),
         ({"runtime": "openvino", "precision": "fp16"}, "computes in fp32 or bf16 here"),
-        ({"device": "cuda", "precision": "int8"}, "needs a network with explicit quantisation"),
+        ({"device": "cpu", "precision": "int8"}, "--precision int8 is for NVIDIA cards"),
+        ({"runtime": "onnxruntime", "precision": "int8"}, "computes in fp32 or fp16 here, not in int8"),
     ],
 )
 def test_settings_that_contradict_each_other(asked: dict[str, Any], message: str) -> None:

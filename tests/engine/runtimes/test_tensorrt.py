@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import types
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from faceembed.engine.runtimes.choose import open_session
 from faceembed.engine.runtimes.engine_file import NetworkFacts
 from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.frontend import normalise
+from faceembed.engine.runtimes.kernel_cache import KernelCache
 from faceembed.engine.runtimes.networks import Network, Profile, graph_of, networks_of
 from faceembed.engine.runtimes.tensorrt import TensorRtSession
 
@@ -109,7 +111,7 @@ class Logger:
         pass
 
 
-def fake_flavour(package: Any, engines: list[FakeEngine]) -> Flavour:
+def fake_flavour(package: Any, engines: list[FakeEngine], kind: type[FakeEngine] = FakeEngine) -> Flavour:
     class Runtime:
         def __init__(self, log: Any) -> None:
             self.log = log
@@ -118,7 +120,7 @@ def fake_flavour(package: Any, engines: list[FakeEngine]) -> Flavour:
             if plan == b"broken":
                 self.log.log(1, "magic tag does not match")
                 return None
-            engines.append(FakeEngine(plan, self.log))
+            engines.append(kind(plan, self.log))
             return engines[-1]
 
     module = types.SimpleNamespace(
@@ -213,6 +215,32 @@ def test_threads_share_the_session(opened: Any, tiny: Model) -> None:
         results = list(pool.map(lambda seed: session.run(chips(3, seed))[0], range(12)))
     for seed, result in enumerate(results):
         np.testing.assert_allclose(result, reference(tiny, chips(3, seed)), rtol=0.01, atol=0.01)
+
+
+def test_compiled_kernels_are_kept(tiny: Model, cuda: Any, tmp_path: Path) -> None:
+    """Of every context of a session in one cache, written when a shape has run for the first time."""
+    engines: list[FakeEngine] = []
+    (network,) = networks_of(tiny)
+    cache = types.SimpleNamespace(serialize=lambda: b"%d kernels" % len(engines[0].executed))
+    caches: list[Any] = []
+
+    class WithCache(FakeEngine):
+        def create_runtime_config(self) -> Any:
+            config = super().create_runtime_config()
+            config.create_runtime_cache = lambda: cache
+            config.set_runtime_cache = caches.append
+            return config
+
+    kept = KernelCache(tmp_path / "n.kernels", "a" * 64)
+    flavour = fake_flavour("tensorrt_rtx", engines, WithCache)
+    facts = facts_of(network, Profile((1, 4, 8)))
+    plan = graph_of(tiny, network, "fp16")
+    session = TensorRtSession(facts, plan, tiny.spec, CHOICE, flavour=flavour, cuda=cuda, kernels=kept)
+    assert not kept.path.exists()
+    for count, ending in ((4, b"1 kernels"), (4, b"1 kernels"), (5, b"3 kernels")):
+        session.run(chips(count))
+        assert kept.path.read_bytes().endswith(ending)
+    assert caches == [cache, cache]
 
 
 def test_memory_is_kept_for_four_shapes(opened: Any, tiny: Model, cuda: Any, to_card: Any) -> None:
