@@ -253,14 +253,12 @@ def _pad(attributes: Attributes) -> Compute:
         margins = [(0, 0)] * x.dim()
         for axis, margin in zip(chosen, zip(sizes[: len(chosen)], sizes[len(chosen) :], strict=True), strict=True):
             margins[axis] = margin
-        while margins and margins[0] == (0, 0):  # PyTorch counts from the last axis, and repeats pixels only there
-            del margins[0]
-        flat = [side for margin in reversed(margins) for side in margin]
+        flat = [side for margin in reversed(margins) for side in margin]  # PyTorch counts from the last axis
         if mode == "constant":
             return F.pad(x, flat, value=float(value) if value is not None else filling)
-        if min(flat, default=0) < 0:
-            raise Refusal(f"pads below 0 in mode '{mode}'")
-        return F.pad(x, flat, mode=modes[mode]) if flat else x
+        if x.dim() != 4 or any(flat[4:]) or min(flat) < 0:
+            raise Refusal(f"mode '{mode}' with pads {sizes}; only a picture's sides are known, and no cutting")
+        return F.pad(x, flat[:4], mode=modes[mode])
 
     return compute
 
@@ -338,7 +336,7 @@ def _gather(attributes: Attributes) -> Compute:
     def compute(x: Tensor, places: Tensor) -> Tensor:
         at = axis % x.dim()
         found = x.index_select(at, (places.flatten() % x.shape[at]).to(x.device))
-        return found.reshape(*x.shape[:at], *places.shape, *x.shape[at + 1 :])
+        return found.reshape((*x.shape[:at], *places.shape, *x.shape[at + 1 :]))
 
     return compute
 
