@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from faceembed.engine.errors import ModelError
 from faceembed.trainer import runlog
+from faceembed.trainer.backbones.gated import GatedEncoder
 from faceembed.trainer.dataset import CropCache, loader_threads
 from faceembed.trainer.devices import share_buffers
+from faceembed.trainer.gate_calibration import calibrate, calibrated, joined
 from faceembed.trainer.keeper import Keeper, Run
 from faceembed.trainer.learner import Learner
 from faceembed.trainer.loader import ahead
@@ -283,6 +285,12 @@ class Loop:
         embeddings = self._embeddings()
         if not np.isfinite(embeddings).all():
             raise self._no_number(f"embeddings are no numbers after epoch {state.epoch}")
+        judged = self.validated()
+        if isinstance(judged, GatedEncoder):
+            cost = self._config.authenticity.identity_cost
+            chosen = calibrate(self._validation, embeddings, identity_cost=cost)
+            judged, embeddings = calibrated(judged, chosen), joined(embeddings, chosen)
+            row |= {"gate_slope": chosen.slope, "gate_offset": chosen.offset}
         row |= self._validation.measure(embeddings)
         row["val_loss"] = self._validation_loss(embeddings)
         state.rows.append(row)
@@ -297,7 +305,7 @@ class Loop:
             state.best, state.best_epoch = rank, state.epoch
         if self._accelerator.is_main_process:
             if better:
-                self._keeper.save_best(self.validated(), epoch=state.epoch, eer=float(eer))
+                self._keeper.save_best(judged, epoch=state.epoch, eer=float(eer))
             self._keeper.save_last(state)
             self._write_logs()
             self._curves.add("epoch", {k: v for k, v in row.items() if k != "epoch"}, state.epoch)
@@ -339,6 +347,7 @@ class Loop:
             *("epoch", "step", "lr", "loss", *learner.part_names, "grad_norm"),
             *self._validation.columns,
             "val_loss",
+            *(("gate_slope", "gate_offset") if isinstance(learner.body, GatedEncoder) else ()),
         ]
 
     def _write_logs(self, *, whole: bool = False) -> None:

@@ -30,8 +30,9 @@ class Model:
     gate: bool = False
     """Fine-tuning: leave the start as it is, and learn beside it how real a face looks; see `backbones/gated.py`. A deepfake becomes
     orthogonal to photos of the person, and nothing of the identity is paid for it."""
-    centre: bool = False
-    """Take away what all embeddings of the start have in common, so that strangers begin near cosine 0; see `centre.py`."""
+    centre: float = 0.0
+    """Share that is taken away of what all embeddings of the start have in common; at 1, strangers begin near cosine 0, and lengths
+    that the start was trained with no longer count; see `centre.py`."""
     balance: bool = False
     """Give the start weights of the usual size, with the same outputs, so that a learning rate means what it means elsewhere;
     see `balance.py`. For frozen batch statistics."""
@@ -44,14 +45,16 @@ class Model:
         _one_of("model.freeze", self.freeze, ("none", "body"))
         _one_of("model.batch_norm", self.batch_norm, ("auto", "train", "frozen", "calibrate"))
         _at_least("model.dimension", self.dimension, 0)
+        if not 0 <= self.centre <= 1:
+            raise UsageError(f"model.centre is {self.centre}; expected a share in [0, 1]")
         if not self.arch and not self.start:
             raise UsageError(
                 "model.arch is empty, and so is model.start; name an architecture, for instance 'resnet29'"
             )
         if (self.centre or self.balance) and not self.start:
-            name = "centre" if self.centre else "balance"
+            name, off = ("centre", "0") if self.centre else ("balance", "false")
             raise UsageError(
-                f"model.{name} without model.start is for weights that were trained before; set it to false"
+                f"model.{name} without model.start is for weights that were trained before; set it to {off}"
             )
         if self.gate and not self.start:
             raise UsageError("model.gate without model.start: who a face shows is the start's to say; give one")
@@ -154,9 +157,13 @@ class Authenticity:
     """What the cross-entropy of real or fake, each half of it, is multiplied by; 0: from pairs alone."""
     smoothing: float = 0.0
     """Share by which the targets stay away from 0 and 1, so that a doubtful face is not decided at any price."""
+    identity_cost: float = 0.002
+    """How decided the gate is, is chosen on the validation pairs after each epoch: by the lowest EER of all that leave ``eer_other``
+    within this of the identity's own; see `gate_calibration.py`."""
 
     def __post_init__(self) -> None:
         _at_least("authenticity.weight", self.weight, 0)
+        _at_least("authenticity.identity_cost", self.identity_cost, 0)
         if not 0 <= self.smoothing < 0.5:
             raise UsageError(f"authenticity.smoothing is {self.smoothing}; expected in [0, 0.5)")
 

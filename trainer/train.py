@@ -126,7 +126,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     task = (ClassTask if config.task == "pretrain" else PairTask)(cache, train_part, config)
     real = train_part[~crops.fake[train_part]]
     if config.model.centre:
-        _centre(start, cache, real, accelerator.device, notice=tell.notice)
+        _centre(start, cache, real, accelerator.device, share=config.model.centre, notice=tell.notice)
     if config.model.balance:
         start.body.to(accelerator.device)
         example = next(_sample(start, cache, real[:1], accelerator.device))
@@ -207,11 +207,17 @@ def _write_unreadable(path: Path, crops: Crops, unreadable: dict[int, str]) -> N
 
 
 def _centre(
-    start: Start, cache: CropCache, real: Indices, device: torch.device, *, notice: Callable[[str], None]
+    start: Start,
+    cache: CropCache,
+    real: Indices,
+    device: torch.device,
+    *,
+    share: float,
+    notice: Callable[[str], None],
 ) -> None:
     """Centre the start, and with it the teacher that is copied from it."""
     start.body.to(device)
-    done = centre_embeddings(start.body, find(start.arch).last, _sample(start, cache, real, device))
+    done = centre_embeddings(start.body, find(start.arch).last, _sample(start, cache, real, device), share=share)
     notice(f"the start is centred: the mean of its unit embeddings had length {done.before:.2f}, now {done.after:.2f}")
 
 

@@ -106,7 +106,7 @@ def tuning(start: str, crops: str, fakes: str, *overrides: str) -> TrainConfig:
         f"model.start='{start}'",
         f"data.crops=['{crops}']",
         f"data.fakes=['{fakes}']",
-        "model.centre=false",
+        "model.centre=0",
         "loop.device=cpu",
         "loop.precision=fp32",
         "loop.batch_size=16",

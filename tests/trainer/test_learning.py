@@ -24,7 +24,7 @@ from faceembed.trainer.learner import Learner, make_learner, make_start
 from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
 from faceembed.trainer.validate import ValidationSet, check_leaks
 
-BASE = ["model.start=''", "model.centre=false", "model.balance=false", "model.arch=tiny", "distillation.weight=0"]
+BASE = ["model.start=''", "model.centre=0", "model.balance=false", "model.arch=tiny", "distillation.weight=0"]
 
 
 def learner(task: str, *overrides: str, classes: int = 5) -> Learner:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from faceembed.engine.errors import UsageError
 
-_LARGEST = 30.0  # of a logit: beyond, 1 - p is no number above 0 in fp32, and the slope of its root none at all
+LARGEST_LOGIT = 30.0
+"""Beyond, 1 - p is no number above 0 in fp32, and the slope of its root none at all."""
 _FILTERS = torch.stack(
     [
         F.pad(torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4, (1, 1, 1, 1)),
@@ -119,7 +120,7 @@ class GatedEncoder(nn.Module):
         texture: chips to logits of authenticity (N,).
     """
 
-    def __init__(self, identity: nn.Module, texture: nn.Module) -> None:
+    def __init__(self, identity: nn.Module, texture: TextureNet) -> None:
         super().__init__()
         self.identity = identity
         self.texture = texture
@@ -146,7 +147,7 @@ def gate(embeddings: Tensor, logits: Tensor) -> Tensor:
     Returns:
         (N, 2 D), of the same lengths as ``embeddings``.
     """
-    logits = logits.clamp(-_LARGEST, _LARGEST)[:, None]
+    logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)[:, None]
     return torch.cat([logits.sigmoid().sqrt() * embeddings, (-logits).sigmoid().sqrt() * embeddings], 1)
 
 
