@@ -10,6 +10,9 @@ With x the chip, x' the fill that shows nothing of it, and s the similarity to t
 summed over the colours (Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365, equation 3, by the midpoint rule; the number
 of pixels H W is ours), then smoothed. The map's mean is ``s(x) - s(x')``, what the face as a whole gains over its fill; the
 smoothing keeps it.
+
+Of a gated encoder the maps are those of the identity alone: the gate says whether a face is one photo's, which no place of it decides,
+and a fill is no photo: on the way from it the gate jumps, and the jump would be all that is seen.
 """
 
 from __future__ import annotations
@@ -60,15 +63,17 @@ def explain_gradient(
         settings: steps and fill.
 
     Returns:
-        The maps, float32 (H, W); the mean of each is the similarity that its face has more than its fill.
+        The maps, float32 (H, W); the mean of each is the similarity (of the identities, for a gated encoder) that its face has more
+        than its fill.
 
     Raises:
         DataError: the gradient is not finite.
     """
     settings = settings or GradientSettings()
     vectors = network.encode(np.stack([chip_a, chip_b]))[0]
-    map_a = _integrated(network, chip_a, vectors[1], settings)
-    map_b = _integrated(network, chip_b, vectors[0], settings)
+    whose = _identity(torch.from_numpy(vectors)).numpy() if network.spec.gated else vectors
+    map_a = _integrated(network, chip_a, whose[1], settings)
+    map_b = _integrated(network, chip_b, whose[0], settings)
     details = {"steps": settings.steps, "fill": settings.fill}
     return Explanation(float(vectors[0] @ vectors[1]), map_a, map_b, "gradient", details)
 
@@ -114,10 +119,18 @@ def _integrated(network: Network, chip: Chip, reference: NDArray[np.float32], se
         pixels = (start + part[:, None, None, None] * whole).permute(0, 3, 1, 2).to(network.device)
         pixels.requires_grad_(True)
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad((network.directions(pixels) @ towards).sum(), pixels)
+            directions = network.directions(pixels)
+            seen = _identity(directions) if network.spec.gated else directions
+            (gradient,) = torch.autograd.grad((seen @ towards).sum(), pixels)
         total += gradient.sum(0).permute(1, 2, 0).cpu()
     values = (whole * total).sum(2).numpy() * (chip.shape[0] * chip.shape[1] / settings.steps)
     if not np.isfinite(values).all():
         raise DataError(f"{network.name}: its gradient at the pixels is not finite; are its weights damaged?")
     smooth = cv2.GaussianBlur(values, (0, 0), _SMOOTH * chip.shape[0], borderType=cv2.BORDER_REFLECT)
     return np.asarray(smooth, np.float32)
+
+
+def _identity(directions: torch.Tensor) -> torch.Tensor:
+    """The unit identities (N, D) in gated embeddings (N, 2 D): both halves point the same way, and never are both 0."""
+    halves = directions.unflatten(1, (2, -1))
+    return torch.nn.functional.normalize(halves.sum(1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.sample import sample_photos
 from faceembed.trainer.attack_gradient import Network, open_network
+from faceembed.trainer.backbones.gated import gate
 from faceembed.trainer.explain_gradient import GradientSettings, explain_gradient
 
 SIDE = 24
@@ -43,6 +46,30 @@ def test_the_map_adds_up_to_what_the_face_gains(fill: str) -> None:
         gained = found.similarity - float(network.directions(start)[0].numpy() @ other)
         assert values.shape == (SIDE, SIDE) and abs(gained) > 0.05
         assert values.mean() == pytest.approx(gained, abs=2e-3)
+
+
+def test_a_gate_that_jumps_is_not_what_is_shown() -> None:
+    """The maps of a gated encoder are its identity's, even where the fill is taken for a fake and the face for a photo."""
+    plain, (a, b) = known(), chips()
+    texture = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 1), nn.Flatten(0))
+    with torch.no_grad():
+        texture[1].weight.copy_(torch.from_numpy((a / 127.5 - 1).transpose(2, 0, 1).reshape(1, -1).copy()) / 4)
+        texture[1].bias.fill_(-20.0)
+
+    class Gated(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return gate(plain.model(x), texture(x))
+
+    spec = dataclasses.replace(SPEC, dimension=12, gated=True)
+    gated = Network(Gated().eval().requires_grad_(False), spec, "gated", torch.device("cpu"), 7)
+    one, two = explain_gradient(plain, a, b), explain_gradient(gated, a, b)
+    np.testing.assert_allclose(two.map_a, one.map_a, atol=1e-3 * np.abs(one.map_a).max())
+    np.testing.assert_allclose(two.map_b, one.map_b, atol=1e-3 * np.abs(one.map_b).max())
+    vectors = gated.encode(np.stack([a, b]))[0]
+    assert (
+        two.similarity == pytest.approx(float(vectors[0] @ vectors[1]))
+        and two.similarity < 0.9 * abs(one.similarity) + 1e-6
+    )
 
 
 def test_a_pixel_that_is_not_seen_gets_nothing() -> None:
