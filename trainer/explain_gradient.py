@@ -132,5 +132,5 @@ def _integrated(network: Network, chip: Chip, reference: NDArray[np.float32], se
 
 def _identity(directions: torch.Tensor) -> torch.Tensor:
     """The unit identities (N, D) in gated embeddings (N, 2 D): both halves point the same way, and never are both 0."""
-    halves = directions.unflatten(1, (2, -1))
+    halves = directions.reshape(len(directions), 2, -1)
     return torch.nn.functional.normalize(halves.sum(1))
