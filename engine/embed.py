@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceembed.engine import loading
-from faceembed.engine.errors import DataError
+from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.index import check_index_type
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.photos import Listing, PhotoFile, encode_path, list_photos
@@ -112,6 +112,7 @@ def embed(
     settings = settings or EmbedSettings()
     roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
     files = IndexFiles.of(output)
+    _spare_models(files)
     listing = list_photos(roots)
     _announce(listing, notice)
     files.faiss.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +171,16 @@ def embed(
         aligner=models.aligner.spec.name if models.aligner else "none",
         index=str(files.faiss),
     )
+
+
+def _spare_models(files: IndexFiles) -> None:
+    """Refuse an index whose JSON would replace the one that describes a model."""
+    model = files.faiss.with_suffix(".onnx")
+    if model.exists():
+        raise UsageError(
+            f"{files.json} is where the model {model.name} is described, and would hold the index's own description; give the index "
+            "another name or folder"
+        )
 
 
 def _announce(listing: Listing, notice: Callable[[str], None]) -> None:

@@ -392,6 +392,17 @@ def test_changing_the_kind_embeds_nothing_again(tmp_path: Path, make_faces: Make
 # --- starting over, and nothing to do -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_an_index_does_not_replace_what_describes_a_model(tmp_path: Path, make_faces: MakeFaces, fresh: bool) -> None:
+    make_faces(tmp_path / "album", 1)
+    (tmp_path / "mine.onnx").write_bytes(b"weights")
+    (tmp_path / "mine.json").write_text('{"name": "mine"}')
+    with pytest.raises(UsageError, match=r"mine\.json is where the model mine\.onnx is described.*another name"):
+        run(tmp_path / "album", tmp_path / "mine.faiss", fresh=fresh)
+    assert (tmp_path / "mine.json").read_text() == '{"name": "mine"}'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["album", "mine.json", "mine.onnx"]
+
+
 def test_fresh_starts_over_with_other_settings(tmp_path: Path, make_faces: MakeFaces) -> None:
     index = tmp_path / "people.faiss"
     make_faces(tmp_path / "album", 3)
