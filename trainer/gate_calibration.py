@@ -55,24 +55,21 @@ def calibrate(validation: ValidationSet, embeddings: NDArray[np.float32], *, ide
     a, b = (np.searchsorted(validation.crops, side) for side in (validation.pairs.a, validation.pairs.b))
     cosines = validation.similarities(identity)
 
+    def eer_other(scores: NDArray[np.float64]) -> float:
+        return metrics.eer(scores[same | other], same[same | other])[0] if other.any() else 0.0
+
     def errors(slope: float, offset: float) -> tuple[float, float]:
         p = _sigmoid(slope * logits + offset)
         scores = cosines * (np.sqrt(p[a] * p[b]) + np.sqrt((1 - p[a]) * (1 - p[b])))
-        strangers = metrics.eer(scores[same | other], same[same | other])[0] if other.any() else 0.0
-        return metrics.eer(scores, same)[0], strangers
+        return metrics.eer(scores, same)[0], eer_other(scores)
 
-    most = identity_cost + (metrics.eer(cosines[same | other], same[same | other])[0] if other.any() else 0.0)
     photos = logits[np.unique(np.r_[a, b[~fake]])]
-    tried = [(errors(1.0, 0.0)[0], 1.0, 0.0)]
-    for slope in _SLOPES:
-        for middle in (*np.quantile(photos, _QUANTILES), *(photos.min() - photos.std() * np.array(_BELOW))):
-            error, strangers = errors(slope, -slope * float(middle))
-            if strangers <= most:
-                tried.append((error, slope, -slope * float(middle)))
-    if errors(1.0, 0.0)[1] > most and len(tried) > 1:
-        del tried[0]
-    _, slope, offset = min(tried, key=lambda row: row[0])
-    return Calibration(slope, offset)
+    middles = (*np.quantile(photos, _QUANTILES), *(photos.min() - photos.std() * np.array(_BELOW)))
+    candidates = [(1.0, 0.0), *((slope, -slope * float(middle)) for slope in _SLOPES for middle in middles)]
+    measured = [(*errors(*candidate), candidate) for candidate in candidates]
+    most = eer_other(cosines) + identity_cost
+    allowed = [row for row in measured if row[1] <= most] or measured[:1]
+    return Calibration(*min(allowed, key=lambda row: row[0])[2])
 
 
 def split(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

@@ -156,6 +156,9 @@ class PairTask(_Loading):
         if config.data.made:
             methods = [name for name in MADE_METHODS if name not in config.data.leave_out]
             self._maker = FakeMaker(crops.template, methods=methods)
+        self._own: dict[int, list[int]] = {}  # of each person, the places in `_real`, rising
+        for place, person in enumerate(crops.person[self._real].tolist()):
+            self._own.setdefault(person, []).append(place)
         # A fake has a label of its own: no two photos of it are the same person.
         self._label = np.where(crops.fake, len(crops.persons) + np.arange(len(crops)), crops.person).astype(np.int64)
 
@@ -184,7 +187,10 @@ class PairTask(_Loading):
             if rng.random() >= self._config.data.made:
                 continue
             photo = int(batch.crops[item])
-            others = self._real[crops.person[self._real] != crops.person[photo]]
-            other = int(others[rng.integers(len(others))])
+            own = self._own[int(crops.person[photo])]
+            place = int(rng.integers(len(self._real) - len(own)))
+            for taken in own:  # the place among all photos, from that among those of others
+                place += taken <= place
+            other = int(self._real[place])
             made[item], made[pairs + item] = self._maker.pair(self._cache[photo], self._cache[other], rng)
         return made

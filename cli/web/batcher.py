@@ -122,12 +122,13 @@ class Batcher(Generic[T, R]):
         if len(self._waiting) >= self._idle * self._enough or not self._wait:
             self._start_batches()
             return
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if self._timer is None:
             self._deadline = now + LONGEST_WAITS * self._wait
         else:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(min(now + self._wait, self._deadline), self._start_batches)
+        self._timer = loop.call_at(min(now + self._wait, self._deadline), self._start_batches)
 
     def _start_batches(self) -> None:
         """Give every idle thread its share of what waits."""
