@@ -1,7 +1,7 @@
 """The crops of a training: which there are, whose, who trains and who validates, and their pixels.
 
     crops = open_crops(config.data, spec)
-    train, validate = divide(crops, config)
+    parts = divide(crops, config)                           # parts.train, parts.validate
     pixels = CropCache(crops, limit_mb=1024)[0]             # uint8 RGB (H, W, 3)
 
 A crop is a number, its place in `Crops`; real ones come before fakes. Knows nothing of losses or networks.
@@ -14,6 +14,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -48,6 +49,8 @@ class Crops:
     """Where the five landmarks lie in a crop, (x, y) in pixels, pixel centres at whole numbers."""
     extra: frozenset[str] = frozenset()
     """People who are all trained on."""
+    alone: frozenset[str] = frozenset()
+    """People of whom only photos by themselves validate."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,6 +78,18 @@ class Crops:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Numbers of the crops, by what they are for."""
+
+    train: Indices
+    """To train on, without the methods that are left out."""
+    validate: Indices
+    """To make validation pairs of."""
+    alone: Indices
+    """To validate by themselves: `data.validate_extra`."""
+
+
 def open_crops(data: Data, spec: ModelSpec) -> Crops:
     """Every crop of the sets, without the people who are excluded.
 
@@ -86,7 +101,8 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
         raise DataError("no crops to train on: give data.crops, a folder made by 'faceembed data align'")
     rows: list[tuple[Sample, str]] = []
     extra: set[str] = set()
-    for folders, fake in ((data.crops, False), (data.extra, False), (data.fakes, True)):
+    alone: set[str] = set()
+    for folders, fake in ((data.crops, False), (data.extra, False), (data.validate_extra, False), (data.fakes, True)):
         for folder in folders:
             crop_set = read_crops(folder)
             _check_fits(crop_set, spec)
@@ -98,6 +114,8 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
                 )
             if folders is data.extra:
                 extra |= {sample.person for sample in crop_set.samples}
+            if folders is data.validate_extra:
+                alone |= {sample.person for sample in crop_set.samples}
             rows += zip(crop_set.samples, crop_set.photos, strict=True)
     unwanted = _excluded(data.exclude)
     kept = [row for row in rows if row[0].person not in unwanted and row[0].other not in unwanted]
@@ -106,7 +124,7 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
         raise DataError(f"no crops to train on in {', '.join(map(printable, data.crops))}: {why}")
     height, width = spec.input_size
     samples, photos = (tuple(column) for column in zip(*kept, strict=True))
-    return Crops(samples, photos, height, width, spec.template, frozenset(extra))
+    return Crops(samples, photos, height, width, spec.template, frozenset(extra), frozenset(alone))
 
 
 def _check_fits(crop_set: CropSet, spec: ModelSpec) -> None:
@@ -131,16 +149,13 @@ def _excluded(names: Sequence[str]) -> frozenset[str]:
     return frozenset(people)
 
 
-def divide(crops: Crops, config: TrainConfig) -> tuple[Indices, Indices]:
+def divide(crops: Crops, config: TrainConfig) -> Parts:
     """Who trains and who validates; both people of a fake are on one side, else it is on neither.
-
-    Returns:
-        The numbers of the crops to train on, without the methods that are left out, and of those to validate with.
 
     Raises:
         DataError: a side has nobody, or the split does not fit the crops.
     """
-    real = sorted({sample.person for sample in crops.samples if not sample.fake} - crops.extra)
+    real = sorted({sample.person for sample in crops.samples if not sample.fake} - crops.extra - crops.alone)
     if len(real) < 2:
         raise DataError(f"the crops show {len(real)} person; training needs at least two")
     if config.data.split:
@@ -166,6 +181,10 @@ def divide(crops: Crops, config: TrainConfig) -> tuple[Indices, Indices]:
                 f"{config.data.split}: none of its {part} people is in the crops; is it the split of other data?"
             )
     train |= crops.extra
+    if both := sorted(crops.alone & train):
+        raise DataError(
+            f"{len(both)} people of data.validate_extra are trained on, the first is '{printable(both[0])}'; give photos of others"
+        )
     left_out = set(config.data.leave_out)
     known = {sample.method for sample in crops.samples if sample.fake}
     if unknown := sorted(left_out - known):
@@ -174,12 +193,12 @@ def divide(crops: Crops, config: TrainConfig) -> tuple[Indices, Indices]:
         )
     chosen = [
         [i for i, sample in enumerate(crops.samples) if _belongs(sample, people) and sample.method not in skipped]
-        for people, skipped in ((train, left_out), (validate, set()))
+        for people, skipped in ((train, left_out), (validate, set()), (crops.alone, known))
     ]
-    return np.array(chosen[0], np.int64), np.array(chosen[1], np.int64)
+    return Parts(*(np.array(numbers, np.int64) for numbers in chosen))
 
 
-def _belongs(sample: Sample, people: set[str]) -> bool:
+def _belongs(sample: Sample, people: AbstractSet[str]) -> bool:
     return sample.person in people and (not sample.other or sample.other in people)
 
 

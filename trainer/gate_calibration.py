@@ -7,12 +7,17 @@ The cross-entropy of authenticity teaches honest probabilities: a face that is f
 too timid: p = 0.2 beside a photo's 0.8 still leaves 0.8 of the identity's similarity. What a doubt is to cost is no matter of
 texture but of the two kinds of error, so it is chosen where those are measured: of all slopes and offsets that keep strangers and
 photos of one person as far apart as the identity network does, within a tolerance, the one of the lowest EER over all pairs.
+
+Photos of another kind (other cameras, another compression) may look less real than those of the pairs. Where there are some, by
+themselves, the same tolerance holds for them: given two of them that the identity network finds as similar as it finds two
+photos of one person, the gate may not push more pairs below the identity's own threshold.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,8 +29,9 @@ from faceembed.trainer.validate import ValidationSet
 
 _SLOPES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 _QUANTILES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
-_BELOW = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+_BELOW = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Where p = 1/2 may lie: at quantiles of the photos' logits, and so many of their standard deviations below them all."""
+_COUPLES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,8 @@ def calibrate(validation: ValidationSet, embeddings: NDArray[np.float32], *, ide
     Args:
         validation: pairs with and without fakes.
         embeddings: of its crops, (n, 2 D) float32, as the gated encoder gives them uncalibrated.
-        identity_cost: by how much ``eer_other`` may exceed that of the identity alone.
+        identity_cost: by how much ``eer_other`` may exceed that of the identity alone, and, among `ValidationSet.alone`, FNMR at the
+            identity's threshold may rise.
 
     Returns:
         The best of those allowed; the embeddings as they are where the pairs hold no fakes, or nothing is better.
@@ -58,18 +65,40 @@ def calibrate(validation: ValidationSet, embeddings: NDArray[np.float32], *, ide
     def eer_other(scores: NDArray[np.float64]) -> float:
         return metrics.eer(scores[same | other], same[same | other])[0] if other.any() else 0.0
 
-    def errors(slope: float, offset: float) -> tuple[float, float]:
+    lost_alone = _lost_alone(validation, cosines)
+
+    def errors(slope: float, offset: float) -> tuple[float, float, float]:
         p = _sigmoid(slope * logits + offset)
-        scores = cosines * (np.sqrt(p[a] * p[b]) + np.sqrt((1 - p[a]) * (1 - p[b])))
-        return metrics.eer(scores, same)[0], eer_other(scores)
+        scores = cosines * _kept(p[a], p[b])
+        return metrics.eer(scores, same)[0], eer_other(scores), lost_alone(p)
 
     photos = logits[np.unique(np.r_[a, b[~fake]])]
     middles = (*np.quantile(photos, _QUANTILES), *(photos.min() - photos.std() * np.array(_BELOW)))
     candidates = [(1.0, 0.0), *((slope, -slope * float(middle)) for slope in _SLOPES for middle in middles)]
     measured = [(*errors(*candidate), candidate) for candidate in candidates]
     most = eer_other(cosines) + identity_cost
-    allowed = [row for row in measured if row[1] <= most] or measured[:1]
-    return Calibration(*min(allowed, key=lambda row: row[0])[2])
+    allowed = [row for row in measured if row[1] <= most and row[2] <= identity_cost] or measured[:1]
+    return Calibration(*min(allowed, key=lambda row: row[0])[3])
+
+
+def _lost_alone(validation: ValidationSet, cosines: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], float]:
+    """What the gate costs photos by themselves: from the authenticity of all crops to the share of couples that it pushes apart."""
+    same = validation.pairs.label
+    judged = same | (validation.pairs.kind == "other")
+    if len(validation.alone) < 2 or not (judged & ~same).any():
+        return lambda p: 0.0
+    threshold = metrics.eer(cosines[judged], same[judged])[1]
+    rng = np.random.default_rng(0)
+    places = np.searchsorted(validation.crops, validation.alone)
+    one = rng.choice(places, _COUPLES)
+    two = rng.choice(places, _COUPLES)
+    alike = rng.choice(cosines[same & (cosines >= threshold)], _COUPLES)
+    return lambda p: float(np.mean(alike * _kept(p[one], p[two]) < threshold))
+
+
+def _kept(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of the identity's cosine by the gate."""
+    return np.asarray(np.sqrt(p * q) + np.sqrt((1 - p) * (1 - q)))
 
 
 def split(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

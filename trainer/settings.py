@@ -72,6 +72,9 @@ class Data:
     """Crop sets of real photos, as `faceembed data align` makes them."""
     extra: tuple[str, ...] = ()
     """Crop sets of real photos whose people are all trained on, though they are in no part of the split."""
+    validate_extra: tuple[str, ...] = ()
+    """Crop sets of more real photos, whose people are never trained on: photos of another kind than `crops`, that a gated encoder is
+    not to take for deepfakes either. One photo of a person is enough; see `gate_calibration.py`."""
     fakes: tuple[str, ...] = ()
     """Crop sets of deepfakes of these people (fine-tuning)."""
     split: str = ""
@@ -91,6 +94,8 @@ class Data:
     """Pairs drawn in an epoch (fine-tuning); 0: as many as there are photos."""
     ratios: tuple[float, ...] = (50.0, 25.0, 25.0)
     """Shares of pairs real+real of one person, real+fake of one person, real+other person."""
+    turns: str = "people"
+    """Of pairs real+fake: ``people`` take turns, or ``fakes`` do, so that people of many photos count for more than those of one."""
     made: float = 0.0
     """Share of the pairs real+fake whose fake is made anew, of the pair's photo and another person's, by our own methods that are not
     left out; see `making.py`. So many more deepfakes than `fakes` holds that none is learnt by heart."""
@@ -104,6 +109,7 @@ class Data:
 
     def __post_init__(self) -> None:
         _one_of("data.sampling", self.sampling, ("photos", "people", "groups"))
+        _one_of("data.turns", self.turns, ("people", "fakes"))
         _at_least("data.group", self.group, 2)
         _at_least("data.min_photos", self.min_photos, 1)
         _at_least("data.pairs_per_epoch", self.pairs_per_epoch, 0)
@@ -391,6 +397,8 @@ class TrainConfig:
         _one_of("task", self.task, ("pretrain", "finetune"))
         if self.model.gate and self.task == "pretrain":
             raise UsageError("model.gate is for fine-tuning, with deepfakes; pre-train the identity first")
+        if self.data.validate_extra and not self.model.gate:
+            raise UsageError("data.validate_extra without model.gate: its photos would judge nothing; leave it out")
         if self.model.gate and self.distillation.weight:
             raise UsageError("model.gate with distillation: the start is kept as it is; set distillation.weight = 0")
         judged = self.model.gate and self.authenticity.weight > 0

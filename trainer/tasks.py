@@ -149,7 +149,7 @@ class PairTask(_Loading):
         self.classes = len(crops.persons)
         self.crops = train
         samples = [crops.samples[index] for index in train.tolist()]
-        self._sampler = PairSampler(samples, ratios=config.data.ratios, seed=config.seed)
+        self._sampler = PairSampler(samples, ratios=config.data.ratios, seed=config.seed, turns=config.data.turns)
         self._real = train[~crops.fake[train]]
         self._count = config.data.pairs_per_epoch or min(len(self._real), self._sampler.most)
         self._maker: FakeMaker | None = None

@@ -28,7 +28,7 @@ from faceembed.trainer.backbones.registry import find, preprocess
 from faceembed.trainer.balance import balance_weights
 from faceembed.trainer.centre import centre_embeddings
 from faceembed.trainer.config import to_toml
-from faceembed.trainer.dataset import CropCache, Crops, Indices, divide, loader_threads, open_crops
+from faceembed.trainer.dataset import CropCache, Crops, Indices, Parts, divide, loader_threads, open_crops
 from faceembed.trainer.devices import open_accelerator, settle
 from faceembed.trainer.keeper import BEST, LAST, Run
 from faceembed.trainer.learner import Start, gated, make_learner, make_start, trained_spec, wanted_losses
@@ -114,17 +114,17 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     seed_everything(config.seed)
     start = make_start(config.model)
     crops = open_crops(config.data, start.spec)
-    train_part, validate_part = divide(crops, config)
+    parts = divide(crops, config)
     cache = CropCache(crops, limit_mb=config.data.cache_mb)
     unreadable: dict[int, str] = {}
     if config.data.check:
-        both = np.unique(np.r_[train_part, validate_part])
-        unreadable = cache.unreadable(both, threads=loader_threads(config.data), progress=tell.checked)
-        train_part, validate_part = _without(train_part, unreadable), _without(validate_part, unreadable)
-    validation = make_validation(crops, validate_part, config, unreadable=unreadable)
-    check_leaks(crops, train_part, validation)
-    task = (ClassTask if config.task == "pretrain" else PairTask)(cache, train_part, config)
-    real = train_part[~crops.fake[train_part]]
+        used = np.unique(np.r_[parts.train, parts.validate, parts.alone])
+        unreadable = cache.unreadable(used, threads=loader_threads(config.data), progress=tell.checked)
+        parts = Parts(*(_without(part, unreadable) for part in (parts.train, parts.validate, parts.alone)))
+    validation = make_validation(crops, parts, config, unreadable=unreadable)
+    check_leaks(crops, parts.train, validation)
+    task = (ClassTask if config.task == "pretrain" else PairTask)(cache, parts.train, config)
+    real = parts.train[~crops.fake[parts.train]]
     if config.model.centre:
         _centre(start, cache, real, accelerator.device, share=config.model.centre, notice=tell.notice)
     if config.model.balance:

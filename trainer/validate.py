@@ -1,6 +1,6 @@
 """How good the network is, on pairs that stay the same over a whole training.
 
-    validation = make_validation(crops, chosen, config)
+    validation = make_validation(crops, parts, config)
     metrics = validation.measure(embeddings_of(...))         # {'val_accuracy': ..., 'eer': ..., 'eer_fake:swap': ..., ...}
 
 ``eer``, ``eer_other`` and ``eer_fake`` are the engine's, at their own thresholds. ``val_accuracy`` (share of pairs that are
@@ -25,7 +25,7 @@ from faceembed.engine.files import atomic_write
 from faceembed.engine.pairs import read_pairs
 from faceembed.engine.photos import printable
 from faceembed.trainer.data.sampler import DrawnPairs, PairSampler
-from faceembed.trainer.dataset import Crops, Indices
+from faceembed.trainer.dataset import Crops, Indices, Parts
 from faceembed.trainer.settings import TrainConfig, Validation
 
 
@@ -41,6 +41,8 @@ class ValidationSet:
     crops: Indices
     """Numbers of the crops that occur, sorted; embeddings are given in this order."""
     threshold: float
+    alone: Indices = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of `crops`, the numbers of photos that are in no pair: how real they look is all that is asked of them."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,13 +94,13 @@ def _eer_of(scores: NDArray[np.float64], same: NDArray[np.bool_], against: NDArr
 
 
 def make_validation(
-    crops: Crops, chosen: Indices, config: TrainConfig, *, unreadable: Collection[int] = ()
+    crops: Crops, parts: Parts, config: TrainConfig, *, unreadable: Collection[int] = ()
 ) -> ValidationSet:
     """The pairs that a config asks for.
 
     Args:
         crops: all there are.
-        chosen: numbers of those to validate with (not used where the config names a list).
+        parts: what `validate` holds is not used where the config names a list.
         config: the training.
         unreadable: crops that a list may not name.
 
@@ -107,22 +109,24 @@ def make_validation(
     """
     settings = config.validation
     if settings.pairs:
-        return _finished(crops, _listed(crops, settings.pairs, unreadable), settings)
+        return _finished(crops, _listed(crops, settings.pairs, unreadable), parts.alone, settings)
     with_fakes = config.task == "finetune" and bool(config.data.fakes)
     ratios = (50.0, 25.0, 25.0) if with_fakes else (50.0, 0.0, 50.0)
+    chosen = parts.validate
     samples = [crops.samples[index] for index in chosen.tolist()]
     sampler = PairSampler(samples, ratios=ratios, seed=f"{config.seed}:validation", what="validation")
     drawn = sampler.draw(min(settings.count, sampler.most))
-    return _finished(crops, DrawnPairs(chosen[drawn.a], chosen[drawn.b], drawn.kind), settings)
+    return _finished(crops, DrawnPairs(chosen[drawn.a], chosen[drawn.b], drawn.kind), parts.alone, settings)
 
 
-def _finished(crops: Crops, pairs: DrawnPairs, settings: Validation) -> ValidationSet:
+def _finished(crops: Crops, pairs: DrawnPairs, alone: Indices, settings: Validation) -> ValidationSet:
     fake = pairs.kind == "fake"
     names = [crops.samples[b].method if is_fake else "" for b, is_fake in zip(pairs.b, fake, strict=True)]
     methods = tuple(sorted({name for name in names if name}))
     places: Mapping[str, int] = {name: place for place, name in enumerate(methods)}
     method = np.array([places.get(name, -1) for name in names], np.int64)
-    return ValidationSet(pairs, methods, method, np.unique(np.r_[pairs.a, pairs.b]), settings.threshold)
+    occurring = np.unique(np.r_[pairs.a, pairs.b, alone])
+    return ValidationSet(pairs, methods, method, occurring, settings.threshold, alone)
 
 
 def _listed(crops: Crops, path: str, unreadable: Collection[int]) -> DrawnPairs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,33 @@ def test_a_gate_that_knows_nothing_costs_nothing() -> None:
     identity = validation.measure(split(embeddings)[0])["eer_other"]
     after = validation.measure(joined(embeddings, calibrate(validation, embeddings, identity_cost=0.0)))["eer_other"]
     assert identity is not None and after is not None and after <= identity
+
+
+def test_photos_of_another_kind_are_not_paid_with() -> None:
+    """Photos by themselves that look half like fakes: a gate chosen without them pushes them from each other, one chosen with them does not."""
+    validation, embeddings = a_validation(spread=0.7, apart=1.0)
+    rng = np.random.default_rng(4)
+    e, logits = rng.normal(size=(200, 32)), 0.2 + 0.3 * rng.normal(size=200)
+    more = gate(torch.tensor(e, dtype=torch.float32), torch.tensor(logits, dtype=torch.float32)).numpy()
+    alone = np.arange(len(embeddings), len(embeddings) + 200)
+    both = dataclasses.replace(validation, crops=np.arange(len(embeddings) + 200), alone=alone)
+    embeddings = np.vstack([embeddings, more])
+    blind = dataclasses.replace(both, alone=alone[:0])
+
+    def lost(chosen: Calibration) -> float:
+        """Share of couples of which the gate leaves less than 0.9 of the cosine."""
+        p = 1 / (1 + np.exp(-chosen.slope * logits - chosen.offset))
+        kept = np.sqrt(np.outer(p, p)) + np.sqrt(np.outer(1 - p, 1 - p))
+        return float(np.mean(kept < 0.9))
+
+    without, with_them = (calibrate(one, embeddings, identity_cost=0.002) for one in (blind, both))
+    assert lost(without) > 0.05
+    assert lost(with_them) < lost(without) / 5
+    eers = [
+        validation.measure(joined(embeddings[: len(validation.crops)], chosen))["eer"]
+        for chosen in (without, with_them)
+    ]
+    assert eers[0] is not None and eers[1] is not None and eers[0] < eers[1]  # which has its price
 
 
 def test_without_fakes_there_is_nothing_to_choose_by() -> None:

@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from faceembed.engine.errors import FaceEmbedError
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.trainer.backbones.gated import GatedEncoder, TextureNet, build_gated, gate
+from faceembed.trainer.backbones.gated import FineDetail, GatedEncoder, TextureNet, build_gated, gate
 from faceembed.trainer.backbones.registry import build, find, preprocess
 from faceembed.trainer.checkpoints import load_encoder, save_checkpoint
 from faceembed.trainer.config import read_config
+from faceembed.trainer.dataset import divide, open_crops
 from faceembed.trainer.export import convert
 from faceembed.trainer.losses.authenticity import authenticity_loss
 from faceembed.trainer.settings import TrainConfig
 from faceembed.trainer.train import train
+from faceembed.trainer.validate import make_validation
 
 MakeCrops = Callable[..., str]
 LOGITS = st.floats(-12, 12)
@@ -76,6 +78,36 @@ def test_authenticity_loss_and_its_gradient(logits: list[float], bits: int, smoo
     slope = (1 / (1 + np.exp(-x)) - target) * sum(kind / kind.sum() for kind in kinds) / len(kinds)
     assert values.grad is not None
     assert values.grad.double().numpy() == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+def test_fine_detail_is_colours_and_second_differences() -> None:
+    """Against NumPy, pixel by pixel: of each 2x2 pixels the colours and the four filters of their sum; whole numbers in, exact in BF16."""
+    square = np.outer([-1, 2, -1], [1, -2, 1])
+    wide = np.array([[-1, 2, -2], [2, -6, 8], [-2, 8, -12]])
+    wide = np.block([[wide, wide[:, 1::-1]], [wide[1::-1], wide[1::-1, 1::-1]]])
+    filters = [square, wide, np.array([[1, -2, 1]]), np.array([[1], [-2], [1]])]
+    picture = np.random.default_rng(5).integers(0, 86, (3, 10, 14))  # sums of three are below 256
+    padded = np.pad(picture.sum(0), 2)
+    detail = FineDetail().eval()
+    detail.norm.running_var.fill_(1e6)  # nothing is cut off
+    for kind in (torch.float32, torch.bfloat16):
+        weight = detail.weight.to(kind)
+        assert torch.equal(weight.float(), detail.weight)
+    found = torch.nn.functional.conv2d(
+        torch.tensor(picture[None], dtype=torch.float32), detail.weight, stride=2, padding=2
+    )
+    planes = [*picture]
+    for kernel in filters:
+        high, wide_ = kernel.shape
+        top, left = 2 - high // 2, 2 - wide_ // 2
+        windows = np.lib.stride_tricks.sliding_window_view(
+            padded[top : top + 9 + high, left : left + 13 + wide_], kernel.shape
+        )
+        planes.append((windows * kernel).sum((2, 3)))
+    folded = np.stack([plane[y::2, x::2] for y in range(2) for x in range(2) for plane in planes])
+    np.testing.assert_array_equal(found[0].numpy(), folded)
+    scaled = detail(torch.tensor(picture[None], dtype=torch.float32))[0].numpy()
+    np.testing.assert_allclose(scaled, folded / np.sqrt(1e6 + 1e-5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("side", [112, 150])
@@ -164,11 +196,37 @@ def test_goes_on_bit_for_bit(tiny: ModelSpec, start: str, make_crops: MakeCrops,
         (["distillation.weight=1"], "set distillation.weight = 0"),
         (["loss.weight=0", "authenticity.weight=0"], "nothing to learn"),
         (["authenticity.smoothing=0.5"], r"expected in \[0, 0.5\)"),
+        (["model.gate=false", "data.validate_extra=['more']"], "data.validate_extra without model.gate"),
+        (["data.turns=photos"], "data.turns"),
     ],
 )
 def test_settings_that_contradict_each_other(tiny: ModelSpec, start: str, overrides: list[str], message: str) -> None:
     with pytest.raises(FaceEmbedError, match=message):
         tuning(start, "crops", "fakes", *overrides)
+
+
+def test_photos_of_another_kind_are_validated_and_never_trained_on(
+    tiny: ModelSpec, start: str, make_crops: MakeCrops, tmp_path: Path
+) -> None:
+    crops, fakes = make_crops("real", photos=6), make_crops("fakes", photos=4, methods=("swap",))
+    more = make_crops("more", people=range(30, 40), photos=1)
+    config = tuning(start, crops, fakes, f"data.validate_extra=['{more}']")
+    opened = open_crops(config.data, tiny)
+    parts = divide(opened, config)
+    assert {opened.samples[index].person for index in parts.alone} == {f"p{number}" for number in range(30, 40)}
+    assert not set(parts.alone) & (set(parts.train) | set(parts.validate))
+    validation = make_validation(opened, parts, config)
+    assert set(parts.alone) <= set(validation.crops) and not set(parts.alone) & {
+        *validation.pairs.a,
+        *validation.pairs.b,
+    }
+    (Path(more) / "p31" / "0.png").write_bytes(b"no picture")
+    report = train(config, tmp_path / "run")
+    assert report.unreadable == 1 and report.crops == len(parts.train)
+    with pytest.raises(FaceEmbedError, match=r"people of data\.validate_extra are trained on, the first is 'p30'"):
+        train(
+            tuning(start, crops, fakes, f"data.validate_extra=['{more}']", f"data.extra=['{more}']"), tmp_path / "leak"
+        )
 
 
 def test_names_and_dimensions() -> None:

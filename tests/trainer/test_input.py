@@ -109,9 +109,9 @@ def test_epochs_are_functions_of_seed_and_number(make_crops: MakeCrops, tiny: Mo
     for command, kind in (("pretrain", ClassTask), ("finetune", PairTask)):
         config = read_config(command, overrides=overrides)
         crops = open_crops(config.data, tiny)
-        train, validate = divide(crops, config)
-        assert not set(crops.person[train]) & set(crops.person[validate])
-        tasks = [kind(CropCache(crops, limit_mb=limit), train, config) for limit in (0, 8)]
+        parts = divide(crops, config)
+        assert not set(crops.person[parts.train]) & set(crops.person[parts.validate])
+        tasks = [kind(CropCache(crops, limit_mb=limit), parts.train, config) for limit in (0, 8)]
         plans = [task.plan(3) for task in tasks]
         for one, two in zip(*plans, strict=True):
             a, b = tasks[0].load(one), tasks[1].load(two)
@@ -126,7 +126,7 @@ def test_pairs_hold_what_they_say(make_crops: MakeCrops, tiny: ModelSpec) -> Non
         "finetune", overrides=[f"data.crops=['{real}']", f"data.fakes=['{fakes}']", "loop.batch_size=8"]
     )
     crops = open_crops(config.data, tiny)
-    task = PairTask(CropCache(crops, limit_mb=8), divide(crops, config)[0], config)
+    task = PairTask(CropCache(crops, limit_mb=8), divide(crops, config).train, config)
     arrays = [task.load(batch) for batch in task.plan(1)]
     same, fake = (np.concatenate([a[name] for a in arrays]) for name in ("same", "fake"))
     assert same.mean() == pytest.approx(0.5, abs=0.1) and fake.mean() == pytest.approx(0.125, abs=0.05)
@@ -150,8 +150,8 @@ def test_both_people_of_a_fake_are_on_one_side(make_crops: MakeCrops, tiny: Mode
     real, fakes = make_crops("a"), make_crops("f", methods=("swap",), others=True)
     config = read_config("finetune", overrides=[f"data.crops=['{real}']", f"data.fakes=['{fakes}']"])
     crops = open_crops(config.data, tiny)
-    train, validate = divide(crops, config)
-    for part in (train, validate):
+    parts = divide(crops, config)
+    for part in (parts.train, parts.validate):
         inside = {crops.samples[index].person for index in part}
         assert all(crops.samples[index].other in inside for index in part if crops.fake[index])
-    assert len(train) + len(validate) < len(crops)  # fakes across the border are used by neither
+    assert len(parts.train) + len(parts.validate) < len(crops)  # fakes across the border are used by neither

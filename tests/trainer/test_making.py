@@ -90,7 +90,7 @@ def task_of(make_crops: MakeCrops, tiny: ModelSpec, *overrides: str) -> PairTask
     options = [f"data.crops=['{real}']", f"data.fakes=['{fakes}']", "loop.batch_size=8", "data.ratios=[30,40,30]"]
     config = read_config("finetune", overrides=[*options, *overrides])
     crops = open_crops(config.data, tiny)
-    return PairTask(CropCache(crops, limit_mb=8), divide(crops, config)[0], config)
+    return PairTask(CropCache(crops, limit_mb=8), divide(crops, config).train, config)
 
 
 def test_only_pairs_with_a_fake_are_made_anew(make_crops: MakeCrops, tiny: ModelSpec) -> None:

@@ -23,16 +23,11 @@ from faceembed.engine.errors import UsageError
 
 LARGEST_LOGIT = 30.0
 """Beyond, 1 - p is no number above 0 in fp32, and the slope of its root none at all."""
-_FILTERS = torch.stack(
-    [
-        F.pad(torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4, (1, 1, 1, 1)),
-        torch.tensor(
-            [[-1.0, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
-        )
-        / 12,
-        F.pad(torch.tensor([[1.0, -2, 1]]) / 2, (1, 1, 2, 2)),
-        F.pad(torch.tensor([[1.0], [-2], [1]]) / 2, (2, 2, 1, 1)),
-    ]
+_FILTERS = (
+    ((0, 0, 0, 0, 0), (0, -1, 2, -1, 0), (0, 2, -4, 2, 0), (0, -1, 2, -1, 0), (0, 0, 0, 0, 0)),
+    ((-1, 2, -2, 2, -1), (2, -6, 8, -6, 2), (-2, 8, -12, 8, -2), (2, -6, 8, -6, 2), (-1, 2, -2, 2, -1)),
+    ((0, 0, 0, 0, 0), (0, 0, 0, 0, 0), (0, 1, -2, 1, 0), (0, 0, 0, 0, 0), (0, 0, 0, 0, 0)),
+    ((0, 0, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, -2, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 0, 0)),
 )
 
 
@@ -54,44 +49,56 @@ class _Residual(nn.Module):
         return F.relu(x + self.norm(self.second(self.first(x))))
 
 
-class HighPass(nn.Module):
-    """What neighbours do not predict of a pixel's brightness: noise, grain, and what resampling and blending do to them.
+class FineDetail(nn.Module):
+    """Pixels, and what their neighbours do not predict of them: noise, grain, and what resampling and blending do to them.
 
     Four fixed filters of steganalysis, where a network that has to find them by itself learns nothing for a thousand steps: the
-    3x3 and 5x5 square and the horizontal and vertical second difference (Fridrich and Kodovsky 2012, Rich Models for
-    Steganalysis, https://doi.org/10.1109/TIFS.2012.2190402). Their outputs are normalised and cut off at three standard deviations:
-    edges of the picture say nothing here.
+    3x3 and 5x5 square and the horizontal and vertical second difference of brightness (Fridrich and Kodovsky 2012, Rich Models for
+    Steganalysis, https://doi.org/10.1109/TIFS.2012.2190402). Beside them the colours as they are; of each 2x2 pixels, all four are
+    channels, so that nothing fine is averaged away before a filter has seen it. Everything is normalised and cut off at three
+    standard deviations: strong edges of the picture say nothing here. All of it is one convolution of whole numbers (exact in
+    BF16), which runtimes merge with the normalisation.
     """
 
-    filters: Tensor
+    CHANNELS = 4 * (3 + len(_FILTERS))
+    weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("filters", _FILTERS[:, None].clone())
-        self.norm = nn.BatchNorm2d(len(_FILTERS), affine=False)
+        self.register_buffer("weight", _folded())
+        self.norm = nn.BatchNorm2d(self.CHANNELS, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W), colours in any order and scale, to (N, 4, H, W) in [-3, 3]."""
-        filtered = F.conv2d(x.mean(1, keepdim=True), self.filters, padding=2)
-        return F.hardtanh(self.norm(filtered), -3.0, 3.0)
+        """(N, 3, H, W), colours in any order and scale, H and W even, to (N, 28, H / 2, W / 2) in [-3, 3]."""
+        return F.hardtanh(self.norm(F.conv2d(x, self.weight, stride=2, padding=2)), -3.0, 3.0)
+
+
+def _folded() -> Tensor:
+    """(28, 3, 6, 6): for each place in 2x2 pixels, the three colours there and the filters of their sum."""
+    weight = torch.zeros(2, 2, FineDetail.CHANNELS // 4, 3, 6, 6)
+    filters = torch.tensor(_FILTERS, dtype=torch.float32)[:, None]
+    for y in range(2):
+        for x in range(2):
+            weight[y, x, range(3), range(3), y + 2, x + 2] = 1.0
+            weight[y, x, 3:, :, y : y + 5, x : x + 5] = filters
+    return weight.flatten(0, 2)
 
 
 class TextureNet(nn.Module):
     """Chips to a logit of authenticity, from fine texture.
 
-    It sees the chip and its `HighPass`. The first step folds 2x2 pixels into channels, so that nothing fine is averaged away before
-    a filter has seen it. What is found anywhere counts: features are both averaged over the chip and taken where they are strongest.
+    It sees the chip's `FineDetail`. What is found anywhere counts: features are both averaged over the chip and taken where they are
+    strongest.
 
     Args:
         width: channels at a quarter of the chip's side; they double as it halves.
     """
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.high_pass = HighPass()
         self.features = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            _convolution(4 * (3 + len(_FILTERS)), width, 5, 2),
+            FineDetail(),
+            _convolution(FineDetail.CHANNELS, width, 5, 2),
             _Residual(width),
             _convolution(width, 2 * width, 3, 2),
             _Residual(2 * width),
@@ -105,7 +112,7 @@ class TextureNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 (N, 3, H, W), H and W even, to (N,)."""
-        features = self.features(torch.cat([x, self.high_pass(x)], 1))
+        features = self.features(x)
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return self.logit(pooled).squeeze(1)  # type: ignore[no-any-return]
 

@@ -4,7 +4,7 @@
     drawn = sampler.draw(10_000, epoch=3)          # drawn.a, drawn.b, drawn.label, drawn.kind
 
 No pair comes twice in a draw. People take turns, so that nobody counts more for having more photos, and so do the methods of
-the fakes; whoever has no pairs left drops out. A draw depends on the samples, the seed and the epoch alone: not on the order
+the fakes; whoever has no pairs left drops out. (Where fakes take turns instead, every fake counts as much as any other.) A draw depends on the samples, the seed and the epoch alone: not on the order
 of the samples, nor on the machine.
 """
 
@@ -62,6 +62,8 @@ class PairSampler:
         samples: real photos and fakes.
         ratios: shares of `KINDS`, of any sum.
         seed: another seed draws other pairs.
+        turns: of real+fake pairs: ``people``, or ``fakes`` where many people have one photo each, beside which those with more would
+            hardly be seen.
         what: what the pairs are for, for messages.
 
     Raises:
@@ -75,10 +77,12 @@ class PairSampler:
         *,
         ratios: Sequence[float] = RATIOS,
         seed: int | str = 0,
+        turns: str = "people",
         what: str = "training",
     ) -> None:
         self._shares = _shares(ratios)
         self._seed = seed
+        self._turns = turns
         self._what = what
         self._real: dict[str, list[int]] = collections.defaultdict(list)
         self._fakes: dict[str, dict[str, list[int]]] = {}
@@ -167,7 +171,10 @@ class PairSampler:
         return _take_turns([self._fake_pairs(people, rng) for people in methods], count)
 
     def _fake_pairs(self, people: Mapping[str, Sequence[int]], rng: random.Random) -> Iterator[Number]:
-        """All pairs of a method, people taking turns."""
+        """All pairs of a method, people taking turns, or its fakes."""
+        if self._turns == "fakes":
+            fakes = shuffled([(person, fake) for person, those in people.items() for fake in those], rng)
+            return iter(_turns([_crossed(shuffled(self._real[person], rng), [fake]) for person, fake in fakes]))
         order = shuffled(list(people), rng)
         each = [_crossed(shuffled(self._real[p], rng), shuffled(people[p], rng)) for p in order]
         return iter(_turns(each))

@@ -112,6 +112,22 @@ def test_people_with_many_photos_do_not_rule() -> None:
         assert max(count.values()) <= most, kind
 
 
+def test_fakes_may_take_turns_instead() -> None:
+    """Ten people with 20 fakes of each method among 200 with one: each fake is in as many pairs as any other."""
+    many = [f"m{number}" for number in range(10)]
+    samples = [photo for person in many for photo in real(person, 4)]
+    samples += [fake for person in many for method in ("swap", "morph") for fake in fakes(person, 20, method)]
+    for number in range(200):
+        samples += real(f"p{number}", 1) + fakes(f"p{number}", 1, "swap") + fakes(f"p{number}", 1, "morph")
+    by_people = collections.Counter(a.person in many for a, _, _ in drawn(samples, 400, ratios=(0, 1, 0)))
+    assert by_people[True] <= 400 * 10 / 210 + 2
+    pairs = drawn(samples, 800, ratios=(0, 1, 0), turns="fakes")
+    assert set(collections.Counter(b.path for _, b, _ in pairs).values()) == {1}
+    assert collections.Counter(a.person in many for a, _, _ in pairs) == {True: 400, False: 400}
+    more = collections.Counter(b.path for _, b, _ in drawn(samples, 1000, ratios=(0, 1, 0), turns="fakes"))
+    assert max(more.values()) == 2 and all(a.person == b.person for a, b, _ in pairs)
+
+
 def test_photos_of_a_person_take_turns() -> None:
     pairs = drawn(real("ann", 20) + real("bob", 1), 20, ratios=(1, 0, 0))
     count = collections.Counter(sample.path for a, b, _ in pairs for sample in (a, b))
