@@ -8,7 +8,7 @@ from faceembed.engine.decode import MAX_PIXELS
 from faceembed.engine.errors import UsageError
 from faceembed.engine.runtimes.choose import RuntimeSettings
 
-PREPROCESSING = 1  # raised whenever the same photo would give another chip
+PREPROCESSING = 2  # raised whenever the same photo would give another chip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,10 +60,12 @@ class Detections:
         return sides
 
     def prominence(self, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How likely each face is the photo's subject: the side of its visible part, halved towards the corners.
+        """How likely each face is the photo's subject: the side of its visible part, halved towards the corners, times its cubed score.
 
-        A face cut off by the frame, or a neighbour's at the edge, is often larger than the subject's in the middle.
-        On 1,782 training photos of `people_wild` this lowered the EER from 4.35 % to 4.25 %.
+        A face cut off by the frame, or a neighbour's at the edge, is often larger than the subject's in the middle; and what
+        a detector doubts (a hand, print on a shirt, a logo on a backdrop) is often larger than the face above it. On 1,786
+        training photos of `people_wild`, with `faceembed-align`, EER is 4.86 % without the score, 4.30 % with it, 4.25 % with its
+        square or cube, 4.19 % with the fourth power: one photo more, and sooner a small face behind instead of a subject in profile.
 
         Args:
             sizes: (photos, 2) width and height of each photo in pixels.
@@ -75,7 +77,9 @@ class Detections:
         visible = np.clip(self.boxes.reshape(-1, 2, 2), 0, size[:, None])  # (F, corner, xy)
         side = np.sqrt((visible[:, 1] - visible[:, 0]).prod(axis=1))
         offset = np.linalg.norm((self.boxes[:, :2] + self.boxes[:, 2:] - size) / 2, axis=1)
-        weight: NDArray[np.float64] = side * (1 - offset / np.linalg.norm(size, axis=1))
+        weight: NDArray[np.float64] = (
+            side * (1 - offset / np.linalg.norm(size, axis=1)) * self.scores.astype(np.float64) ** 3
+        )
         return weight
 
     def largest(self, sizes: NDArray[np.float64]) -> Detections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faceembed.engine.decode import decode, read_file
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
@@ -227,6 +229,7 @@ def test_largest_counts_what_is_visible_and_central() -> None:
         ],  # mostly outside; central; corner; central
         [0, 0, 1, 1],
     )
+    faces = dataclasses.replace(faces, scores=np.ones(4, np.float32))
     chosen = faces.largest(sizes)
     np.testing.assert_array_equal(chosen.boxes, faces.boxes[[1, 3]])
     np.testing.assert_array_equal(chosen.landmarks, faces.landmarks[[1, 3]])
@@ -237,8 +240,35 @@ def test_prominence_is_as_defined() -> None:
     faces = detections([[40, 40, 60, 60], [0, 0, 20, 20], [-10, 40, 10, 60]], [0, 0, 0])
     prominence = faces.prominence(np.array([[100.0, 100]]))
     assert prominence[0] == pytest.approx(20)
-    assert prominence[1] == pytest.approx(20 * (1 - np.hypot(40, 40) / np.hypot(100, 100)))
-    assert prominence[2] == pytest.approx(np.sqrt(10 * 20) * (1 - 50 / np.hypot(100, 100)))
+    assert prominence[1] == pytest.approx(20 * (1 - np.hypot(40, 40) / np.hypot(100, 100)) * 0.75**3)
+    assert prominence[2] == pytest.approx(np.sqrt(10 * 20) * (1 - 50 / np.hypot(100, 100)) * 0.5**3)
+
+
+def test_a_doubtful_larger_face_does_not_hide_a_sure_one() -> None:
+    faces = dataclasses.replace(
+        detections([[20, 40, 80, 100], [35, 0, 65, 30]], [0, 0]), scores=np.array([0.5, 0.95], np.float32)
+    )
+    np.testing.assert_array_equal(faces.largest(np.array([[100.0, 100]])).boxes, faces.boxes[[1]])
+
+
+@pytest.mark.data
+def test_hands_prints_and_backdrops_do_not_hide_a_face(data: Path) -> None:
+    """Seven photos in which something larger than the face was taken for one, with scores from 0.2 to 0.6."""
+    names = (
+        "07228/112944",
+        "07427/099137",
+        "07331/122832",
+        "07356/000711",
+        "07400/041128",
+        "07306/187456",
+        "07375/116491",
+    )
+    photos = [decode(read_file(data / "people_wild" / f"{name}.jpg")).pixels for name in names]
+    exact = RuntimeChoice("openvino", "cpu", "fp32", "a test")
+    detector = open_detector(resolve("faceembed-align", task="aligner"), exact, threads=2)
+    found = detector.detect(photos, [20] * len(photos), only_largest=True)
+    assert found.photo.tolist() == list(range(len(photos)))
+    assert found.scores.min() > 0.85
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
