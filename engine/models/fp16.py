@@ -55,6 +55,62 @@ def to_fp16(proto: Any, *, half_inputs: bool = False) -> None:
     del graph.value_info[:]  # their types are no longer true
 
 
+def to_fp32(proto: Any) -> None:
+    """Take half precision out of a graph that `to_fp16` made, in place: it computes in float32, with weights that stay as rounded.
+
+    A file may hold such a graph (`faceembed export --precision fp16`), and what is made of graphs here starts from float32. Weights
+    that are only stored in half precision, and cast at load, are left as they are.
+
+    Args:
+        proto: an ONNX ``ModelProto`` without subgraphs.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    graph, reals = proto.graph, (TensorProto.FLOAT, TensorProto.FLOAT16)
+    half_inputs = [value for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16]
+    if not half_inputs and not any(_cast_to(node) == TensorProto.FLOAT16 for node in graph.node):
+        return
+    typed = _values_of(proto, TensorProto.FLOAT) | _values_of(proto, TensorProto.FLOAT16)
+    constants = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        if _cast_to(node) == TensorProto.FLOAT16:
+            next(a for a in node.attribute if a.name == "to").i = TensorProto.FLOAT
+    ends = {value.name for value in (*graph.input, *graph.output)}
+    alias: dict[str, str] = {}  # what a cast that is idle now gave, and what it is
+    for node in graph.node:
+        if _cast_to(node) in reals and node.input[0] in typed:
+            given, result = alias.get(node.input[0], node.input[0]), node.output[0]
+            if result not in ends:
+                alias[result] = given
+            elif given not in ends:  # the network's output takes its name back
+                alias = {name: result if value == given else value for name, value in alias.items()}
+                alias[given] = result
+    nodes = [node for node in graph.node if not _is_idle(node, typed, alias)]
+    for node in nodes:
+        node.input[:] = [alias.get(name, name) for name in node.input]
+        node.output[:] = [alias.get(name, name) for name in node.output]
+    _replace_nodes(graph, nodes)
+    del graph.value_info[:]
+
+
+def _cast_to(node: Any) -> int:
+    """The type that a node casts to; 0 for any other node."""
+    return next((int(a.i) for a in node.attribute if a.name == "to"), 0) if node.op_type == "Cast" else 0
+
+
+def _is_idle(node: Any, typed: set[str], alias: dict[str, str]) -> bool:
+    """Whether a cast gives what it is given, under one name."""
+    if not _cast_to(node) or node.input[0] not in typed:
+        return False
+    return alias.get(node.input[0], node.input[0]) == alias.get(node.output[0], node.output[0])
+
+
 def rounded(proto: Any) -> Any:
     """What a card computes of a half precision graph, as a float32 graph: each layer in float32, its result rounded to half.
 

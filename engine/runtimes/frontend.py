@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.fp16 import to_fp16
+from faceembed.engine.models.fp16 import to_fp16, to_fp32
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import Entry
 
@@ -64,7 +64,7 @@ def with_entry(
 
 
 def read_graph(model: Model) -> Any:
-    """A model's ONNX ``ModelProto``.
+    """A model's ONNX ``ModelProto``, in float32 also where the file is half precision.
 
     Raises:
         ModelError: the file is not ONNX.
@@ -73,9 +73,11 @@ def read_graph(model: Model) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load(model.path)
+        proto = onnx.load(model.path)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{model.path} is not a readable ONNX file ({error})") from error
+    to_fp32(proto)
+    return proto
 
 
 def normalise(pixels: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float16]:

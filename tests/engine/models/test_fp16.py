@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.fp16 import rounded, to_fp16
+from faceembed.engine.models.fp16 import rounded, to_fp16, to_fp32
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -108,6 +108,32 @@ def test_weights_stored_in_half_are_read_as_they_are() -> None:
     to_fp16(proto, half_inputs=True)
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Cast"]
     assert proto.graph.node[0].input[1] == "h"
+
+
+@pytest.mark.parametrize("make", [resized, normalised, stored_in_half, lambda: steps(1 / 3, 7, 1.1)])
+@pytest.mark.parametrize("half_inputs", [False, True])
+def test_there_and_back(make: Any, half_inputs: bool) -> None:
+    """A file in half precision becomes a float32 graph with rounded weights, and half precision of that is what the file was."""
+    x = np.random.default_rng(1).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    file = make()
+    to_fp16(file, half_inputs=half_inputs)
+    proto = type(file).FromString(file.SerializeToString())
+    to_fp32(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    assert set(kinds(proto).values()) == {TensorProto.FLOAT}
+    assert not any(node.op_type == "Cast" for node in proto.graph.node)
+    assert TensorProto.FLOAT16 not in {entry.data_type for entry in proto.graph.initializer}
+    np.testing.assert_allclose(run(proto, x), run(make(), x), rtol=0.01, atol=0.01)
+    to_fp16(proto, half_inputs=half_inputs)
+    onnx.checker.check_model(proto, full_check=True)
+    given = x.astype(np.float16) if half_inputs else x
+    np.testing.assert_array_equal(run(rounded(proto), given), run(rounded(file), given))
+
+
+def test_what_is_only_stored_in_half_stays() -> None:
+    proto = stored_in_half()
+    to_fp32(proto)
+    assert proto == stored_in_half()
 
 
 def test_branches_are_refused() -> None:
