@@ -1,6 +1,6 @@
 """Photos of people into a crop set, through the engine's own detection and alignment; the encoder's network does not run.
 
-    report = align(read_people("people"), "crops", settings=EmbedSettings(encoder="dlib-resnet"))
+    report = align(read_people("people"), "crops", settings=EmbedSettings(encoder="faceembed-r29"))
 
 A second run cuts what is new or changed and drops what is gone; an interrupted one goes on with the batch it was in. Photos
 of other folders that the crop set holds stay.
@@ -170,6 +170,7 @@ def encoder_spec(name: str) -> ModelSpec:
     Raises:
         ModelError, UsageError: there is none of that name.
     """
+    from faceembed.engine.models import builtin
     from faceembed.engine.models.catalog import CATALOG
     from faceembed.engine.models.registry import resolve
     from faceembed.engine.models.store import find, is_name, names
@@ -181,14 +182,13 @@ def encoder_spec(name: str) -> ModelSpec:
     entry = CATALOG.get(name)
     if entry and entry.task == "encoder" and not entry.importer:
         return entry.spec()
-    if entry is None and is_name(name) and find(name) is None:
+    if entry is None and is_name(name) and name not in builtin.names() and find(name) is None:
         from faceembed.trainer.backbones.registry import ARCHITECTURES
 
         if name in ARCHITECTURES:
             return ARCHITECTURES[name].spec
-        known = sorted(
-            {*ARCHITECTURES, *(model for model, entry in CATALOG.items() if entry.task == "encoder"), *names()}
-        )
+        models = (model for model, entry in CATALOG.items() if entry.task == "encoder")
+        known = sorted({*ARCHITECTURES, *builtin.names(), *models, *names()})
         near = difflib.get_close_matches(name.lower(), known, n=2)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ModelError(

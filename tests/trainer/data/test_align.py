@@ -26,6 +26,8 @@ from faceembed.trainer.data import align as module
 from faceembed.trainer.data.align import AlignReport, align, encoder_spec
 from faceembed.trainer.data.crops import read_crops, write_crops
 from faceembed.trainer.data.people import People, Sample, exclude_people, read_people
+from faceembed.trainer.dataset import open_crops
+from faceembed.trainer.settings import Data
 
 MakeFaces = Callable[[Path, int], list[Path]]
 SETTINGS = EmbedSettings(batch_size=2)
@@ -228,7 +230,7 @@ def test_other_settings_are_refused_and_fresh_starts_over(folder: Path, tmp_path
         ({"settings": dataclasses.replace(SETTINGS, min_face=40)}, "made with min_face 0, this run has 40"),
         (
             {"settings": dataclasses.replace(SETTINGS, encoder="cvlface-ir18-webface4m")},
-            r"made with template dlib-resnet \(150x150\), this run has cvlface-ir18-webface4m \(112x112\)",
+            rf"made with template {SETTINGS.encoder} \(150x150\), this run has cvlface-ir18-webface4m \(112x112\)",
         ),
     ):
         with pytest.raises(DataError, match=message):
@@ -372,8 +374,25 @@ def test_which_encoder() -> None:
     assert encoder_spec("dlib-resnet").input_size == (150, 150)
     assert encoder_spec("cvlface-ir18-webface4m").input_size == (112, 112)  # known, though it is not on this machine
     assert encoder_spec("resnet29").template == encoder_spec("dlib-resnet").template
+    assert encoder_spec(EmbedSettings().encoder).name == EmbedSettings().encoder
     with pytest.raises(ModelError, match="no encoder 'ir19'; did you mean ir18"):
         encoder_spec("ir19")
+
+
+@pytest.mark.parametrize(("first", "second"), [("dlib-resnet", "faceembed-r29"), ("faceembed-r29", "dlib-resnet")])
+def test_crops_for_our_encoder_and_for_dlibs_are_the_same(
+    folder: Path, tmp_path: Path, cut: list[str], first: str, second: str
+) -> None:
+    """Either goes on with the other's set, and a training that starts from either takes it."""
+    run(folder, tmp_path / "crops", settings=dataclasses.replace(SETTINGS, encoder=first))
+    before, cut[:] = contents(tmp_path / "crops"), []
+    report = run(folder, tmp_path / "crops", settings=dataclasses.replace(SETTINGS, encoder=second))
+    assert (report.crops, report.aligned, cut) == (5, 0, [])
+    assert {name: data for name, data in contents(tmp_path / "crops").items() if name.endswith(".jpg")} == {
+        name: data for name, data in before.items() if name.endswith(".jpg")
+    }
+    for encoder in (first, second):
+        assert len(open_crops(Data(crops=(str(tmp_path / "crops"),)), encoder_spec(encoder)).samples) == 5
 
 
 @pytest.mark.data
