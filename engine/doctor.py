@@ -13,7 +13,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from faceembed.engine.errors import DeviceError
+from faceembed.engine.errors import DeviceError, ModelError
+from faceembed.engine.models import builtin
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.packages import BOOTSTRAP
+from faceembed.engine.models.registry import info
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Driver, probe, without_advice
 from faceembed.engine.runtimes.choose import RuntimeSettings, available_cores, choose
@@ -76,6 +80,7 @@ def diagnose() -> Diagnosis:
     findings += [
         _package(name, title, driver) for name, title in (("nvidia-dali-cuda130", "DALI"), ("cuda-core", "cuda-core"))
     ]
+    findings += [_builtin_models(), _bootstrap_models()]
     try:
         return Diagnosis(tuple(findings), choose(RuntimeSettings()), "", driver)
     except DeviceError as error:
@@ -186,6 +191,27 @@ def _package(distribution: str, title: str, driver: Driver | None) -> Finding:
     if version:
         return _found(title, version)
     return Finding(title, "missing", "not installed", f"to use a card: {_GPU}" if driver else "")
+
+
+def _builtin_models() -> Finding:
+    names = builtin.names()
+    try:
+        for name in names:
+            builtin.find(name)
+    except ModelError as error:
+        reason, _, advice = str(error).rpartition("; ")
+        return Finding("models inside", "broken", reason, advice)
+    return Finding("models inside", "ok", ", ".join(names))
+
+
+def _bootstrap_models() -> Finding:
+    """The models whose weights other packages carry; no command needs them unless it names one, or makes training data."""
+    states = {entry.name: info(entry.name).state for entry in CATALOG.values() if entry.importer}
+    if missing := [name for name, state in states.items() if state != "ready"]:
+        needed = f"only commands that name them, and training, need them (pip install '{BOOTSTRAP}')"
+        text = f"{', '.join(missing)} not installed; {needed}"
+        return Finding("models of others", "missing", text)
+    return Finding("models of others", "ok", ", ".join(states))
 
 
 def _found(title: str, version: str) -> Finding:

@@ -14,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from faceembed.engine import loading
+from faceembed.engine.encode import Encoder
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.runtimes.choose import RuntimeSettings
@@ -81,7 +83,14 @@ def models() -> loading.Models:
 
 @pytest.fixture(scope="session")
 def encoder_model(models: loading.Models) -> Model:
+    """The default encoder, whichever it is."""
     return models.encoder
+
+
+@pytest.fixture(scope="session")
+def dlib_model() -> Model:
+    """What the trainer starts from, and what dlib itself can be asked about."""
+    return resolve("dlib-resnet", task="encoder")
 
 
 @pytest.fixture(scope="session")
@@ -90,13 +99,20 @@ def pipeline(exact: EmbedSettings, models: loading.Models) -> Pipeline:
     return loading.open_pipeline(exact, models, [], notice=lambda line: None)
 
 
+@pytest.fixture(scope="session")
+def dlib_pipeline(exact: EmbedSettings, pipeline: Pipeline, dlib_model: Model) -> Pipeline:
+    """The same with dlib's encoder, which takes the same chips."""
+    return Pipeline(exact, pipeline.detector, Encoder(dlib_model, pipeline.encoder.choice, threads=2), workers=2)
+
+
 @pytest.fixture
-def reuse_pipeline(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def reuse_pipeline(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Pipeline:
     """Verbs in this test take the session's pipeline (with the settings they ask for) instead of loading the models again."""
 
     def open_pipeline(settings: EmbedSettings, *_: object, **__: object) -> Pipeline:
         detector = None if settings.aligner == "none" else pipeline.detector
-        return Pipeline(settings, detector, pipeline.encoder, workers=2)
+        of = request.getfixturevalue("dlib_pipeline") if settings.encoder == "dlib-resnet" else pipeline
+        return Pipeline(settings, detector, of.encoder, workers=2)
 
     monkeypatch.setattr(loading, "open_pipeline", open_pipeline)
     return pipeline

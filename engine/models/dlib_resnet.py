@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models.graph import GraphWriter
-from faceembed.engine.models.packages import package_file
+from faceembed.engine.models.packages import BOOTSTRAP, package_file
 from faceembed.engine.models.spec import ModelSpec
 
 CHIP = 150
@@ -254,7 +254,7 @@ def package_layers() -> list[Layer]:
     Raises:
         ModelError: the package is not installed or its file is damaged.
     """
-    path = package_file("face_recognition_models", _WEIGHTS, pip_name="face-recognition-models==0.3.0")
+    path = package_file("face_recognition_models", _WEIGHTS, pip_name=BOOTSTRAP)
     return read_layers(path.read_bytes())
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models.graph import GraphWriter
-from faceembed.engine.models.packages import package_file
+from faceembed.engine.models.packages import BOOTSTRAP, package_file
 from faceembed.engine.models.spec import ModelSpec
 
 Weights = list[NDArray[np.float32]]
@@ -48,14 +48,14 @@ def load_weights(network: str) -> Weights:
     Raises:
         ModelError: the package is missing, or its arrays are not the known ones.
     """
-    path = package_file("mtcnn", f"assets/weights/{network}.lz4", pip_name="mtcnn==1.0.0")
+    path = package_file("mtcnn", f"assets/weights/{network}.lz4", pip_name=BOOTSTRAP)
     try:
         import joblib
         import lz4  # noqa: F401  # joblib needs it to read these files
 
         weights: Weights = [np.asarray(array, np.float32) for array in joblib.load(path)]
     except ImportError as error:
-        raise ModelError(f"reading {path} needs joblib and lz4; run: pip install 'faceembed[bootstrap]'") from error
+        raise ModelError(f"reading {path} needs joblib and lz4; run: pip install '{BOOTSTRAP}'") from error
     except Exception as error:  # joblib raises anything on a damaged file
         raise ModelError(f"{path} is damaged ({error}); run: pip install --force-reinstall 'mtcnn==1.0.0'") from error
     kernels = [array.shape for array in weights if array.ndim in (2, 4)]

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from faceembed.engine.errors import ModelError
 
+BOOTSTRAP = "faceembed[bootstrap]"
+"""What to install for the packages that carry the weights of the bootstrap models."""
+
 
 def package_file(module: str, relative: str, *, pip_name: str) -> Path:
     """The path of a file inside an installed package whose own code is not run.

