@@ -120,4 +120,7 @@ def _text(result: Explained) -> str:
             f"  without the most important {100 * test.share:g} %: {test.important:.4f}; "
             f"without others: {test.random_mean:.4f} (mean of {len(test.random)})"
         )
-    return "\n".join([*lines, "parts: mean of the map, in thousandths"])
+    lines.append("parts: mean of the map, in thousandths")
+    if result.gated:
+        lines.append("maps, and similarities without parts, are of the identity, without the gate")
+    return "\n".join(lines)

@@ -13,7 +13,8 @@ untouched face b is taken again. With window k of weights ``w_k`` in [0, 1] (1 i
 so that ``M`` is in units of cosine: how much similarity is lost, on average, when a window that covers pixel x is covered.
 Above 0 the place makes the faces alike, below 0 it tells them apart. (Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901,
 section 4.2, slide one grey square over a class score; the weighted average over many masks is that of RISE, Petsiuk et al. 2018,
-https://arxiv.org/abs/1806.07421, equation 6.) Then the same with a and b exchanged.
+https://arxiv.org/abs/1806.07421, equation 6.) Then the same with a and b exchanged. Of a gated encoder, e is the identity alone
+(`subject.Identity` says why).
 
 What is not known here: photos, and gradients (`faceembed.trainer.explain_gradient`).
 """
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.errors import UsageError
-from faceembed.engine.subject import Encodes
+from faceembed.engine.subject import Encodes, Identity, identities
 
 Chip = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -78,12 +79,15 @@ class OcclusionSettings:
             raise UsageError(f"--fill '{self.fill}' is not one of {', '.join(FILLS)}")
 
 
-def explain(encoder: Encodes, chip_a: Chip, chip_b: Chip, *, settings: OcclusionSettings | None = None) -> Explanation:
+def explain(
+    encoder: Encodes, chip_a: Chip, chip_b: Chip, *, gated: bool = False, settings: OcclusionSettings | None = None
+) -> Explanation:
     """Occlusion maps of two faces.
 
     Args:
         encoder: an `Encoder` that has passed its parity gate, or anything else that embeds chips. In fp32: what is measured is small.
         chip_a, chip_b: uint8 RGB (H, W, 3), aligned faces of the encoder's input size.
+        gated: whether the encoder is a gated one; the maps are of its identity then, the similarity is the whole one.
         settings: windows and fill.
 
     Returns:
@@ -92,8 +96,11 @@ def explain(encoder: Encodes, chip_a: Chip, chip_b: Chip, *, settings: Occlusion
     settings = settings or OcclusionSettings()
     vectors = encoder.encode(np.stack([chip_a, chip_b]))[0]
     similarity = float(vectors[0] @ vectors[1])
-    map_a, count_a = _occluded(encoder, chip_a, vectors[1], similarity, settings)
-    map_b, count_b = _occluded(encoder, chip_b, vectors[0], similarity, settings)
+    if gated:
+        encoder, vectors = Identity(encoder), identities(vectors)
+    alike = float(vectors[0] @ vectors[1])
+    map_a, count_a = _occluded(encoder, chip_a, vectors[1], alike, settings)
+    map_b, count_b = _occluded(encoder, chip_b, vectors[0], alike, settings)
     details = {"windows": list(settings.windows), "fill": settings.fill, "embedded": 2 + count_a + count_b}
     return Explanation(similarity, map_a, map_b, "occlusion", details)
 

@@ -19,7 +19,7 @@ from faceembed.engine.explain import Chip, Explanation, OcclusionSettings, expla
 from faceembed.engine.face_parts import part_means
 from faceembed.engine.photos import encode_path
 from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.subject import Notify, Subject, open_subject
+from faceembed.engine.subject import Notify, Subject, identity, open_subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Explained:
     """Mean of the map in each part of the face, the largest first."""
     deletions: tuple[Deletion, Deletion]
     """How far each map is to be believed."""
+    gated: bool
+    """Whether maps and deletions are of the identity alone, because the encoder is gated; the similarity never is."""
     encoder: str
     threshold: float | None
     """The encoder's own, if one was measured."""
@@ -48,6 +50,7 @@ class Explained:
             "similarity": found.similarity,
             "threshold": self.threshold,
             "encoder": self.encoder,
+            "gated": self.gated,
             "method": found.method,
             **found.details,
             **self.runtime,
@@ -102,15 +105,18 @@ def explain_photos(
     paths = absolute(photo_a, photo_b)
     subject = open_subject(settings or EmbedSettings(), paths, notice=notice)
     chips = subject.faces(paths)
-    return explained(subject, paths, explain(subject.encoder, chips[0], chips[1], settings=occlusion))
+    return explained(
+        subject, paths, explain(subject.encoder, chips[0], chips[1], gated=subject.spec.gated, settings=occlusion)
+    )
 
 
 def explained(subject: Subject, paths: tuple[str, str], explanation: Explanation) -> Explained:
     """Judge an explanation of the faces of two photos, and sum it up."""
     chips = subject.faces(paths)
-    vectors = subject.vectors(chips)
+    encoder = identity(subject.encoder, subject.spec)
+    vectors = encoder.encode(chips)[0]
     maps = (explanation.map_a, explanation.map_b)
-    first, second = (deletion(subject.encoder, chips[i], vectors[1 - i], values) for i, values in enumerate(maps))
+    first, second = (deletion(encoder, chips[i], vectors[1 - i], values) for i, values in enumerate(maps))
     parts_a, parts_b = (part_means(values, subject.spec.template) for values in maps)
     spec = subject.spec
     return Explained(
@@ -119,6 +125,7 @@ def explained(subject: Subject, paths: tuple[str, str], explanation: Explanation
         explanation,
         (parts_a, parts_b),
         (first, second),
+        spec.gated,
         spec.name,
         spec.threshold,
         subject.runtime,

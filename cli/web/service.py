@@ -195,7 +195,8 @@ class Service:
             stopped.set()
 
     def _occlude(self, chip_a: Chip, chip_b: Chip, stopped: threading.Event) -> Explanation:
-        return explain(_Stoppable(self.embedder.encoder, stopped), chip_a, chip_b)
+        encoder = _Stoppable(self.embedder.encoder, stopped)
+        return explain(encoder, chip_a, chip_b, gated=self.embedder.spec.gated)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
         """The result of ``work``, which is cancelled when the client leaves or time is up.

@@ -44,6 +44,7 @@ def write_explanation_html(path: str | os.PathLike[str], explained: Explained) -
         "Similarity": f"{found.similarity:.4f}",
         "Same person from": "" if explained.threshold is None else f"{explained.threshold:.3f}",
         "Encoder": explained.encoder,
+        "Maps of": "the identity, without the gate" if explained.gated else "",
         "Method": found.method,
         **{name.capitalize(): _plain(value) for name, value in {**found.details, **explained.runtime}.items()},
     }

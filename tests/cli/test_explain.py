@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import pytest
 
+from faceembed.engine.settings import EmbedSettings
+
 
 def test_occlusion_without_pytorch(small: Path, tmp_path: Path) -> None:
     words = [
@@ -31,7 +33,7 @@ main({words!r}, standalone_mode=False)
 assert "torch" not in sys.modules
 """
     text = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    assert "of dlib-resnet, explained by occlusion" in text and "without the most important 10 %" in text
+    assert f"of {EmbedSettings().encoder}, explained by occlusion" in text and "without the most important 10 %" in text
     assert text.count("left eye") == 2
     assert "cropped.jpg" in (tmp_path / "why.html").read_text()
     assert cv2.imread(str(tmp_path / "why.png")) is not None

@@ -22,6 +22,7 @@ from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.sample import sample_photos
 from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.subject import identities, identity
 
 Chips = NDArray[np.uint8]
 SIDE = 40
@@ -76,6 +77,32 @@ def test_the_map_is_the_formula() -> None:
         assert values.dtype == np.float32 and np.abs(expected).max() > 1e-3
     assert max(encoder.batches[:10]) <= 64
     assert found.details["embedded"] == 2 + 2 * (5**2 + 9**2)
+
+
+class Gated(Corner):
+    """The same behind a gate that takes whatever is darker than usual for a deepfake."""
+
+    def encode(self, chips: Chips) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        unit, norms = super().encode(chips)
+        real = 1 / (1 + np.exp(-(chips.mean((1, 2, 3)) - 110) / 4, dtype=np.float32))[:, None]
+        return np.concatenate([np.sqrt(real) * unit, np.sqrt(1 - real) * unit], 1), norms
+
+
+def test_maps_of_a_gated_encoder_are_of_its_identity() -> None:
+    """What covers a face moves the gate, wherever it is; the similarity is the gated one all the same."""
+    a, b = chip(0), chip(1)
+    a[20:, 20:] //= 4
+    settings = OcclusionSettings(windows=(0.5,), fill="mean")
+    plain, gated = explain(Corner(), a, b, settings=settings), explain(Gated(), a, b, gated=True, settings=settings)
+    np.testing.assert_allclose(gated.map_a, plain.map_a, atol=1e-6)
+    np.testing.assert_allclose(gated.map_b, plain.map_b, atol=1e-6)
+    vectors = Gated().encode(np.stack([a, b]))[0]
+    assert (
+        gated.similarity == pytest.approx(float(vectors[0] @ vectors[1])) and gated.similarity < plain.similarity - 0.1
+    )
+    whole = explain(Gated(), a, b, settings=settings)
+    assert np.abs(whole.map_a - plain.map_a).max() > np.abs(plain.map_a).max()
+    np.testing.assert_allclose(identities(vectors), Corner().encode(np.stack([a, b]))[0], atol=1e-6)
 
 
 def test_what_is_not_seen_does_not_matter() -> None:
@@ -164,11 +191,13 @@ def test_a_false_map_is_found_out() -> None:
 
 def lost_by(encoder: Encoder, a: Chips, b: Chips, settings: OcclusionSettings) -> tuple[float, float]:
     """Mean similarity lost by deleting what the maps of both faces call important, and regions elsewhere."""
-    found = explain(encoder, a, b, settings=settings)
-    vectors = encoder.encode(np.stack([a, b]))[0]
+    spec = encoder.model.spec
+    found = explain(encoder, a, b, gated=spec.gated, settings=settings)
+    whose = identity(encoder, spec)
+    vectors = whose.encode(np.stack([a, b]))[0]
     tests = [
-        deletion(encoder, a, vectors[1], found.map_a, seed=1),
-        deletion(encoder, b, vectors[0], found.map_b, seed=2),
+        deletion(whose, a, vectors[1], found.map_a, seed=1),
+        deletion(whose, b, vectors[0], found.map_b, seed=2),
     ]
     lost = np.mean([[test.before - test.important, test.before - test.random_mean] for test in tests], axis=0)
     return float(lost[0]), float(lost[1])
@@ -208,6 +237,7 @@ def test_the_verb_and_its_files(tmp_path: Path, reuse_pipeline: Pipeline) -> Non
     document = json.loads(json.dumps(result.to_json_dict()))
     assert document["photos"] == [str(a), str(b)]
     assert np.array(document["map_a"]).shape == (150, 150) and document["method"] == "occlusion"
+    assert document["gated"] == reuse_pipeline.encoder.model.spec.gated
     assert document["similarity"] > document["deletion_a"]["important"]
     result.write_html(tmp_path / "why.html")
     page = (tmp_path / "why.html").read_text(encoding="utf-8")

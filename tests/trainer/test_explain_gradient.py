@@ -17,6 +17,7 @@ from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos import PhotoFile
 from faceembed.engine.pipeline import Pipeline
 from faceembed.engine.sample import sample_photos
+from faceembed.engine.subject import identity
 from faceembed.trainer.attack_gradient import Network, open_network
 from faceembed.trainer.backbones.gated import gate
 from faceembed.trainer.explain_gradient import GradientSettings, explain_gradient
@@ -98,10 +99,12 @@ def test_maps_are_faithful_on_the_astronaut(pipeline: Pipeline) -> None:
     paths = [sample_photos() / name for name in ("astronaut.png", "mirrored.jpg")]
     files = [PhotoFile(str(path), path.stat().st_size, 0) for path in paths]
     a, b = pipeline.chips(files, 2)
-    network = open_network("dlib-resnet", arch=None, device="cpu", batch=8)
+    network = open_network(pipeline.encoder.model.spec.name, arch=None, device="cpu", batch=8)
     found = explain_gradient(network, a, b, settings=GradientSettings(8))
     vectors = pipeline.encoder.encode(np.stack([a, b]))[0]
     assert found.similarity == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-4)
-    test_a = deletion(pipeline.encoder, a, vectors[1], found.map_a)
-    test_b = deletion(pipeline.encoder, b, vectors[0], found.map_b)
+    whose = identity(pipeline.encoder, network.spec)
+    vectors = whose.encode(np.stack([a, b]))[0]
+    test_a = deletion(whose, a, vectors[1], found.map_a)
+    test_b = deletion(whose, b, vectors[0], found.map_b)
     assert test_a.important < test_a.random_mean and test_b.important < test_b.random_mean
