@@ -108,7 +108,8 @@ def _is_idle(node: Any, typed: set[str], alias: dict[str, str]) -> bool:
     """Whether a cast gives what it is given, under one name."""
     if not _cast_to(node) or node.input[0] not in typed:
         return False
-    return alias.get(node.input[0], node.input[0]) == alias.get(node.output[0], node.output[0])
+    given, result = (alias.get(name, name) for name in (node.input[0], node.output[0]))
+    return bool(given == result)
 
 
 def rounded(proto: Any) -> Any:
