@@ -53,7 +53,7 @@ def measure(arch: str, args: argparse.Namespace) -> dict[str, Any]:
         config = dataclasses.replace(config, loop=settle(config.loop, notice=say))
         start = make_start(config.model)
         crops = open_crops(config.data, start.spec)
-        task = ClassTask(CropCache(crops, limit_mb=0), divide(crops, config)[0], config)
+        task = ClassTask(CropCache(crops, limit_mb=0), divide(crops, config).train, config)
         threads = loader_threads(config.data)
         with open_accelerator(config.loop) as accelerator:
             learner = make_learner(config, start, classes=task.classes)
