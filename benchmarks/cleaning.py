@@ -47,6 +47,7 @@ from faceembed.engine.metrics import wilson_interval
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.data.clean import CleanSettings, judge
 from faceembed.trainer.data.clean_faces import PeopleFaces, embed_people
+from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import People, Sample, read_people
 from faceembed.trainer.data.split import split_people
 
@@ -231,7 +232,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     verdicts, sampled = read_audit(AUDIT, Path(people.source))
     with tempfile.TemporaryDirectory(prefix="faceembed-cleaning-") as folder:
         say(f"embedding {len(people.samples):,} photos" if args.index is None else f"reading {args.index}")
-        faces = embed_people(people, folder, EmbedSettings(), args.index)
+        faces = embed_people(people, folder, EmbedSettings(encoder=IDENTITY_ENCODER), args.index)
     split = split_people(people.persons, **SPLIT)
     chosen = set(split["train"])
     document: dict[str, Any] = {

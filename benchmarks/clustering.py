@@ -51,6 +51,7 @@ from faceembed.engine.photos import decode_path
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.data.split import split_people
 
+ENCODER = "dlib-resnet"  # with which the settings of `cluster` were chosen
 SPLIT = {"train": 180, "validate": 20, "test": 40, "seed": 7}
 EPSILONS = tuple(np.round(np.arange(0.02, 0.0901, 0.0025), 4).tolist())
 LEAST_GROUPS = (2, 3)
@@ -90,7 +91,7 @@ def read_sets(args: argparse.Namespace) -> tuple[dict[str, Set], Set]:
             index = given or Path(folder) / f"{name}.faiss"
             if given is None:
                 say(f"embedding {name}")
-                embed([root / name], index, settings=EmbedSettings())
+                embed([root / name], index, settings=EmbedSettings(encoder=ENCODER))
             sets.append(read_set(index))
     lfw, wild = sets
     listed = np.isin(lfw[0], sorted(named_in_pairs(root / "lfw_pairs.txt")))
@@ -243,9 +244,9 @@ def scale_child(count: int, threshold: float) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    spec = resolve("dlib-resnet", task="encoder").spec
+    spec = resolve(ENCODER, task="encoder").spec
     if spec.threshold is None:
-        raise BenchmarkError("dlib-resnet has no threshold")
+        raise BenchmarkError(f"{ENCODER} has no threshold")
     document: dict[str, Any] = {
         "what": "clustering",
         "machine": common.machine(),
@@ -326,7 +327,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     args = parse()
     if args.scale_child:
-        threshold = resolve("dlib-resnet", task="encoder").spec.threshold
+        threshold = resolve(ENCODER, task="encoder").spec.threshold
         assert threshold is not None
         common.emit(scale_child(args.scale_child, threshold))
         return

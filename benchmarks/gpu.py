@@ -28,7 +28,8 @@ from typing import Any
 import common
 from common import BenchmarkError, say
 
-ENCODERS = ("dlib-resnet", "ir18", "ir50", "ir101")
+MODELS = ("faceembed-r29", "dlib-resnet")
+ENCODERS = (*MODELS, "ir18", "ir50", "ir101")
 SIDES = (640, 1280, 3840)
 ALIGNER = "faceembed-align"
 CROP = 112
@@ -46,9 +47,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="faceembed-gpu-") as temporary:
         sets = make_sets(Path(temporary), common.data_root(), args)
         for encoder in args.encoders:
-            path = (
-                encoder if encoder == "dlib-resnet" or encoder.endswith(".onnx") else random_encoder(encoder, temporary)
-            )
+            known = encoder in MODELS or encoder.endswith(".onnx")
+            path = encoder if known else random_encoder(encoder, temporary)
             for name, folder in sets.items():
                 say(f"{encoder}, {name}")
                 report = measure(str(path), folder, crops=name == "crops", args=args)
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=("cuda", "cpu"), default="cuda", help="cpu: try the code without a card")
     parser.add_argument("--device", default="cuda:0", help="the card")
     parser.add_argument(
-        "--encoders", nargs="+", default=list(ENCODERS), help="dlib-resnet, an architecture, or an ONNX file"
+        "--encoders", nargs="+", default=list(ENCODERS), help=f"{' or '.join(MODELS)}, an architecture, or an ONNX file"
     )
     parser.add_argument("--sides", nargs="*", type=int, default=list(SIDES), help="longer sides of full photos, pixels")
     parser.add_argument("--files", type=int, default=256, help="different files of each set")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import Output, file_option, output_file_option, output_options
+from faceembed.cli.options import ENCODER, Output, file_option, output_file_option, output_options
 
 if TYPE_CHECKING:
     from faceembed.engine.build_engine import Built
@@ -19,7 +19,7 @@ ENGINE_PRECISIONS = ("fp16", "fp32", "int8")
 
 
 @click.command("build-engine")
-@click.option("--encoder", metavar="NAME|FILE", help="The encoder to build.  [default: dlib-resnet, if no --aligner]")
+@click.option("--encoder", metavar="NAME|FILE", help=f"The encoder to build.  [default: {ENCODER}, if no --aligner]")
 @click.option("--aligner", metavar="NAME|FILE", help="The one-shot aligner to build.")
 @click.option(
     "--precision",
@@ -102,7 +102,7 @@ def build_engine(
         if encoder and aligner:
             raise click.UsageError("give --encoder or --aligner, not both: an engine file is of one model")
         settings = engine.BuildSettings(precision, target, parse_batch(batch), photos, device)
-        model = resolve(aligner, task="aligner") if aligner else resolve(encoder or "dlib-resnet", task="encoder")
+        model = resolve(aligner, task="aligner") if aligner else resolve(encoder or ENCODER, task="encoder")
         with out.reporter() as reporter:
             built = engine.build_engine(
                 model, settings, output=output, fresh=fresh, notice=reporter.notice, progress=reporter.phase

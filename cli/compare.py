@@ -50,8 +50,8 @@ def compare(
 
     \b
     Example:
-        faceembed compare dlib-resnet tuned.onnx --pairs pairs.csv --html encoders.html
-        faceembed compare dlib-resnet sface --pairs lfw_pairs.txt --root lfw --save kept --json
+        faceembed compare faceembed-r29 tuned.onnx --pairs pairs.csv --html encoders.html
+        faceembed compare faceembed-r29 sface --pairs lfw_pairs.txt --root lfw --save kept --json
     """
     from faceembed.engine.compare_encoders import compare_encoders
 

@@ -51,7 +51,7 @@ def info(name: str, out: Output) -> None:
 
     \b
     Example:
-        faceembed models info dlib-resnet
+        faceembed models info faceembed-r29
     """
     from faceembed.engine.models import registry
 

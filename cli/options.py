@@ -23,6 +23,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # Written out, because the engine's modules that know them load numpy; a test holds the two together.
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+ENCODER = "faceembed-r29"
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -115,8 +116,7 @@ class Output:
             self.result(document, text)
 
 
-_MODEL_OPTIONS: tuple[Decorator, ...] = (
-    click.option("--encoder", default="dlib-resnet", show_default=True, help="Model name, or path of an ONNX file."),
+_OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--aligner",
         default="faceembed-align",
@@ -166,7 +166,14 @@ _OUTPUT_OPTIONS: tuple[Decorator, ...] = (
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that runs models; it receives them as ``models``."""
-    return collected(command, _MODEL_OPTIONS, ModelOptions, "models")
+    return model_options_with(ENCODER)(command)
+
+
+def model_options_with(encoder: str, why: str = "") -> Decorator:
+    """The same for a command with an encoder of its own as the default, which ``why`` explains."""
+    text = "Model name, or path of an ONNX file." + (f" {why}" if why else "")
+    option = click.option("--encoder", default=encoder, show_default=True, help=text)
+    return lambda command: collected(command, (option, *_OTHER_MODEL_OPTIONS), ModelOptions, "models")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:

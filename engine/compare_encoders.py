@@ -1,6 +1,6 @@
 """The verb `compare`: several encoders on one pair list, in one table.
 
-    comparison = compare_encoders(["dlib-resnet", "mine.onnx"], "pairs.csv")
+    comparison = compare_encoders(["faceembed-r29", "mine.onnx"], "pairs.csv")
     comparison.write_html("encoders.html")
 
 Encoders that take faces of one template and size share detection and alignment: each photo is read once for all of them, and

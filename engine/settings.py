@@ -15,7 +15,7 @@ PREPROCESSING = 2  # raised whenever the same photo would give another chip
 class EmbedSettings:
     """How photos become embeddings."""
 
-    encoder: str = "dlib-resnet"
+    encoder: str = "faceembed-r29"
     """A model's name, or the path of an ONNX file."""
     aligner: str = "faceembed-align"
     """A model's name, or ``none`` where photos are aligned crops already (ArcFace's template, square)."""

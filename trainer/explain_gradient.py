@@ -1,6 +1,6 @@
 """Which pixels of two faces make them similar, by gradients: integrated gradients of the cosine, in PyTorch.
 
-    network = open_network("dlib-resnet", arch=None, device="cpu", batch=32)
+    network = open_network("faceembed-r29", arch=None, device="cpu", batch=32)
     explanation = explain_gradient(network, chip_a, chip_b)
 
 With x the chip, x' the fill that shows nothing of it, and s the similarity to the other face,

@@ -1,6 +1,6 @@
 """An encoder's ONNX graph as a PyTorch module, for gradients: any encoder that the engine runs has them.
 
-    network = OnnxNetwork(resolve("dlib-resnet", task="encoder"))
+    network = OnnxNetwork(resolve("faceembed-r29", task="encoder"))
     embeddings = network(chips)  # differentiable
 
 It computes in fp32, whatever the file is in: half precision weights are widened and casts between kinds of floats do nothing, so

@@ -58,7 +58,7 @@ def align(
 
     \b
     Example:
-        faceembed data align people fakes -o crops --encoder dlib-resnet
+        faceembed data align people fakes -o crops
         faceembed data align people -o mixed --recompress 0.5
         faceembed data align lfw -o crops --encoder ir50 --exclude-pairs lfw_pairs.txt
     """

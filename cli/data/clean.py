@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options_with, output_options
 from faceembed.cli.reporter import clock
 from faceembed.engine.photos import printable
+from faceembed.trainer.data.identity import IDENTITY_ENCODER
 
 if TYPE_CHECKING:
     from faceembed.trainer.data.clean import Cleaning
@@ -34,7 +35,7 @@ _FEW = 5  # findings named on the terminal
 @click.option("--keep-duplicates", is_flag=True, help="Report pictures that are in two folders, but keep both.")
 @click.option("--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="How PEOPLE is laid out.")
 @file_option("--images", metavar="FOLDER", help="The photos that a list of people names.")
-@model_options
+@model_options_with(IDENTITY_ENCODER, "Of a gated one, only the identity counts.")
 @output_options
 @click.pass_context
 def clean(
@@ -55,10 +56,13 @@ def clean(
     row for each photo (kept or not, why, and whom it shows instead where that is clear), and report.html to look at.
     Photos are never moved or deleted. Thresholds are learnt from the photos themselves.
 
+    The encoder is dlib-resnet unless you name another, whatever the other commands take: who somebody is counts here, not
+    how real a face looks, and the settings were chosen with it. With --index, name the encoder that made the index.
+
     \b
     Example:
         faceembed data clean people -o cleaned
-        faceembed data clean people -o cleaned --index people.faiss --sure 0.8
+        faceembed data clean people -o cleaned --index people.faiss --encoder faceembed-r29 --sure 0.8
     """
     from faceembed.trainer.data.clean import CleanSettings
     from faceembed.trainer.data.clean import clean as clean_people

@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import pytest
 
+from faceembed.engine.settings import EmbedSettings
+
 
 def test_noise_without_pytorch(pairs: Path, tmp_path: Path) -> None:
     """With a failure that counts, and neither PyTorch nor the trainer anywhere."""
@@ -27,7 +29,11 @@ assert not [name for name in sys.modules if name.startswith("faceembed.trainer")
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     document = json.loads(done.stdout)
-    assert (document["method"], document["encoder"], document["precision"]) == ("noise", "dlib-resnet", "fp32")
+    assert (document["method"], document["encoder"], document["precision"]) == (
+        "noise",
+        EmbedSettings().encoder,
+        "fp32",
+    )
     assert (document["pairs"], document["failed_pairs"]) == (5, 1)
     assert list(document["failures"]) == [str(pairs.parent / "grey.png")]
     clean, little, much = document["rows"]

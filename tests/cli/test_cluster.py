@@ -15,8 +15,10 @@ import pytest
 from faceembed.cli.project import METHODS
 from faceembed.engine.index import read_manifest, write_index
 from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.projection import METHODS as ENGINES
 from faceembed.engine.rows import FACE_SCHEMA
+from faceembed.engine.settings import EmbedSettings
 from faceembed.engine.shards import FaceTable
 
 
@@ -25,8 +27,8 @@ def made_up(index: Path, built: Path, people: list[int], photos: Path) -> Path:
     import pyarrow as pa
 
     photos.mkdir(exist_ok=True)
-    rng = np.random.default_rng(0)
-    centres, rows, vectors = rng.normal(size=(50, 128)), [], []
+    rng, dimension = np.random.default_rng(0), read_manifest(IndexFiles.of(built))["dimension"]
+    centres, rows, vectors = rng.normal(size=(50, dimension)), [], []
     for number, person in enumerate(people):
         path = photos / f"{number:02d}.jpg"
         noise = np.random.default_rng(number)
@@ -41,7 +43,7 @@ def made_up(index: Path, built: Path, people: list[int], photos: Path) -> Path:
                 "size": info.st_size, "mtime_ns": info.st_mtime_ns,
             }
         )  # fmt: skip
-        vectors.append(centres[person] + 0.1 * noise.normal(size=128))
+        vectors.append(centres[person] + 0.1 * noise.normal(size=dimension))
     values = np.array(vectors, np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     manifest = {**read_manifest(IndexFiles.of(built)), "faces": len(rows), "next_face_id": len(rows)}
@@ -72,7 +74,9 @@ def test_people_and_links(run_json: Any, crowd: Path, tmp_path: Path, name: str)
     assert (report["clusters"], report["single"], report["largest"], report["links"]) == (5, 2, 4, 3)
     assert report["new_faces"] == report["faces"] == 10
     assert report["duplicates"] == 0 and report["moved"] == 0
-    assert report["threshold"] > 0.906 and "0.906" in report["threshold_source"]
+    spec = resolve(EmbedSettings().encoder, task="encoder").spec
+    assert spec.threshold is not None and report["threshold"] > spec.threshold
+    assert report["threshold_source"] == f"by the threshold of {spec.name}, {spec.threshold:g}"
     assert len(list((tmp_path / "people" / "person-000000").iterdir())) == 4
     assert {os.readlink(link) for link in (tmp_path / "people").glob("person-000001/*")} == {
         str(tmp_path / "photos" / f"{n:02d}.jpg") for n in (3, 4)
@@ -132,7 +136,8 @@ def test_bad_input(run: Any, crowd: Path, tmp_path: Path) -> None:
     run("cluster", crowd, "-o", tmp_path / "c.json")
     manifest["encoder"] = {"name": "another", "sha256": "1" * 64}
     crowd.with_suffix(".json").write_text(json.dumps(manifest))
-    assert "holds faces of encoder dlib-resnet" in run("cluster", crowd, "-o", tmp_path / "c.json", code=1).stderr
+    said = run("cluster", crowd, "-o", tmp_path / "c.json", code=1).stderr
+    assert f"holds faces of encoder {EmbedSettings().encoder} " in said
     message = run("cluster", crowd, "-o", tmp_path / "e.json", code=2).stderr
     assert "encoder another is not here any more; give the least similarity" in message
     run("cluster", crowd, "-o", tmp_path / "e.json", "--threshold", "0.9")

@@ -22,6 +22,7 @@ import pytest
 from faceembed.engine import index as index_module
 from faceembed.engine import shards
 from faceembed.engine.photos import decode_path
+from faceembed.engine.settings import EmbedSettings
 
 FIELDS = {
     "images": int,
@@ -63,7 +64,8 @@ def test_json_document(run: Any, small: Path, tmp_path: Path) -> None:
     assert document["images"] == document["faces"] == document["embedded"] == 2
     assert document["index"] == str(tmp_path / "a.faiss")
     assert set(document["stages"]) == {"read", "decode", "detect", "align", "encode"}
-    assert (document["device"], document["encoder"], document["aligner"]) == ("cpu", "dlib-resnet", "faceembed-align")
+    assert (document["encoder"], document["aligner"]) == (EmbedSettings().encoder, EmbedSettings().aligner)
+    assert document["device"] == "cpu"
     assert document["device"] in result.stderr  # what `auto` chose
 
 

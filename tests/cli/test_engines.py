@@ -13,6 +13,7 @@ from faceembed.engine import build_engine as module
 from faceembed.engine import doctor, engine_parity
 from faceembed.engine.errors import DeviceError
 from faceembed.engine.runtimes import flavours
+from faceembed.engine.settings import EmbedSettings
 
 
 def test_precisions_are_the_engines() -> None:
@@ -46,7 +47,7 @@ def test_build_inspect_and_refuse(
     assert not document["executed"] and not document["cached"]
     assert "the engine itself was not executed" in result.stderr
     text = run("build-engine", "--inspect", path).stdout
-    assert "dlib-resnet, fp16, " in text and "for sm89, sm120; batches of 1 to 32, tuned for 16" in text
+    assert f"{EmbedSettings().encoder}, fp16, " in text and "for sm89, sm120; batches of 1 to 32, tuned for 16" in text
     assert "on 4 faces, of its graph in ONNX Runtime; the engine itself was not executed" in text
     assert run_json("build-engine", "--inspect", path)["networks"] == document["networks"]
     path.write_bytes(b"x" * 100)

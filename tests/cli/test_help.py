@@ -16,6 +16,7 @@ import pytest
 from faceembed.cli import options
 from faceembed.cli.main import main
 from faceembed.engine.runtimes import choose
+from faceembed.engine.settings import EmbedSettings
 
 HEAVY = (
     "cv2",
@@ -82,6 +83,20 @@ def test_examples_parse(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, 
 def test_choices_are_the_engines() -> None:
     assert options.RUNTIMES == choose.RUNTIMES
     assert options.PRECISIONS == choose.PRECISIONS
+
+
+def test_default_encoders() -> None:
+    """One for all commands, but for the one that judges identity alone, and says so."""
+    assert EmbedSettings().encoder == options.ENCODER
+    named = {}
+    for path, command in ALL.items():
+        for option in command.params:
+            if option.name == "encoder" and isinstance(option.default, str):
+                named[path] = option.default
+    assert named.pop(("data", "clean")) == "dlib-resnet" and "dlib-resnet unless" in (ALL["data", "clean"].help or "")
+    assert len(named) > 10 and set(named.values()) == {options.ENCODER}
+    (built,) = [option for option in ALL[("build-engine",)].params if option.name == "encoder"]
+    assert f"[default: {options.ENCODER}, " in getattr(built, "help")  # noqa: B009
 
 
 def test_help_loads_nothing_heavy() -> None:

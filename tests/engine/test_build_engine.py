@@ -75,7 +75,7 @@ def test_the_default_encoder_for_all_cards(home: Path, encoder_model: Model, chi
     assert heard[1].endswith("of its graph in ONNX Runtime; the engine itself was not executed")
     facts = inspect_engine(built.path)
     assert facts == built.facts
-    assert (facts.model, facts.model_sha256) == ("dlib-resnet", encoder_model.spec.sha256)
+    assert (facts.model, facts.model_sha256) == (encoder_model.spec.name, encoder_model.spec.sha256)
     assert (facts.precision, facts.package, facts.targets, facts.batch) == ("fp16", "tensorrt_rtx", ALL, (1, 64, 128))
     assert not facts.executed and 0.999 <= facts.parity["min_cosine"] <= 1.00001 and facts.parity["faces"] == 8
     again = build_engine(encoder_model, BuildSettings())
@@ -121,12 +121,12 @@ def test_a_network_that_half_precision_breaks_is_not_built(
 
 
 def test_int8_for_three_cards(
-    home: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    home: Path, dlib_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real engine, smaller than that of fp16; its file says how much of it is INT8."""
     monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
     heard: list[str] = []
-    built = build_engine(encoder_model, BuildSettings("int8", "sm86,sm89,sm120"), notice=heard.append)
+    built = build_engine(dlib_model, BuildSettings("int8", "sm86,sm89,sm120"), notice=heard.append)
     facts = inspect_engine(built.path)
     assert facts == built.facts and (facts.precision, facts.targets) == ("int8", ("sm86", "sm89", "sm120"))
     assert facts.int8["of"] == 30 and facts.int8["faces"] == 8
@@ -135,21 +135,21 @@ def test_int8_for_three_cards(
     assert heard[1] == "the sample photos: 8 faces for the scales of int8, 128 are better: --photos"
     assert heard[2] == quantised_line(facts.int8) and heard[2].endswith("the rest fp16; scales from 8 faces")
     assert heard[3].startswith("parity of int8 with fp32: smallest cosine ")
-    half = build_engine(encoder_model, BuildSettings("fp16", "sm89"))
+    half = build_engine(dlib_model, BuildSettings("fp16", "sm89"))
     assert half.facts.int8 == {}
     assert facts.networks[0].plan_bytes < half.facts.networks[0].plan_bytes
-    assert build_engine(encoder_model, BuildSettings("int8", "sm89")).path == built.path
+    assert build_engine(dlib_model, BuildSettings("int8", "sm89")).path == built.path
 
 
 def test_int8_that_no_layer_allows(
-    home: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    home: Path, dlib_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
     monkeypatch.setitem(engine_parity.MIN_COSINE, "int8", 1.1)
     with pytest.raises(
         DeviceError, match=r"^dlib-resnet in int8 differs from fp32: smallest cosine 0\.\d+ on 16 faces"
     ):
-        build_engine(encoder_model, BuildSettings("int8", "sm89"), fresh=True)
+        build_engine(dlib_model, BuildSettings("int8", "sm89"), fresh=True)
     assert not list(home.glob("engines/*"))
 
 
@@ -230,20 +230,20 @@ def test_on_a_card_the_engine_itself_is_compared(
     facts = read_facts(path)
     assert facts.executed and facts.targets == ("sm89",)
     assert heard[0].startswith(
-        "no engine of dlib-resnet in fp16 for NVIDIA GeForce RTX 4090 (sm89, 24 GiB) yet; building one"
+        f"no engine of {encoder_model.spec.name} in fp16 for NVIDIA GeForce RTX 4090 (sm89, 24 GiB) yet; building one"
     )
     assert heard[-1].endswith("of the engine on NVIDIA GeForce RTX 4090 (sm89, 24 GiB)")
     assert remembered == [(encoder_model, choice, facts.parity)]
     assert ensure(encoder_model, choice, notice=heard.append) == path and opened == ["cuda:0"]
 
 
-def test_an_int8_engine_is_not_built_on_the_way(home: Path, encoder_model: Model, card: None) -> None:
+def test_an_int8_engine_is_not_built_on_the_way(home: Path, dlib_model: Model, card: None) -> None:
     with pytest.raises(
         DeviceError,
         match=r"^no engine of dlib-resnet in int8 for NVIDIA GeForce RTX 4090 .* is kept; build it on faces like yours: "
         r"faceembed build-engine --encoder dlib-resnet --precision int8 --photos FOLDER$",
     ):
-        ensure(encoder_model, RuntimeChoice("tensorrt", "cuda:0", "int8", ""))
+        ensure(dlib_model, RuntimeChoice("tensorrt", "cuda:0", "int8", ""))
 
 
 def test_a_run_that_must_build_says_how_far_it_is(
@@ -267,7 +267,7 @@ def test_a_run_that_must_build_says_how_far_it_is(
     encoder = Encoder(
         encoder_model, RuntimeChoice("tensorrt", "cuda:0", "fp16", ""), threads=1, watch=spoken(heard.append, every_s=0)
     )
-    assert heard[0].startswith("no engine of dlib-resnet in fp16 for NVIDIA GeForce RTX 4090")
+    assert heard[0].startswith(f"no engine of {encoder_model.spec.name} in fp16 for NVIDIA GeForce RTX 4090")
     shares = [int(line.split()[1]) for line in heard if line.startswith("engine ")]
     assert len(shares) > 3 and shares == sorted(shares) and shares[-1] == 100
     assert encoder.admitted  # by the gate that the engine passed when it was built

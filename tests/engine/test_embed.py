@@ -96,7 +96,8 @@ def test_report_is_plain_json(album: Path, tmp_path: Path) -> None:
     fields = json.loads(json.dumps(run(album, tmp_path / "people.faiss").to_json_dict()))
     assert {"images", "faces", "no_face", "failed", "skipped", "seconds", "images_per_second", "stages"} < set(fields)
     assert {"device", "runtime", "precision", "encoder", "aligner"} < set(fields)
-    assert (fields["encoder"], fields["aligner"], fields["device"]) == ("dlib-resnet", "faceembed-align", "cpu")
+    assert (fields["encoder"], fields["aligner"]) == (EmbedSettings().encoder, EmbedSettings().aligner)
+    assert fields["device"] == "cpu"
     assert set(fields["stages"]) == {"read", "decode", "detect", "align", "encode"}
     assert fields["images_per_second"] == pytest.approx(14 / fields["seconds"], rel=0.05)
 
@@ -121,10 +122,10 @@ def test_files_have_the_promised_columns_and_fields(album: Path, tmp_path: Path,
         picture = cv2.imread(row["path"])
         assert (row["image_height"], row["image_width"]) == picture.shape[:2]
     manifest = json.loads(index.with_suffix(".json").read_text())
-    assert manifest["encoder"] == {"name": "dlib-resnet", "sha256": encoder_model.spec.sha256}
+    assert manifest["encoder"] == {"name": encoder_model.spec.name, "sha256": encoder_model.spec.sha256}
     assert manifest["aligner"]["name"] == "faceembed-align"
     assert len(manifest["aligner"]["sha256"]) == 64
-    assert manifest["dimension"] == 128
+    assert manifest["dimension"] == encoder_model.spec.dimension
     assert (manifest["faces"], manifest["no_face"], manifest["failed"]) == (10, 1, 4)
     assert {"preprocessing", "runtime", "precision", "faceembed", "roots"} < set(manifest)
 
@@ -310,7 +311,7 @@ def test_another_encoder_is_refused_by_digest(
     spec = dataclasses.replace(models.encoder.spec, sha256="0" * 64)  # same name, other weights
     other = loading.Models(Model(spec, models.encoder.path), models.aligner)
     monkeypatch.setattr(loading, "resolve_models", lambda _: other)
-    with pytest.raises(IndexFormatError, match=r"with encoder dlib-resnet .* not dlib-resnet \(000000000000\)"):
+    with pytest.raises(IndexFormatError, match=rf"with encoder {spec.name} .* not {spec.name} \(000000000000\)"):
         run(tmp_path / "album", index)
     with pytest.raises(IndexFormatError, match="was made with encoder"):
         search(index, [tmp_path / "album"])
@@ -425,7 +426,7 @@ def test_a_mistake_with_fresh_costs_nothing(tmp_path: Path, make_faces: MakeFace
         run(
             {"folder": tmp_path / "albun", "empty": tmp_path / "empty"}.get(mistake, tmp_path / "album"),
             index,
-            EmbedSettings(encoder="dlib-resnett" if mistake == "encoder" else "dlib-resnet"),
+            EmbedSettings(encoder="dlib-resnett") if mistake == "encoder" else None,
             fresh=True,
             index_type="flatt" if mistake == "index" else "PQ8x8" if mistake == "faces" else None,
         )
@@ -454,7 +455,7 @@ def test_only_bad_photos_make_an_empty_index(tmp_path: Path) -> None:
         assert len(FaceIndex(index)) == 0
         assert rows_of(index) == []
     with pytest.raises(DataError, match="holds no faces"):
-        FaceIndex(index).search(np.zeros((1, 128), np.float32))
+        FaceIndex(index).search(np.zeros((1, FaceIndex(index).manifest["dimension"]), np.float32))
 
 
 def test_an_empty_index_grows(tmp_path: Path, make_faces: MakeFaces) -> None:

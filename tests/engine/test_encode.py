@@ -29,8 +29,9 @@ EXACT = dataclasses.replace(FAST, precision="fp32")
 class Double(Session):
     """A network whose bf16 output is turned away from its fp32 output, to a cosine of ``parity``."""
 
-    def __init__(self, choice: RuntimeChoice, parity: float) -> None:
+    def __init__(self, choice: RuntimeChoice, parity: float, dimension: int) -> None:
         self.choice = choice
+        self.dimension = dimension
         self.parity = 1.0 if choice.precision == "fp32" else parity
         self.batches: list[int] = []
 
@@ -38,7 +39,7 @@ class Double(Session):
         self.batches.append(len(pixels))
         mean = pixels.reshape(len(pixels), -1, 3).astype(np.float64).mean(1) + 1
         unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-        out = np.zeros((len(pixels), 128), np.float32)
+        out = np.zeros((len(pixels), self.dimension), np.float32)
         out[:, :3] = 7 * self.parity * unit
         out[:, 3] = 7 * np.sqrt(max(1 - self.parity**2, 0))
         return (out,)
@@ -53,7 +54,7 @@ def parity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[float],
         opened: list[Double] = []
 
         def open_session(model: Model, choice: RuntimeChoice, **_: Any) -> Session:
-            opened.append(Double(choice, value))
+            opened.append(Double(choice, value, model.spec.dimension))
             return opened[-1]
 
         monkeypatch.setattr(module, "open_session", open_session)
@@ -90,7 +91,9 @@ def test_fast_precision_must_pass_first(encoder_model: Model, parity: Any) -> No
 def test_a_precision_that_is_off_is_refused(encoder_model: Model, parity: Any, value: float) -> None:
     parity(value)
     encoder = Encoder(encoder_model, FAST, threads=1)
-    with pytest.raises(DeviceError, match=r"dlib-resnet in bf16: .*at least 0\.999 wanted.*--precision fp32"):
+    with pytest.raises(
+        DeviceError, match=encoder_model.spec.name + r" in bf16: .*at least 0\.999 wanted.*--precision fp32"
+    ):
         encoder.admit(chips(4))
     assert not encoder.admitted
     with pytest.raises(DeviceError):
@@ -140,7 +143,7 @@ def test_a_remembered_failure_does_not_admit(encoder_model: Model, parity: Any, 
 
 def test_fp32_needs_no_gate(encoder_model: Model, parity: Any) -> None:
     opened = parity(0.1)
-    assert Encoder(encoder_model, EXACT, threads=1).encode(chips(70))[0].shape == (70, 128)
+    assert Encoder(encoder_model, EXACT, threads=1).encode(chips(70))[0].shape == (70, encoder_model.spec.dimension)
     assert sum(opened[-1].batches) >= 70
     assert max(opened[-1].batches) <= 32
 
@@ -148,7 +151,7 @@ def test_fp32_needs_no_gate(encoder_model: Model, parity: Any) -> None:
 def test_no_faces_are_no_embeddings(encoder_model: Model, parity: Any) -> None:
     opened = parity(1)
     vectors, norms = Encoder(encoder_model, EXACT, threads=1).encode(chips(0))
-    assert (vectors.shape, norms.shape) == ((0, 128), (0,))
+    assert (vectors.shape, norms.shape) == ((0, encoder_model.spec.dimension), (0,))
     assert vectors.dtype == np.float32
     assert opened[-1].batches == []
 
@@ -156,9 +159,9 @@ def test_no_faces_are_no_embeddings(encoder_model: Model, parity: Any) -> None:
 def test_a_vector_of_zeros_stays_finite(encoder_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Double):
         def run(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-            return (np.zeros((len(pixels), 128), np.float32),)
+            return (np.zeros((len(pixels), self.dimension), np.float32),)
 
-    monkeypatch.setattr(module, "open_session", lambda _, choice, **__: Silent(choice, 1))
+    monkeypatch.setattr(module, "open_session", lambda model, choice, **_: Silent(choice, 1, model.spec.dimension))
     vectors, norms = Encoder(encoder_model, EXACT, threads=1).encode(chips(2))
     assert np.isfinite(vectors).all()
     assert norms.tolist() == [0, 0]

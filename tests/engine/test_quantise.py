@@ -100,10 +100,10 @@ def test_scales_cover_what_the_faces_give(tmp_path: Path) -> None:
     assert many["least error"]["net.1"] <= many["largest"]["net.1"]
 
 
-def test_the_default_encoder(encoder_model: Model, astronaut: np.ndarray) -> None:
+def test_dlibs_encoder(dlib_model: Model, astronaut: np.ndarray) -> None:
     """Real weights on views of a real face."""
     views = np.stack([astronaut[40 + 3 * k : 190 + 3 * k, 140 + 2 * k : 290 + 2 * k] for k in range(8)])
-    (network,) = networks_of(encoder_model)
-    made = quantise_encoder(encoder_model, network, views, views[:4], at_least=0.99)
+    (network,) = networks_of(dlib_model)
+    made = quantise_encoder(dlib_model, network, views, views[:4], at_least=0.99)
     assert made.layers == 28 and made.of == 30 and made.share > 0.9 and made.lowest >= 0.99
     assert dataclasses.replace(made, graph=b"").left == ()

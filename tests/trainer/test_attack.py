@@ -130,7 +130,9 @@ def run(*args: Any, code: int = 0) -> Result:
 def attacked(pairs: Path) -> dict[str, Attacked]:
     """FGSM and PGD on dlib's encoder at two epsilons."""
     settings = AttackSettings(
-        EmbedSettings(runtime=RuntimeSettings(threads=1)), epsilons=(0.01, 0.03), skip_failures=True
+        EmbedSettings(encoder="dlib-resnet", runtime=RuntimeSettings(threads=1)),
+        epsilons=(0.01, 0.03),
+        skip_failures=True,
     )
     return {attack.method: attack_pairs(pairs, attack, settings=settings) for attack in (Fgsm(), Pgd(steps=4))}
 
@@ -158,7 +160,8 @@ def test_similarities_of_a_real_encoder_move(attacked: dict[str, Attacked]) -> N
 def test_the_clean_scores_are_those_of_eval(pairs: Path, attacked: dict[str, Attacked], reuse_pipeline: Any) -> None:
     from faceembed.engine.scoring import score_pairs
 
-    scored = score_pairs(pairs, settings=EmbedSettings(runtime=RuntimeSettings(precision="fp32")), skip_failures=True)
+    settings = EmbedSettings(encoder="dlib-resnet", runtime=RuntimeSettings(precision="fp32"))
+    scored = score_pairs(pairs, settings=settings, skip_failures=True)
     np.testing.assert_allclose(attacked["fgsm"].scores[0], scored.similarity[:4], atol=1e-4)
     assert attacked["fgsm"].rows[0].eer == scored.evaluation.eer
 
@@ -183,11 +186,11 @@ def test_fgsm_on_the_command_line(pairs: Path, tmp_path: Path) -> None:
     png, save, html = tmp_path / "worst.png", tmp_path / "scores.csv", tmp_path / "fgsm.html"
     files = ("--png", png, "--save", save, "--html", html)
     text = run("fgsm", pairs, "--epsilon", "0.03", "--goal", "dodge", *files, "--workers", 1).stdout
-    assert "fgsm on dlib-resnet: 5 pairs, 1 of them with a photo without a face, which score -1" in text
+    assert f"fgsm on {EmbedSettings().encoder}: 5 pairs, 1 of them with a photo without a face, which score -1" in text
     line = next(line for line in text.splitlines() if line.strip().startswith("0.03"))
     assert "(-0." in line and "(+0." not in line  # only positives were attacked
     assert png.exists() and save.exists()
-    assert "fgsm on dlib-resnet" in html.read_text()
+    assert f"fgsm on {EmbedSettings().encoder}" in html.read_text()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +235,8 @@ def test_pgd_breaks_dlib_on_real_people(data: Path, tmp_path: Path) -> None:
     rows = [(a, b, 1) for a, b, _ in photos] + [(one[0], two[2], 0) for one, two in itertools.pairwise(photos)]
     path = tmp_path / "pairs.csv"
     path.write_text("\n".join(["path_a,path_b,label", *(f"{a},{b},{label}" for a, b, label in rows)]))
-    result = attack_pairs(path, Pgd(steps=5), settings=AttackSettings(epsilons=(0.03,), skip_failures=True))
+    settings = AttackSettings(EmbedSettings(encoder="dlib-resnet"), epsilons=(0.03,), skip_failures=True)
+    result = attack_pairs(path, Pgd(steps=5), settings=settings)
     clean, row = result.rows
     assert clean.eer is not None and row.eer is not None
     assert clean.eer < 0.3 and row.eer > 0.6

@@ -35,11 +35,11 @@ def dlib() -> ResNet29:
     return model
 
 
-def test_outputs_equal_the_engines(encoder_model: Model, dlib: ResNet29, chips: torch.Tensor) -> None:
-    encoder = Encoder(encoder_model, choose(RuntimeSettings(runtime="onnxruntime")), threads=1)
+def test_outputs_equal_the_engines(dlib_model: Model, dlib: ResNet29, chips: torch.Tensor) -> None:
+    encoder = Encoder(dlib_model, choose(RuntimeSettings(runtime="onnxruntime")), threads=1)
     expected, norms = encoder.encode(chips.numpy())
     _, spec, arch = load_encoder("dlib-resnet", arch="resnet29")
-    assert (arch, spec) == ("resnet29", encoder_model.spec)
+    assert (arch, spec) == ("resnet29", dlib_model.spec)
     with torch.no_grad():
         raw = dlib(preprocess(chips, spec)).numpy()
     np.testing.assert_allclose(raw, expected * norms[:, None], atol=1e-4)

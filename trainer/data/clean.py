@@ -29,6 +29,7 @@ from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import CSV, PARQUET, Row, write_manifest
+from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import Layout, People, check_people, read_people
 from faceembed.trainer.report.cleaning import write_cleaning_report
 
@@ -128,7 +129,7 @@ def clean(
         source: a set of people, or what `read_people` reads.
         output: folder for ``clean.parquet``, ``clean.csv``, ``report.html`` and, without ``index``, the embeddings: a
             second run, or one after an interruption, embeds only what is new.
-        settings: models and runtime.
+        settings: models and runtime; by default with `identity.IDENTITY_ENCODER`. Of a gated encoder only the identity is looked at.
         choices: what goes.
         index: an index of these photos made by `embed`, largest face of each.
         layout, images: as for `read_people`.
@@ -140,7 +141,7 @@ def clean(
         IndexFormatError: the index is another encoder's.
     """
     started = time.perf_counter()
-    settings, choices = settings or EmbedSettings(), choices or CleanSettings()
+    settings, choices = settings or EmbedSettings(encoder=IDENTITY_ENCODER), choices or CleanSettings()
     people = source if isinstance(source, People) else read_people(source, layout=layout, images=images)
     for note in people.notes:
         notice(note)

@@ -18,6 +18,7 @@ from faceembed.engine.photos import decode_path, printable
 from faceembed.engine.pictures import Pictures
 from faceembed.engine.rows import read_errors
 from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.subject import identities
 from faceembed.trainer.data.people import People
 
 INDEX = "photos.faiss"
@@ -32,7 +33,7 @@ class PeopleFaces:
     """What cleaning is told of the photos of a set of people."""
 
     vectors: dict[str, Floats]
-    """Path to the embedding of its largest face, unit length."""
+    """Path to the embedding of its largest face, unit length; of a gated encoder, to the identity in it."""
     failures: dict[str, str]
     """Path to why there is none."""
     pictures: Pictures
@@ -82,4 +83,5 @@ def embed_people(
     boxes = np.stack([table.rows.column(name).to_numpy() for name in "xywh"], axis=1)
     landmarks = table.rows.column("landmarks").combine_chunks().flatten().to_numpy().reshape(-1, 10)
     pictures = Pictures({p: boxes[i] for p, i in rows.items()}, {p: landmarks[i] for p, i in rows.items()}, spec)
-    return PeopleFaces({path: table.vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)
+    vectors = identities(table.vectors) if spec.gated else table.vectors
+    return PeopleFaces({path: vectors[i] for path, i in rows.items()}, failures, pictures, spec.name)

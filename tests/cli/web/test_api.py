@@ -223,12 +223,16 @@ def test_an_encoder_that_a_method_cannot_explain(post: Any, picture: Any, embedd
     assert "Erf 'e': this operator is not known" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("onnx", [False, True])
-def test_encoders_have_gradients(onnx: bool, post: Any, pipeline: Pipeline, astronaut: Any) -> None:
+@pytest.mark.parametrize("which", ["default", "default's file", "dlib-resnet"])
+def test_encoders_have_gradients(
+    which: str, post: Any, pipeline: Pipeline, dlib_pipeline: Pipeline, astronaut: Any
+) -> None:
     """The network in PyTorch that `serve` opens for it gives the similarity that its own runtime gives."""
     from faceembed.cli.serve import _gradient
 
-    encoder = pipeline.encoder.model.path if onnx else "dlib-resnet"
+    pipeline = dlib_pipeline if which == "dlib-resnet" else pipeline
+    model = pipeline.encoder.model
+    encoder = model.path if which == "default's file" else model.spec.name
     picture = cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR)
     photos = [bytes(cv2.imencode(".png", side)[1]) for side in (picture, picture[:, ::-1])]
     explained = post(

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from faceembed.engine.settings import EmbedSettings
+
 
 @pytest.fixture(scope="module")
 def server(built: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any], str]]:
@@ -42,13 +44,13 @@ def start(*args: str) -> subprocess.Popen[str]:
 def test_end_to_end(server: Any, small: Path) -> None:
     _, said, key = server
     url = said["url"]
-    assert said == {"url": url, "encoder": "dlib-resnet", "key_required": True}
+    assert said == {"url": url, "encoder": EmbedSettings().encoder, "key_required": True}
     photo = small / "small.jpg"
     with httpx.Client(base_url=url, timeout=120, headers={"X-API-Key": key}) as client:
         health = client.get("/api/v1/health").json()
         assert (health["encoder"], health["aligner"], health["key_required"]) == (
-            "dlib-resnet",
-            "faceembed-align",
+            EmbedSettings().encoder,
+            EmbedSettings().aligner,
             True,
         )
         assert health["index"] == {"faces": 2}

@@ -27,9 +27,9 @@ def test_convolution_and_linear_layer(tmp_path: Path) -> None:
     assert count_flops(Model(SPEC, str(path))) == convolution + linear
 
 
-def test_the_default_encoder(encoder_model: Model) -> None:
+def test_dlibs_encoder(dlib_model: Model) -> None:
     """dlib's network has about 0.3 G multiply-adds at 150 x 150."""
-    assert 0.5e9 < count_flops(encoder_model) < 0.8e9
+    assert 0.5e9 < count_flops(dlib_model) < 0.8e9
 
 
 def test_not_onnx(tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ def layers_of(graph: bytes, target: str) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["sm86", "sm89", "sm120"])
-def test_every_quantised_convolution_is_int8(encoder_model: Model, target: str) -> None:
-    """28 convolutions of the default encoder, the first stays half precision; only their results matter to no one here."""
-    (network,) = networks_of(encoder_model)
-    proto = raised(read_graph(encoder_model))
+def test_every_quantised_convolution_is_int8(dlib_model: Model, target: str) -> None:
+    """28 convolutions of dlib's encoder, the first stays half precision; only their results matter to no one here."""
+    (network,) = networks_of(dlib_model)
+    proto = raised(read_graph(dlib_model))
     layers = candidates(proto)
     scales = dict.fromkeys(tensors_of(proto, layers), 0.05)
-    lines = layers_of(graph_of(encoder_model, network, "int8", base=quantise(proto, scales, layers)), target)
+    lines = layers_of(graph_of(dlib_model, network, "int8", base=quantise(proto, scales, layers)), target)
     convolutions = [line.partition("Outputs:")[0] for line in lines if "LayerType: correlation" in line]
     kinds = [set(re.findall(r"Dimensions: \[(?!1,)[^\]]*,[^\]]*\][^}]*Datatype: (\w+)", line)) for line in convolutions]
     assert len(convolutions) == 29 and len(layers) == 28

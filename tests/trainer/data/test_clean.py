@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import shutil
@@ -20,11 +21,17 @@ from numpy.typing import NDArray
 from faceembed.cli.main import main
 from faceembed.engine.embed import embed
 from faceembed.engine.errors import DataError, IndexFormatError, UsageError
+from faceembed.engine.index import load_faces
+from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.models.spec import Model
 from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.subject import identities
 from faceembed.trainer.data import clean as cleaning
 from faceembed.trainer.data import clean_manifest as manifest
 from faceembed.trainer.data.clean import CleanSettings, clean, judge
+from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import Row, only_kept, read_manifest, write_manifest
+from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import People, Sample, read_people
 
 DIMENSION = 64
@@ -319,14 +326,36 @@ def test_command_refuses_in_one_line(people: Path, tmp_path: Path, reuse_pipelin
     assert "does not exist" in line(tmp_path / "nowhere")
     assert "no index at" in line(people, "--index", tmp_path / "none.faiss")
     assert "--sure" in line(people, "--sure", "2", code=2)
-    embed(people / "a", tmp_path / "part.faiss")
+    settings = EmbedSettings(encoder=IDENTITY_ENCODER)
+    embed(people / "a", tmp_path / "part.faiss", settings=settings)
     assert "lacks 8 of 11 photos" in line(people, "--index", tmp_path / "part.faiss")
-    embed(people, tmp_path / "all.faiss", settings=EmbedSettings(faces="all"))
+    embed(people, tmp_path / "all.faiss", settings=dataclasses.replace(settings, faces="all"))
     assert "--faces largest" in line(people, "--index", tmp_path / "all.faiss", code=2)
     path = tmp_path / "part.json"
     path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0'))
     with pytest.raises(IndexFormatError, match="was made with encoder"):
         clean(people, tmp_path / "x", index=tmp_path / "part.faiss")
+
+
+def test_an_index_of_the_default_encoder_is_judged_by_its_identity(
+    people: Path, tmp_path: Path, reuse_pipeline: Any, encoder_model: Model
+) -> None:
+    """It says whose it is, and of a gated encoder's vectors the gate is left out."""
+    index, spec = tmp_path / "all.faiss", encoder_model.spec
+    embed(people, index)
+    refused = cli(people, "-o", tmp_path / "x", "--index", index, code=1).stderr
+    assert f"was made with encoder {spec.name} " in refused and f"use --encoder {spec.name}" in refused
+    document = json.loads(
+        cli(people, "-o", tmp_path / "x", "--index", index, "--encoder", spec.name, "--json", "-q").stdout
+    )
+    assert (document["photos"], document["encoder"]) == (11, spec.name)
+    table = load_faces(IndexFiles.of(index))
+    whole = dict(zip(table.rows.column("path").to_pylist(), table.vectors, strict=True))
+    seen = embed_people(read_people(people), tmp_path, EmbedSettings(), index).vectors
+    assert len(seen) == len(whole) == 9
+    for path, vector in seen.items():
+        expected = identities(whole[path][None])[0] if spec.gated else whole[path]
+        np.testing.assert_array_equal(vector, expected)
 
 
 def test_fakes_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The faces of all photos, found once: through the engine's `embed`, whose index stays beside the fakes.
 
 So finding is batched, resumed after an interruption, and not done again by a second run. The embeddings serve to give a
-face to somebody of a similar look. All is computed in fp32: the same photos give the same fakes at any precision.
+face to somebody of a similar look (`identity`). All is computed in fp32: the same photos give the same fakes at any precision.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from faceembed.engine.rows import Failure, read_errors
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.settings import EmbedSettings
 from faceembed.trainer.data.fakes.mesh import Mesh, fit_meshes
+from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import People, Sample
 
 FACES_FOLDER = ".faces"
@@ -68,7 +69,8 @@ def find_faces(
     """
     samples = [sample for sample in people.samples if not sample.fake]
     files = IndexFiles.of(os.path.join(folder, FACES_FOLDER, "faces.faiss"))
-    settings = EmbedSettings(runtime=RuntimeSettings(runtime=runtime, precision="fp32", threads=workers))
+    how = RuntimeSettings(runtime=runtime, precision="fp32", threads=workers)
+    settings = EmbedSettings(encoder=IDENTITY_ENCODER, runtime=how)
     embed(people.roots, files.faiss, settings=settings, notice=notice, progress=progress)
     table = load_faces(files)
     rows = {decode_path(path): index for index, path in enumerate(table.rows.column("path").to_pylist())}
