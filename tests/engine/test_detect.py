@@ -240,8 +240,8 @@ def test_prominence_is_as_defined() -> None:
     faces = detections([[40, 40, 60, 60], [0, 0, 20, 20], [-10, 40, 10, 60]], [0, 0, 0])
     prominence = faces.prominence(np.array([[100.0, 100]]))
     assert prominence[0] == pytest.approx(20)
-    assert prominence[1] == pytest.approx(20 * (1 - np.hypot(40, 40) / np.hypot(100, 100)) * 0.75**3)
-    assert prominence[2] == pytest.approx(np.sqrt(10 * 20) * (1 - 50 / np.hypot(100, 100)) * 0.5**3)
+    assert prominence[1] == pytest.approx(20 * (1 - np.hypot(40, 40) / np.hypot(100, 100)))
+    assert prominence[2] == pytest.approx(np.sqrt(10 * 20) * (1 - 50 / np.hypot(100, 100)) * (0.5 / 0.75) ** 3)
 
 
 def test_a_doubtful_larger_face_does_not_hide_a_sure_one() -> None:
