@@ -88,14 +88,15 @@ def test_bgr_model_with_swapped_weights_is_the_rgb_one(tmp_path: Path, runtime: 
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_swapped_first_layer_of_the_real_encoder(
+def test_swapped_first_layers_of_the_real_encoder(
     tmp_path: Path, encoder_model: Model, astronaut: np.ndarray, runtime: str
 ) -> None:
     proto = onnx.load(encoder_model.path)
-    first = next(node for node in proto.graph.node if node.op_type == "Conv")
-    weight = next(entry for entry in proto.graph.initializer if entry.name == first.input[1])
-    swapped = np.ascontiguousarray(onnx.numpy_helper.to_array(weight)[:, ::-1])
-    weight.CopyFrom(onnx.numpy_helper.from_array(swapped, weight.name))
+    filters = {node.input[1] for node in proto.graph.node if node.op_type == "Conv"}
+    for weight in proto.graph.initializer:
+        if weight.name in filters and weight.dims[1] == 3:  # those that see colours: of a gated encoder there are two
+            swapped = np.ascontiguousarray(onnx.numpy_helper.to_array(weight)[:, ::-1])
+            weight.CopyFrom(onnx.numpy_helper.from_array(swapped, weight.name))
     path = tmp_path / "bgr.onnx"
     path.write_bytes(proto.SerializeToString())
     spec = dataclasses.replace(encoder_model.spec, colour="bgr", mean=encoder_model.spec.mean[::-1])
