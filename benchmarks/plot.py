@@ -130,11 +130,13 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
 
 def _frame(canvas: Figure, document: dict[str, Any]) -> None:
     machine, settings = document["machine"], document["settings"]
-    canvas.text(0.03, 0.955, "faceembed and the face_recognition recipe", fontsize=13, fontweight="bold", va="top")
-    for x, colour, name in ((0.66, PEER, "face_recognition (dlib), 2 processes"), (0.905, OURS, "faceembed")):
+    canvas.text(0.03, 0.955, "faceembed and the face_recognition recipe", fontsize=12, fontweight="bold", va="top")
+    inch = 1 / canvas.get_figwidth()  # however many panels there are
+    for from_right, colour, name in ((3.5, PEER, "face_recognition (dlib), 2 processes"), (0.9, OURS, "faceembed")):
         name = name.replace("2 processes", f"{settings['workers']} processes")
-        canvas.patches.append(plt.Rectangle((x, 0.92), 0.011, 0.03, color=colour, transform=canvas.transFigure))
-        canvas.text(x + 0.016, 0.935, name, fontsize=8.5, va="center")
+        x = 1 - from_right * inch
+        canvas.patches.append(plt.Rectangle((x, 0.92), 0.12 * inch, 0.03, color=colour, transform=canvas.transFigure))
+        canvas.text(x + 0.17 * inch, 0.935, name, fontsize=8.5, va="center")
     photos = ", ".join(f"{SET_NAMES.get(n, n)} {entry['photos']:,}" for n, entry in document["sets"].items())
     rounds = (
         f"medians of {settings['rounds']} rounds, whiskers: lowest and highest"
