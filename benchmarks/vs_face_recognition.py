@@ -6,10 +6,11 @@
     python benchmarks/vs_face_recognition.py --from-json vs.json --plot vs.png            # draw again, measure nothing
 
 What bounds it. For both, detection: a face may be anywhere at any size, so every pixel of a pyramid of scales is looked at,
-while encoding is paid once a face. Ours runs `dlib-resnet` here, the peer's 29-layer ResNet, and not its default (about 0.3 G
-multiply-adds a face); dlib runs it at 15 to 20 faces/s on a core, OpenVINO in BF16 at some 750, so the encoder alone would allow a ratio
-of 40, and our detector decides how much of that is left. The error rates of one encoder differ only by what it is shown:
-landmarks, alignment, and which photos have a face found at all. The memory of ours is OpenVINO's, with batches in flight.
+while encoding is paid once a face. The identity in our default encoder is the peer's 29-layer ResNet (about 0.3 G multiply-adds a
+face); dlib runs it at 15 to 20 faces/s on a core, OpenVINO in BF16 at some 750, so the encoder alone would allow a ratio of 40, less
+what its gate costs, and our detector decides how much of that is left. Error rates differ by what an encoder is shown (landmarks,
+alignment, which photos have a face found at all) and by the gate; `--embed-command "python -m faceembed embed --encoder dlib-resnet"`
+leaves that out. The memory of ours is OpenVINO's, with batches in flight.
 
 How. Both are whole processes, measured from outside from start to exit (common.py): models are loaded and files written
 inside the time. The rate without start-up is what each program says of itself: the peer leaves out Python, imports and
@@ -274,9 +275,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--reuse-peer", type=Path, metavar="NPZ", help="keep the peer's LFW embeddings here, or use them"
     )
     parser.add_argument(
-        "--embed-command",
-        default=f"{common.EMBED} --encoder dlib-resnet",
-        help="what to run as ours (default: python -m faceembed embed --encoder dlib-resnet)",
+        "--embed-command", default=common.EMBED, help="what to run as ours (default: python -m faceembed embed)"
     )
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--plot", type=Path, help="draw the result as PNG or SVG")

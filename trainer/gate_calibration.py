@@ -94,7 +94,7 @@ def _lost_alone(
         return lambda slope, offset: 0.0
     threshold = metrics.eer(cosines[judged], same[judged])[1]
     rng = np.random.default_rng(0)
-    photos = with_tail(logits[np.searchsorted(validation.crops, validation.alone)], _COUPLES)
+    photos = _with_tail(logits[np.searchsorted(validation.crops, validation.alone)], _COUPLES)
     one, two = photos, rng.permutation(photos)
     alike = rng.choice(cosines[same & (cosines >= threshold)], _COUPLES)
 
@@ -105,7 +105,7 @@ def _lost_alone(
     return lost
 
 
-def with_tail(logits: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _with_tail(logits: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Evenly spaced quantiles of what the logits were drawn from, the lowest tenth as an exponential tail (peaks over threshold).
 
     Args:

@@ -4,8 +4,8 @@
     drawn = sampler.draw(10_000, epoch=3)          # drawn.a, drawn.b, drawn.label, drawn.kind
 
 No pair comes twice in a draw. People take turns, so that nobody counts more for having more photos, and so do the methods of
-the fakes; whoever has no pairs left drops out. (Where fakes take turns instead, every fake counts as much as any other.) A draw depends on the samples, the seed and the epoch alone: not on the order
-of the samples, nor on the machine.
+the fakes; whoever has no pairs left drops out. (Where fakes take turns instead, every fake counts as much as any other.) A draw
+depends on the samples, the seed and the epoch alone: not on the order of the samples, nor on the machine.
 """
 
 from __future__ import annotations
