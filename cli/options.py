@@ -138,7 +138,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         "--workers",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Batches computed side by side.  [default: all cores]",
+        help="Cores to compute on, a batch each.  [default: all]",
     ),
     click.option("--batch-size", type=int, metavar="N", help="Photos in a batch, at most.  [default: 32]"),
     click.option(

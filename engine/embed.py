@@ -17,7 +17,7 @@ from faceembed.engine.errors import DataError, UsageError
 from faceembed.engine.index import check_index_type
 from faceembed.engine.index_files import IndexFiles
 from faceembed.engine.photos import Listing, PhotoFile, encode_path, list_photos
-from faceembed.engine.rows import FACE_SCHEMA
+from faceembed.engine.rows import FACE_SCHEMA, Failure
 from faceembed.engine.settings import PREPROCESSING, EmbedSettings
 from faceembed.engine.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.update import Known, Merge
@@ -241,16 +241,17 @@ def _embed_all(
     dimension = pipeline.encoder.model.spec.dimension
     faces = failures = 0
     for outcomes in _by_shard(pipeline.run(todo, boundary=SHARD)):
-        batch: list[Outcome] = []
+        tables: list[FaceTable] = []
+        failed: list[Failure] = []
         for outcome in outcomes:
-            batch.append(outcome)
+            tables.append(_face_table(outcome))
+            failed += outcome.failures
             run.seconds.update(outcome.seconds)
             run.photos += len(outcome.photos)
             faces += len(outcome.faces.photo)
             failures += len(outcome.failures)
             progress(Progress(already + run.photos, already + len(todo), faces, failures))
-        tables = [_face_table(outcome) for outcome in batch]
-        shards.write(Shard(FaceTable.concatenate(tables, dimension), [f for o in batch for f in o.failures]))
+        shards.write(Shard(FaceTable.concatenate(tables, dimension), failed))
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:

@@ -70,7 +70,7 @@ def to_fp32(proto: Any) -> None:
     half_inputs = [value for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16]
     if not half_inputs and not any(_cast_to(node) == TensorProto.FLOAT16 for node in graph.node):
         return
-    typed = _values_of(proto, TensorProto.FLOAT) | _values_of(proto, TensorProto.FLOAT16)
+    typed = _values_of(proto, *reals)
     constants = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
     for tensor in (*graph.initializer, *constants):
         if tensor.data_type == TensorProto.FLOAT16:
@@ -163,13 +163,13 @@ def _float_values(proto: Any) -> set[str]:
     return _values_of(proto, TensorProto.FLOAT)
 
 
-def _values_of(proto: Any, kind: int) -> set[str]:
+def _values_of(proto: Any, *kinds: int) -> set[str]:
     from onnx import shape_inference
 
     graph = shape_inference.infer_shapes(proto).graph
     typed = [*graph.input, *graph.value_info, *graph.output]
-    names = {value.name for value in typed if value.type.tensor_type.elem_type == kind}
-    return names | {weight.name for weight in graph.initializer if weight.data_type == kind}
+    names = {value.name for value in typed if value.type.tensor_type.elem_type in kinds}
+    return names | {weight.name for weight in graph.initializer if weight.data_type in kinds}
 
 
 def _halve_tensors(graph: Any) -> None:
