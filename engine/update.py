@@ -16,6 +16,7 @@ from faceembed.engine.rows import Failure, read_errors, read_parquet
 from faceembed.engine.shards import FaceTable, Shard, ShardFolder
 
 _BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
+_VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
 TRANSIENT = ("list", "read")  # stages whose failures are tried again at every run
 
 
@@ -43,9 +44,10 @@ class Known:
         for key, value in fingerprint.items():
             before = manifest.get(key, _BEFORE.get(key))
             if before != value:
+                advice = "use" if key in _VERSIONS else "use the same,"
                 raise IndexFormatError(
                     f"{files.faiss} was made with {key} {_show(before)}, this run has {_show(value)}; "
-                    "use the same, another -o, or --fresh to start over"
+                    f"{advice} another -o, or --fresh to start over"
                 )
         columns = ("path", "size", "mtime_ns")
         table = read_parquet(files.parquet, columns, advice="run with --fresh")

@@ -75,6 +75,25 @@ def open_accelerator(config: Loop) -> Iterator[Accelerator]:
         AcceleratorState._reset_state(reset_partial_state=False)
 
 
+@contextlib.contextmanager
+def sharing_cores(device: torch.device, *, making: bool) -> Iterator[None]:
+    """Training steps on a CPU leave half of PyTorch's threads idle while other threads make deepfakes.
+
+    Else both have as many as there are cores, and PyTorch's wait for each other in between: 66 instead of 119 pairs/s on two cores.
+
+    Args:
+        device: what the steps are computed on.
+        making: whether deepfakes are made meanwhile.
+    """
+    before = torch.get_num_threads()
+    if making and device.type == "cpu":
+        torch.set_num_threads(max(before // 2, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _check_gpu(device: str) -> None:
     if not torch.cuda.is_available():
         raise DeviceError(f"loop.device is '{device}', but PyTorch finds no CUDA device; use loop.device=cpu")

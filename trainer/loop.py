@@ -24,7 +24,7 @@ from faceembed.engine.errors import ModelError
 from faceembed.trainer import runlog
 from faceembed.trainer.backbones.gated import GatedEncoder
 from faceembed.trainer.dataset import CropCache, loader_threads
-from faceembed.trainer.devices import share_buffers
+from faceembed.trainer.devices import share_buffers, sharing_cores
 from faceembed.trainer.gate_calibration import calibrate, calibrated, joined
 from faceembed.trainer.keeper import Keeper, Run
 from faceembed.trainer.learner import Learner
@@ -141,7 +141,8 @@ class Loop:
                 self._finish_epoch({}, norm=None)
             self._write_logs()
             while state.epoch < config.loop.epochs and not self._out_of_patience():
-                losses, norm = self._train_epoch(progress)
+                with sharing_cores(self._accelerator.device, making=config.data.made > 0):
+                    losses, norm = self._train_epoch(progress)
                 state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
                 self._finish_epoch(losses, norm=norm)
             self._write_logs(whole=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from faceembed.engine.errors import DataError, FaceEmbedError
 from faceembed.engine.models import dlib_resnet
@@ -15,6 +16,7 @@ from faceembed.trainer import making
 from faceembed.trainer.augment import generator
 from faceembed.trainer.config import read_config
 from faceembed.trainer.dataset import CropCache, divide, open_crops
+from faceembed.trainer.devices import sharing_cores
 from faceembed.trainer.making import MADE_METHODS, FakeMaker
 from faceembed.trainer.tasks import PairTask
 
@@ -106,6 +108,19 @@ def test_only_pairs_with_a_fake_are_made_anew(make_crops: MakeCrops, tiny: Model
         assert differs[one["fake"]].all()
         again = made.load(batch)
         assert np.array_equal(two["chips"], again["chips"])
+
+
+@pytest.mark.parametrize(("device", "making", "expected"), [("cpu", True, 2), ("cpu", False, 4), ("cuda", True, 4)])
+def test_making_leaves_cores_to_those_who_make(device: str, making: bool, expected: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with pytest.raises(KeyError), sharing_cores(torch.device(device), making=making):
+            assert torch.get_num_threads() == expected
+            raise KeyError
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_share_of_them(make_crops: MakeCrops, tiny: ModelSpec) -> None:
