@@ -122,6 +122,8 @@ def test_whole_run_with_a_stand_in(photos: Path, stub: str, tmp_path: Path) -> N
         "lfw",
         "--rounds",
         "1",
+        "--times",
+        "2",
         "--workers",
         "1",
     ]
@@ -131,6 +133,7 @@ def test_whole_run_with_a_stand_in(photos: Path, stub: str, tmp_path: Path) -> N
     document = json.loads(done.stdout.strip().splitlines()[-1])
     assert document == json.loads(out.read_text(encoding="utf-8"))
     entry = document["sets"]["lfw"]
+    assert entry["photos"] == 6  # each of three photos twice
     assert entry["peer"]["detection_rate"] == pytest.approx(2 / 3) and entry["ours"]["detection_rate"] == 1.0
     assert entry["ratio"]["rate"]["median"] > 0 and entry["peer"]["peak_memory"] > 0
     assert document["eer"]["peer_euclidean"]["eer"] == 0 and document["eer"]["no_face"] == {"peer": 1, "ours": 0}
