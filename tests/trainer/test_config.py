@@ -102,7 +102,7 @@ def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
     [
         ("lr", "expected table.key=value"),
         ("optimizer.=1", "expected table.key=value"),
-        ("optimizer.lr=", "'optimizer.lr' is a number, got text ''"),
+        ("optimizer.lr=", "--set optimizer.lr=: 'optimizer.lr' is a number, got text ''"),
         ("loss.nam=x", "--set loss.nam=x: no setting 'nam' in table .loss.; did you mean 'loss.name'"),
     ],
 )

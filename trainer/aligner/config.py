@@ -9,11 +9,6 @@ What a file does not say has the default of the dataclasses here. Paths are rela
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib.resources
-import os
-import sys
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,14 +17,8 @@ from faceembed.trainer.aligner.loss import LossSettings
 from faceembed.trainer.aligner.network import NetworkSettings
 from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
+from faceembed.trainer.recipes import Recipes
 from faceembed.trainer.settings import Augment
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-RECIPES = "configs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,30 +99,23 @@ class AlignerConfig:
     loop: AlignerLoop = dataclasses.field(default_factory=AlignerLoop)
 
 
+_RECIPES = Recipes(
+    AlignerConfig, "faceembed.trainer.aligner", example="loop.steps=20000", aliases={"learning_rate": "lr"}
+)
+
+
 def read_config(source: str, *, overrides: Sequence[str] = ()) -> AlignerConfig:
     """Read settings.
 
     Args:
         source: a TOML file, or the name of a shipped recipe.
-        overrides: ``table.key=value``, the value as TOML has it.
+        overrides: ``table.key=value``, the value as TOML has it; quotes may be left out.
 
     Raises:
-        UsageError: no such file, not TOML, an unknown key, or a value of the wrong type.
+        UsageError: no such file, not TOML, an unknown key, a value of the wrong type, or settings that contradict each other.
     """
-    table = _read(source)
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: expected table.key=value, for instance loop.steps=20000")
-        here = table
-        *tables, key = name.strip().split(".")
-        for part in tables:
-            here = here.setdefault(part, {})
-        try:
-            here[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            here[key] = value.strip()
-    return from_dict(table, where=source)
+    layers = [*_RECIPES.layers(source), *map(_RECIPES.override, overrides)]
+    return from_dict(_RECIPES.merged(layers), where=source)
 
 
 def from_dict(table: Mapping[str, Any], *, where: str) -> AlignerConfig:
@@ -142,49 +124,4 @@ def from_dict(table: Mapping[str, Any], *, where: str) -> AlignerConfig:
     Raises:
         UsageError: see `read_config`; the message names ``where``.
     """
-    config = _build(AlignerConfig, table, where, "")
-    assert isinstance(config, AlignerConfig)
-    return config
-
-
-def _read(source: str) -> dict[str, Any]:
-    shipped = importlib.resources.files("faceembed.trainer.aligner") / RECIPES
-    try:
-        if os.path.isfile(source):
-            with open(source, "rb") as file:
-                return tomllib.load(file)
-        return tomllib.loads((shipped / f"{source}.toml").read_text("utf-8"))
-    except FileNotFoundError as error:
-        names = sorted(item.name[:-5] for item in shipped.iterdir() if item.name.endswith(".toml"))
-        raise UsageError(
-            f"no config file at {source}, nor a recipe of that name; recipes: {', '.join(names)}"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: not TOML ({error})") from error
-
-
-def _build(kind: Any, table: Mapping[str, Any], where: str, prefix: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known are {', '.join(hints)}"
-            raise UsageError(f"{where}: no setting '{prefix}{name}'; {hint}")
-        values[name] = _value(hints[name], value, where, f"{prefix}{name}")
-    default = kind()
-    return dataclasses.replace(default, **values)
-
-
-def _value(hint: Any, value: Any, where: str, name: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, Mapping):
-            return _build(hint, value, where, f"{name}.")
-    elif typing.get_origin(hint) is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_value(typing.get_args(hint)[0], item, where, name) for item in value)
-    elif hint is float and type(value) is int:
-        return float(value)
-    elif type(value) is hint:
-        return value
-    raise UsageError(f"{where}: '{name}' is {value!r}; expected {getattr(hint, '__name__', hint)}")
+    return _RECIPES.build(table, where=where)

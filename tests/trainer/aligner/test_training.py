@@ -141,12 +141,17 @@ def test_recipe_and_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["loop.step=7"], r"aligner: no setting 'loop\.step'; did you mean 'loop\.steps'\?"),
-        (["loop.steps=many"], r"'loop\.steps' is 'many'; expected int"),
+        (
+            ["loop.step=7"],
+            r"--set loop\.step=7: no setting 'step' in table \[loop\]; did you mean 'loop\.steps'\?",
+        ),
+        (["loop.steps=many"], r"--set loop\.steps=many: 'loop\.steps' is a whole number, got text 'many'"),
         (["loop.steps"], "expected table.key=value"),
-        (["loop.batch_size=7"], "expected an even number"),
+        (["loop.learning_rate=1"], r"did you mean 'loop\.lr'\?"),
+        (["loop.batch_size=7"], "aligner: loop.batch_size is 7; expected an even number"),
         (["loop.ema=1.5"], r"expected in \[0, 1\)"),
-        (["data.labels=3"], r"'data\.labels' is 3"),
+        (["data.labels=3"], r"'data\.labels' is a list of texts, got whole number 3"),
+        (["loop=3"], "'loop' is a table, got whole number 3"),
     ],
 )
 def test_wrong_settings_are_named(overrides: list[str], message: str) -> None:
@@ -155,5 +160,5 @@ def test_wrong_settings_are_named(overrides: list[str], message: str) -> None:
 
 
 def test_unknown_recipe_is_named() -> None:
-    with pytest.raises(UsageError, match=r"no config file at nothing\.toml.* recipes: aligner"):
+    with pytest.raises(UsageError, match=r"no config file at nothing\.toml.* the recipes are aligner"):
         read_config("nothing.toml")
