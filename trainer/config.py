@@ -4,7 +4,8 @@
     (run / "config.toml").write_text(to_toml(config))
 
 Three layers: the command's recipe (`configs/pretrain.toml`, `configs/finetune.toml`), a user's file (or the name of another
-shipped recipe), overrides. `recipes.py` reads and checks them.
+shipped recipe), overrides. A file that opens with ``base = "gated"`` says only what differs from that recipe, as
+`configs/faceembed-r29.toml` does; the task of both is the same. `recipes.py` reads and checks all of them.
 """
 
 from __future__ import annotations

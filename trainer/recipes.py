@@ -4,7 +4,8 @@
     layers = [*RECIPES.layers("mine.toml"), RECIPES.override("optimizer.lr=1e-4")]
     config = RECIPES.build(RECIPES.merged(layers), where="mine.toml")
 
-Every mistake is one line that names file and table, and the nearest right key. What
+A file may begin from a shipped recipe: with a top-level ``base = "gated"`` it says only what differs from that recipe, which may
+begin from another itself. Every mistake is one line that names file and table, and the nearest right key. What
 the settings mean is not known here, but that a table with another ``name`` needs other ``settings``.
 """
 
@@ -30,6 +31,7 @@ else:
 
 Table = dict[str, Any]
 Settings = TypeVar("Settings")
+BASE = "base"
 _FOLDER, _ENDING = "configs", ".toml"
 
 
@@ -70,17 +72,17 @@ class Recipes(Generic[Settings]):
         return tuple(sorted(item.name[: -len(_ENDING)] for item in folder.iterdir() if item.name.endswith(_ENDING)))
 
     def recipe(self, name: str) -> list[Layer]:
-        """One of `names`."""
-        return [self._shipped(name)]
+        """One of `names`, after what it begins from."""
+        return self._with_bases(self._shipped(name))
 
     def layers(self, source: str) -> list[Layer]:
-        """A file, or the recipe of that name.
+        """A file, or the recipe of that name, after what it begins from.
 
         Raises:
-            UsageError: no such file or recipe, or not TOML.
+            UsageError: no such file or recipe, not TOML, or a base that there is not.
         """
         if os.path.isfile(source):
-            return [Layer(read_toml(source), source, os.path.dirname(source))]
+            return self._with_bases(Layer(read_toml(source), source, os.path.dirname(source)))
         if source in self.names():
             return self.recipe(source)
         raise UsageError(f"no config file at {source}, nor a recipe of that name; the recipes are {self._listed()}")
@@ -134,6 +136,19 @@ class Recipes(Generic[Settings]):
 
     def _listed(self) -> str:
         return ", ".join(self.names())
+
+    def _with_bases(self, last: Layer) -> list[Layer]:
+        found, passed = [last], list[str]()
+        while (base := found[0].table.pop(BASE, None)) is not None:
+            if base not in self.names():
+                raise UsageError(
+                    f"{found[0].where}: '{BASE}' is {base!r}, not a recipe to begin from; the recipes are {self._listed()}"
+                )
+            if base in passed:
+                raise UsageError(f"{last.where}: recipes that begin from each other: {', '.join([*passed, base])}")
+            passed.append(base)
+            found.insert(0, self._shipped(base))
+        return found
 
     def _check(self, table: Mapping[str, Any], kind: Any, where: str, prefix: str) -> None:
         for name, value in table.items():

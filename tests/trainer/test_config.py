@@ -116,6 +116,80 @@ def test_unknown_recipe() -> None:
         read_config("finetune", "nix")
 
 
+def test_a_file_begins_from_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "gated"\n[data]\ncrops = ["a"]\n[loop]\nepochs = 3\nbatch_size = 8\n')
+    gated, mine = read_config("finetune", "gated"), read_config("finetune", str(file), overrides=["loop.batch_size=4"])
+    assert (mine.loop.epochs, mine.loop.batch_size, gated.loop.epochs) == (3, 4, 60)
+    assert mine == dataclasses.replace(
+        gated,
+        data=dataclasses.replace(gated.data, crops=(str(tmp_path / "a"),)),
+        loop=dataclasses.replace(gated.loop, epochs=3, batch_size=4),
+    )
+
+
+def test_the_default_encoder_was_trained_by_the_recipe_gated_with_more_of_everything() -> None:
+    gated, r29 = read_config("finetune", "gated"), read_config("finetune", "faceembed-r29")
+    for same in ("model", "optimizer", "augment", "authenticity", "distillation", "validation"):
+        assert getattr(r29, same) == getattr(gated, same)
+    assert (r29.data.ratios, r29.data.made, r29.data.leave_out) == ((5, 90, 5), 0.5, ("morph",))
+    assert (r29.loss.name, r29.loss.weight, r29.loop.epochs, r29.loop.ema) == ("adaptive-margin", 0.0, 20, 0.999)
+    assert (r29.schedule.name, r29.schedule.warmup_steps, r29.schedule.lr_end) == ("cosine", 200, 0.01)
+
+
+@pytest.fixture
+def own_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of the package, whose recipes are those in ``configs`` and the default of fine-tuning."""
+    shipped_one = Path(module.__file__).parent / "configs" / "finetune.toml"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "finetune.toml").write_bytes(shipped_one.read_bytes())
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    return tmp_path
+
+
+def test_bases_of_bases(own_recipes: Path) -> None:
+    (own_recipes / "configs" / "first.toml").write_text("seed = 2\n[loop]\nepochs = 2\nbatch_size = 2\n")
+    (own_recipes / "configs" / "second.toml").write_text('base = "first"\nseed = 3\n[loop]\nepochs = 3\n')
+    (own_recipes / "mine.toml").write_text('base = "second"\nseed = 4\n')
+    config = read_config("finetune", str(own_recipes / "mine.toml"))
+    assert (config.seed, config.loop.epochs, config.loop.batch_size) == (4, 3, 2)
+    assert config.optimizer == read_config("finetune").optimizer
+    assert read_config("finetune", "second").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'base = "lost"',
+            "mine.toml: 'base' is 'lost', not a recipe to begin from; the recipes are finetune, one, two",
+        ),
+        ("base = 1", "mine.toml: 'base' is 1, not a recipe"),
+        ('base = "mine.toml"', "'base' is 'mine.toml', not a recipe"),
+        ('base = "one"', "mine.toml: recipes that begin from each other: one, two, one"),
+        ('base = "typing"', "recipe 'typing': no setting 'epoch' in table .loop.; did you mean 'loop.epochs'"),
+        ('base = "wrong"', "recipe 'wrong': 'loop.epochs' is a whole number, got text 'many'"),
+        ('base = "whose"', "recipe 'whose' is for 'faceembed train pretrain', not for 'train finetune'"),
+        ('task = "pretrain"\nbase = "finetune"', "mine.toml is for 'faceembed train pretrain'"),
+        ('[loop]\nbase = "one"', r"no setting 'base' in table \[loop\]"),
+    ],
+)
+def test_mistakes_in_bases(own_recipes: Path, text: str, message: str) -> None:
+    recipes = {
+        "one": 'base = "two"',
+        "two": 'base = "one"',
+        "typing": "[loop]\nepoch = 1",
+        "wrong": '[loop]\nepochs = "many"',
+        "whose": 'task = "pretrain"',
+    }
+    for name, content in recipes.items():
+        (own_recipes / "configs" / f"{name}.toml").write_text(content)
+    (own_recipes / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_config("finetune", str(own_recipes / "mine.toml"))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -3,7 +3,8 @@
     config = read_config("aligner")             # the shipped recipe
     config = read_config("mine.toml", overrides=["loop.steps=20000"])
 
-What a file does not say has the default of the dataclasses here. Paths are relative to where the command runs.
+What a file does not say has the default of the dataclasses here; with ``base = "aligner"`` at its top, that recipe's value. Paths are
+relative to where the command runs.
 """
 
 from __future__ import annotations

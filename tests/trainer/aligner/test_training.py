@@ -136,6 +136,9 @@ def test_recipe_and_overrides(tmp_path: Path) -> None:
     assert from_dict(dataclasses.asdict(recipe), where="x") == recipe
     (tmp_path / "mine.toml").write_text("[loop]\nlr = 1e-4\n")
     assert read_config(str(tmp_path / "mine.toml")).loop.lr == 1e-4
+    (tmp_path / "more.toml").write_text('base = "aligner"\n[loop]\nlr = 1e-4\n')
+    more, shipped = read_config(str(tmp_path / "more.toml")), read_config("aligner")
+    assert more == dataclasses.replace(shipped, loop=dataclasses.replace(shipped.loop, lr=1e-4))
 
 
 @pytest.mark.parametrize(
