@@ -18,7 +18,7 @@ from faceembed.trainer.aligner.loss import LossSettings
 from faceembed.trainer.aligner.network import NetworkSettings
 from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
-from faceembed.trainer.recipes import Recipes
+from faceembed.trainer.recipes import Layer, Recipes
 from faceembed.trainer.settings import Augment
 
 
@@ -115,7 +115,8 @@ def read_config(source: str, *, overrides: Sequence[str] = ()) -> AlignerConfig:
     Raises:
         UsageError: no such file, not TOML, an unknown key, a value of the wrong type, or settings that contradict each other.
     """
-    layers = [*_RECIPES.layers(source), *map(_RECIPES.override, overrides)]
+    defaults = Layer(dataclasses.asdict(AlignerConfig()), "defaults")  # an aligner's [augment] is not Augment()
+    layers = [defaults, *_RECIPES.layers(source), *map(_RECIPES.override, overrides)]
     return from_dict(_RECIPES.merged(layers), where=source)
 
 

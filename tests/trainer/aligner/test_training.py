@@ -136,6 +136,8 @@ def test_recipe_and_overrides(tmp_path: Path) -> None:
     assert from_dict(dataclasses.asdict(recipe), where="x") == recipe
     (tmp_path / "mine.toml").write_text("[loop]\nlr = 1e-4\n")
     assert read_config(str(tmp_path / "mine.toml")).loop.lr == 1e-4
+    flipped = read_config("aligner", overrides=["augment.flip=0.5"]).augment
+    assert flipped == dataclasses.replace(AlignerConfig().augment, flip=0.5)  # the others stay an aligner's own
     (tmp_path / "more.toml").write_text('base = "aligner"\n[loop]\nlr = 1e-4\n')
     more, shipped = read_config(str(tmp_path / "more.toml")), read_config("aligner")
     assert more == dataclasses.replace(shipped, loop=dataclasses.replace(shipped.loop, lr=1e-4))
