@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.frontend import read_graph
-from faceembed.trainer.onnx_ops import OPERATORS, Attributes, Refusal
+from faceembed.trainer.onnx_attributes import Attributes, Refusal
+from faceembed.trainer.onnx_ops import OPERATORS
 
 _OLDEST_OPSET = 7  # before it, operators broadcast and drop out in other ways
 _TRIAL = 2  # chips; one would not show a graph made for batches of one

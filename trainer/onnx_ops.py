@@ -4,153 +4,26 @@
     compute(x)
 
 Each maker takes a node's attributes and gives a function of its inputs (None: an optional one that is not given). It raises
-`Refusal` for what it cannot do exactly. The operators are those of https://onnx.ai/onnx/operators, opset 7 and later, inference only.
+`Refusal` for what it cannot do exactly. The operators are those of https://onnx.ai/onnx/operators, opset 7 and later, inference only;
+those with windows are in `onnx_windows`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Compute = Callable[..., Tensor]
-
-
-class Refusal(Exception):
-    """Why a node cannot be computed exactly."""
-
-
-class Attributes:
-    """A node's attributes, each of which must be asked for: one that nobody knows could change what is computed.
-
-    Args:
-        values: by name.
-        opset: of the file.
-        inputs: how many the node has, the empty ones among them.
-    """
-
-    def __init__(self, values: Mapping[str, Any], opset: int, inputs: int) -> None:
-        self._values = dict(values)
-        self.opset = opset
-        self.inputs = inputs
-
-    def take(self, name: str, default: Any = None) -> Any:
-        """An attribute's value."""
-        value = self._values.pop(name, default)
-        return value.decode() if isinstance(value, bytes) else value
-
-    def ignore(self, *names: str) -> None:
-        """Attributes that change nothing here."""
-        for name in names:
-            self._values.pop(name, None)
-
-    def need(self, name: str, value: Any) -> None:
-        """Refuse an attribute that has another value than the usual one."""
-        if (found := self.take(name, value)) != value:
-            raise Refusal(f"attribute '{name}' is {found}; only {value} is known")
-
-    def finish(self) -> None:
-        """Refuse what nobody has asked for."""
-        if self._values:
-            raise Refusal(f"attribute '{min(self._values)}' is not known")
+from faceembed.trainer.onnx_attributes import Attributes, Compute, Refusal
+from faceembed.trainer.onnx_windows import average_pool, conv, max_pool
 
 
 def _plain(function: Compute) -> Callable[[Attributes], Compute]:
     """An operator without attributes."""
     return lambda attributes: function
-
-
-# ------------------------------------------------------------------------------------------------ windows over the picture
-
-
-class _Windows:
-    """What convolutions and pools share: how a picture is padded, and where the windows stand on it."""
-
-    def __init__(self, attributes: Attributes) -> None:
-        self.size = attributes.take("kernel_shape")
-        sides = len(self.size) if self.size else 2
-        if sides != 2:
-            raise Refusal(f"windows over {sides} axes; only pictures, with 2, are known")
-        self.strides = attributes.take("strides", [1, 1])
-        self.dilations = attributes.take("dilations", [1, 1])
-        self._pads = attributes.take("pads", [0, 0, 0, 0])  # top, left, bottom, right
-        self._auto = attributes.take("auto_pad", "NOTSET")
-        self.ceil = bool(attributes.take("ceil_mode", 0))
-        if self._auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-            raise Refusal(f"attribute 'auto_pad' is {self._auto}")
-        if self.ceil and self._auto != "NOTSET":
-            raise Refusal(f"attribute 'ceil_mode' with auto_pad {self._auto}")
-
-    def pad(self, x: Tensor, size: list[int], value: float = 0.0) -> Tensor:
-        """(N, C, H, W) with its margins, of ``value``."""
-        (top, bottom), (left, right) = (self._margins(x.shape[2 + axis], size[axis], axis) for axis in (0, 1))
-        return F.pad(x, (left, right, top, bottom), value=value) if top or bottom or left or right else x
-
-    def _margins(self, side: int, window: int, axis: int) -> tuple[int, int]:
-        stride, reach = self.strides[axis], self.dilations[axis] * (window - 1) + 1
-        if self._auto in ("SAME_UPPER", "SAME_LOWER"):
-            total = max((math.ceil(side / stride) - 1) * stride + reach - side, 0)
-            less, more = total // 2, total - total // 2
-            return (less, more) if self._auto == "SAME_UPPER" else (more, less)
-        if self._auto == "VALID":
-            return 0, 0
-        before, after = self._pads[axis], self._pads[2 + axis]
-        if self.ceil:
-            count = math.ceil((side + before + after - reach) / stride) + 1
-            if (count - 1) * stride >= side + before:  # a window that would start in the margin is left out
-                count -= 1
-            after = max(after, (count - 1) * stride + reach - side - before)
-        return before, after
-
-
-def _conv(attributes: Attributes) -> Compute:
-    windows, groups = _Windows(attributes), attributes.take("group", 1)
-
-    def compute(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        size = list(weight.shape[2:])
-        if len(size) != 2 or windows.size not in (None, size):
-            raise Refusal(f"a weight of shape {tuple(weight.shape)} with kernel_shape {windows.size}")
-        return F.conv2d(windows.pad(x, size), weight, bias, windows.strides, 0, windows.dilations, groups)
-
-    return compute
-
-
-def _max_pool(attributes: Attributes) -> Compute:
-    attributes.need("storage_order", 0)
-    windows = _Windows(attributes)
-
-    def compute(x: Tensor) -> Tensor:
-        padded = windows.pad(x, windows.size, -math.inf)
-        return F.max_pool2d(padded, windows.size, windows.strides, 0, windows.dilations)
-
-    return compute
-
-
-def _average_pool(attributes: Attributes) -> Compute:
-    attributes.need("ceil_mode", 0)
-    attributes.need("dilations", [1, 1])
-    windows, whole = _Windows(attributes), bool(attributes.take("count_include_pad", 0))
-
-    def compute(x: Tensor) -> Tensor:
-        mean = F.avg_pool2d(windows.pad(x, windows.size), windows.size, windows.strides)
-        if whole:
-            return mean
-        inside = windows.pad(torch.ones_like(x[:1, :1]), windows.size)
-        return mean / F.avg_pool2d(inside, windows.size, windows.strides)
-
-    return compute
-
-
-def _batch_normalization(attributes: Attributes) -> Compute:
-    attributes.need("spatial", 1)
-    attributes.need("training_mode", 0)
-    attributes.ignore("momentum")
-    epsilon = attributes.take("epsilon", 1e-5)
-    return lambda x, scale, bias, mean, variance: F.batch_norm(x, mean, variance, scale, bias, eps=epsilon)
 
 
 # ------------------------------------------------------------------------------------------------------------ element by element
@@ -193,6 +66,14 @@ def _dropout(attributes: Attributes) -> Compute:
     if attributes.inputs > 2:
         raise Refusal("input 'training_mode' is given")
     return lambda x, ratio=None: x
+
+
+def _batch_normalization(attributes: Attributes) -> Compute:
+    attributes.need("spatial", 1)
+    attributes.need("training_mode", 0)
+    attributes.ignore("momentum")
+    epsilon = attributes.take("epsilon", 1e-5)
+    return lambda x, scale, bias, mean, variance: F.batch_norm(x, mean, variance, scale, bias, eps=epsilon)
 
 
 # ---------------------------------------------------------------------------------------------------------------- sums and products
@@ -357,12 +238,12 @@ def _hard_sigmoid(attributes: Attributes) -> Compute:
 
 OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "Add": _plain(torch.add),
-    "AveragePool": _average_pool,
+    "AveragePool": average_pool,
     "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
-    "Conv": _conv,
+    "Conv": conv,
     "Div": _plain(_divide),
     "Dropout": _dropout,
     "Expand": _plain(_expand),
@@ -374,7 +255,7 @@ OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "HardSigmoid": _hard_sigmoid,
     "Identity": _plain(lambda x: x),
     "MatMul": _plain(torch.matmul),
-    "MaxPool": _max_pool,
+    "MaxPool": max_pool,
     "Mul": _plain(torch.mul),
     "Neg": _plain(torch.neg),
     "PRelu": _plain(lambda x, slope: torch.where(x < 0, slope * x, x)),
