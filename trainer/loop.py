@@ -4,7 +4,8 @@
         loop = Loop(config, learner, task, validation, cache, run=Run(...), accelerator=accelerator)
         result = loop.train(progress)
 
-`last.pt` holds everything, `best.pt` the network of the lowest validation EER. Knows nothing of what a batch holds.
+`last.pt` holds everything, `best.pt` the network of the lowest validation EER. Knows nothing of what a batch holds; `judge` says how
+good a network is, `logbook` writes what is to be read.
 """
 
 from __future__ import annotations
@@ -17,26 +18,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceembed.engine.errors import ModelError
-from faceembed.trainer import runlog
-from faceembed.trainer.backbones.gated import GatedEncoder
 from faceembed.trainer.dataset import CropCache, loader_threads
 from faceembed.trainer.devices import share_buffers, sharing_cores
-from faceembed.trainer.gate_calibration import calibrate, calibrated, joined
+from faceembed.trainer.judge import Judge
 from faceembed.trainer.keeper import Keeper, Run
 from faceembed.trainer.learner import Learner
 from faceembed.trainer.loader import ahead
+from faceembed.trainer.logbook import Logbook
 from faceembed.trainer.optim import MovingAverage, Schedule, make_optimizer
-from faceembed.trainer.plot import write_plot
 from faceembed.trainer.settings import TrainConfig
 from faceembed.trainer.state import Progress, Row, seed_everything
 from faceembed.trainer.tasks import Batch, Task
 from faceembed.trainer.validate import ValidationSet
 
-_DRAW_SECONDS = 20.0  # between drawings of the plot, each of which takes half a second
 _WINDOW = 20  # steps over which a diverging loss is looked for
 
 
@@ -82,8 +79,7 @@ class Loop:
         run: Run,
         accelerator: Accelerator,
     ) -> None:
-        self._config, self._task, self._validation, self._cache = config, task, validation, cache
-        self._run, self._accelerator = run, accelerator
+        self._config, self._task, self._run, self._accelerator = config, task, run, accelerator
         self._threads = loader_threads(config.data)
         self._learner = learner
         if config.loop.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -108,9 +104,9 @@ class Loop:
             accelerator=accelerator,
             data=f"{len(cache.crops):,} crops of {len(cache.crops.persons):,} people, {task.classes:,} to tell apart",
         )
-        self._speeds: list[Row] = []
-        self._drawn = -math.inf
-        self._curves: runlog.Curves
+        self._judge = Judge(config, learner, validation, cache, device=accelerator.device)
+        columns = ["epoch", "step", "lr", "loss", *learner.part_names, "grad_norm", *self._judge.columns]
+        self._logbook = Logbook(config, run, columns=columns, main=accelerator.is_main_process)
 
     @property
     def state(self) -> Progress:
@@ -123,8 +119,7 @@ class Loop:
         if found is None:
             return False
         self._progress = found
-        rows = runlog.read_rows(self._run.folder / runlog.SPEED)
-        self._speeds = [row for row in rows if (row["epoch"] or 0) <= found.epoch]
+        self._logbook.resume(found.epoch)
         return True
 
     def train(self, progress: Callable[[TrainProgress], None] = lambda progress: None) -> Progress:
@@ -134,20 +129,16 @@ class Loop:
             ModelError: the loss is no number any more, or grows; or a checkpoint cannot be written. What was saved stays.
         """
         state, config = self._progress, self._config
-        wanted = config.loop.tensorboard and self._accelerator.is_main_process
-        self._curves = runlog.Curves(self._run.folder, wanted=wanted, step=state.step)
-        try:
+        with self._logbook.open(step=state.step):
             if not state.rows:
                 self._finish_epoch({}, norm=None)
-            self._write_logs()
+            self._logbook.write(state)
             while state.epoch < config.loop.epochs and not self._out_of_patience():
                 with sharing_cores(self._accelerator.device, making=config.data.made > 0):
                     losses, norm = self._train_epoch(progress)
                 state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
                 self._finish_epoch(losses, norm=norm)
-            self._write_logs(whole=True)
-        finally:
-            self._curves.close()
+            self._logbook.write(state, whole=True)
         return state
 
     def _out_of_patience(self) -> bool:
@@ -187,20 +178,14 @@ class Loop:
             self._note_losses(parts, epoch)
             if last:
                 state.sums["grad_norm"] = state.sums.get("grad_norm", 0.0) + self._step()
-                self._curves.add("step", {**parts, "lr": self._rate()}, state.step)
+                self._logbook.curve("step", {**parts, "lr": self._rate()}, state.step)
             state.batch += 1
             if last and config.loop.save_every and state.step % config.loop.save_every == 0 and state.batch < len(plan):
                 self._keeper.save_last(state)
             progress(self._shown(epoch, len(plan), items, parts["loss"]))
         seconds = time.perf_counter() - started
-        self._speeds.append(
-            {
-                "epoch": epoch,
-                "seconds": round(seconds, 3),
-                f"{self._task.unit}_per_second": round(items * self._accelerator.num_processes / seconds, 2),
-                "waited": round(waited / seconds, 4),
-            }
-        )
+        items *= self._accelerator.num_processes
+        self._logbook.speed(epoch, unit=self._task.unit, items=items, seconds=seconds, waited=waited)
         norm = state.sums.pop("grad_norm") / math.ceil(len(plan) / accumulate)
         return {name: value / len(plan) for name, value in state.sums.items()}, norm
 
@@ -283,91 +268,24 @@ class Loop:
         row: Row = {"epoch": state.epoch, "step": state.step, "lr": self._rate() if losses else None}
         row |= losses
         row["grad_norm"] = norm
-        embeddings = self._embeddings()
+        network = self.validated()
+        embeddings = self._judge.embeddings(network)
         if not np.isfinite(embeddings).all():
             raise self._no_number(f"embeddings are no numbers after epoch {state.epoch}")
-        judged = self.validated()
-        if isinstance(judged, GatedEncoder):
-            cost = self._config.authenticity.identity_cost
-            chosen = calibrate(self._validation, embeddings, identity_cost=cost)
-            judged, embeddings = calibrated(judged, chosen), joined(embeddings, chosen)
-            row |= {"gate_slope": chosen.slope, "gate_offset": chosen.offset}
-        row |= self._validation.measure(embeddings)
-        row["val_loss"] = self._validation_loss(embeddings)
+        verdict = self._judge.verdict(network, embeddings)
+        row |= verdict.row
         state.rows.append(row)
         if state.epoch:
             self._schedule.after_epoch(row, step=state.step)
-        eer = row["eer"]
-        assert eer is not None
-        # Equal error rates, as on few pairs, are told apart by the AUC; random weights are no result.
-        rank = [float(eer), 1 - self._validation.auc(embeddings)]
-        better = (state.epoch > 0 or bool(self._config.model.start)) and (not state.best or rank < state.best)
+        # Random weights are no result.
+        better = (state.epoch > 0 or bool(self._config.model.start)) and (not state.best or verdict.rank < state.best)
         if better:
-            state.best, state.best_epoch = rank, state.epoch
+            state.best, state.best_epoch = verdict.rank, state.epoch
         if self._accelerator.is_main_process:
             if better:
-                self._keeper.save_best(judged, epoch=state.epoch, eer=float(eer))
+                self._keeper.save_best(verdict.network, epoch=state.epoch, eer=verdict.rank[0])
             self._keeper.save_last(state)
-            self._write_logs()
-            self._curves.add("epoch", {k: v for k, v in row.items() if k != "epoch"}, state.epoch)
-            self._run.notice(_line(row, self._config.loop.epochs, better=better))
+            self._logbook.write(state)
+            self._logbook.curve("epoch", {k: v for k, v in row.items() if k != "epoch"}, state.epoch)
+            self._logbook.say(row, better=better)
         self._accelerator.wait_for_everyone()
-
-    @torch.no_grad()
-    def _embeddings(self) -> NDArray[np.float32]:
-        """Of the validation crops, (n, D) float32, computed in fp32 as the exported model will."""
-        body = self.validated()
-        body.eval()
-        size, crops = self._config.validation.batch_size, self._validation.crops
-        parts = [crops[start : start + size] for start in range(0, len(crops), size)]
-
-        def load(part: NDArray[np.int64]) -> Tensor:
-            return torch.from_numpy(np.stack([self._cache[index] for index in part.tolist()]))
-
-        learner = self._learner
-        with torch.autocast(self._accelerator.device.type, enabled=False):
-            rows = [
-                learner.embed(chips.to(self._accelerator.device), body=body).float().cpu()
-                for chips in ahead(parts, load, threads=self._threads)
-            ]
-        return torch.cat(rows).numpy()
-
-    @torch.no_grad()
-    def _validation_loss(self, embeddings: NDArray[np.float32]) -> float | None:
-        if "pair" not in self._learner.losses:
-            return None
-        pairs, crops = self._validation.pairs, self._validation.crops
-        a, b = (torch.from_numpy(embeddings[np.searchsorted(crops, side)]) for side in (pairs.a, pairs.b))
-        same = torch.from_numpy(pairs.label).float()
-        return float(self._learner.losses["pair"](a, b, same))
-
-    def columns(self) -> list[str]:
-        """Of metrics.csv."""
-        learner = self._learner
-        return [
-            *("epoch", "step", "lr", "loss", *learner.part_names, "grad_norm"),
-            *self._validation.columns,
-            "val_loss",
-            *(("gate_slope", "gate_offset") if isinstance(learner.body, GatedEncoder) else ()),
-        ]
-
-    def _write_logs(self, *, whole: bool = False) -> None:
-        """The tables, and the plot now and then, or as ``whole`` at last."""
-        if not self._accelerator.is_main_process:
-            return
-        state, folder = self._progress, self._run.folder
-        runlog.write_rows(folder / runlog.METRICS, self.columns(), state.rows)
-        if self._speeds:
-            runlog.write_rows(folder / runlog.SPEED, list(self._speeds[0]), self._speeds)
-        if whole or time.monotonic() - self._drawn > _DRAW_SECONDS:
-            title = f"{self._config.task}, {self._run.arch}"
-            write_plot(folder / runlog.PLOT, state.rows, best_epoch=state.best_epoch, title=title)
-            self._drawn = time.monotonic()
-
-
-def _line(row: Row, epochs: int, *, better: bool) -> str:
-    """``epoch 3/20 · loss 1.234 · EER 3.21 % (other 1.00, fake 5.00) · best so far``."""
-    loss = f"loss {row['loss']:.4g} · " if row.get("loss") is not None else "start · "
-    kinds = [f"{name} {100 * value:.2f}" for name in ("other", "fake") if (value := row[f"eer_{name}"]) is not None]
-    tail = " · best so far" if better and row["epoch"] else ""
-    return f"epoch {row['epoch']}/{epochs} · {loss}EER {100 * (row['eer'] or 0):.2f} % ({', '.join(kinds)}){tail}"
