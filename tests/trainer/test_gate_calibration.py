@@ -84,11 +84,33 @@ def test_a_gate_that_knows_nothing_costs_nothing() -> None:
     assert identity is not None and after is not None and after <= identity
 
 
+def test_no_photo_lies_where_a_rounding_error_makes_another_face_of_it() -> None:
+    """One photo by itself, well among the fakes: the gate stays away from it, however many fakes that lets pass."""
+    validation, embeddings = a_validation(spread=0.7, apart=1.0)
+    _, logits = split(embeddings)
+    near = calibrate(validation, embeddings, identity_cost=0.002)
+    middle = -near.offset / near.slope  # where the gate would be without that photo
+    one = gate(torch.randn(1, 32, generator=torch.manual_seed(0)), torch.tensor([middle], dtype=torch.float32)).numpy()
+    alone = np.array([len(embeddings)])
+    both = dataclasses.replace(validation, crops=np.arange(len(embeddings) + 1), alone=alone)
+    chosen = calibrate(both, np.vstack([embeddings, one]), identity_cost=0.002)
+
+    def moved(calibration: Calibration) -> float:
+        """What an error of a tenth of the logits' spread does to the photo's embedding."""
+        p, q = (
+            1 / (1 + np.exp(-calibration.slope * (middle + error) - calibration.offset))
+            for error in (0, 0.1 * logits.std())
+        )
+        return float(1 - np.sqrt(p * q) - np.sqrt((1 - p) * (1 - q)))
+
+    assert moved(near) > 0.001 > moved(chosen)
+
+
 def test_photos_of_another_kind_are_not_paid_with() -> None:
     """Photos by themselves that look half like fakes: a gate chosen without them pushes them from each other, one chosen with them does not."""
     validation, embeddings = a_validation(spread=0.7, apart=1.0)
     rng = np.random.default_rng(4)
-    e, logits = rng.normal(size=(200, 32)), 0.2 + 0.3 * rng.normal(size=200)
+    e, logits = rng.normal(size=(200, 32)), -0.4 + 0.3 * rng.normal(size=200)
     more = gate(torch.tensor(e, dtype=torch.float32), torch.tensor(logits, dtype=torch.float32)).numpy()
     alone = np.arange(len(embeddings), len(embeddings) + 200)
     both = dataclasses.replace(validation, crops=np.arange(len(embeddings) + 200), alone=alone)
