@@ -34,6 +34,7 @@ _TRAIN_PACKAGES = (
     "pytorch_metric_learning",
     "safetensors",
     "tensorboard",
+    "threadpoolctl",
     "tomli",
     "torch",
 )

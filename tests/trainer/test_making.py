@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from faceembed.engine.errors import DataError, FaceEmbedError
 from faceembed.engine.models import dlib_resnet
@@ -117,6 +118,8 @@ def test_making_leaves_cores_to_those_who_make(device: str, making: bool, expect
     try:
         with pytest.raises(KeyError), sharing_cores(torch.device(device), making=making):
             assert torch.get_num_threads() == expected
+            blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+            assert blas and (not making or set(blas) == {1})
             raise KeyError
         assert torch.get_num_threads() == 4
     finally:
