@@ -223,8 +223,8 @@ class _Run:
 
     def rates(self) -> dict[str, float]:
         """Photos a second of each stage, had it all threads to itself."""
-        workers = self.pipeline.workers if self.pipeline else 1
-        threads = {stage: 1 if stage == "read" else workers for stage in self.seconds}
+        at_once = self.pipeline.batches_at_once if self.pipeline else 1
+        threads = {stage: 1 if stage == "read" else at_once for stage in self.seconds}
         return {s: round(self.photos * threads[s] / spent, 1) for s, spent in self.seconds.items() if spent > 0}
 
 

@@ -24,7 +24,6 @@ from faceembed.engine.settings import EmbedSettings
 Notice = Callable[[str], None]
 _GATE_FACES = 32  # faces the parity gate looks at
 _GATE_PHOTOS = 256  # photos it searches for them
-_SPARE = 1  # batches under way beyond one a core, which compute while others wait for a file or for Python's lock
 _PHOTOS_PER_CARD = 2048  # fewer are done before another card's process has loaded its models
 
 
@@ -102,12 +101,12 @@ def open_cutter(
     """
     threads = settings.runtime.thread_count
     if aligner is None:
-        return Cutter(settings, None, spec, workers=threads + _SPARE)
+        return Cutter(settings, None, spec, workers=threads)
 
     def open_with(choice: RuntimeChoice) -> Cutter:
         watch = spoken(notice)
         detector = open_detector(aligner, choice, threads=threads, detect_size=settings.detect_size, watch=watch)
-        return Cutter(settings, detector, spec, workers=threads + _SPARE)
+        return Cutter(settings, detector, spec, workers=threads)
 
     return _settled(settings, open_with, photos, notice, cpu_only=cpu_only(aligner))
 
@@ -168,7 +167,7 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
             if models.aligner
             else None
         )
-        return Pipeline(settings, detector, encoder.result(), workers=threads + _SPARE)
+        return Pipeline(settings, detector, encoder.result(), workers=threads)
 
 
 def _on_all_cards(

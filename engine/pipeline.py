@@ -52,7 +52,7 @@ class Pipeline:
         settings: what to look for and how to batch.
         detector: finds faces; None where photos are aligned crops already (``--aligner none``).
         encoder: must have passed its parity gate before `run`.
-        workers: batches computed side by side.
+        workers: cores to compute on.
     """
 
     def __init__(self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, *, workers: int) -> None:
@@ -76,6 +76,11 @@ class Pipeline:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
         """
         return self.cutter.run(photos, self._process, boundary=boundary)
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many batches `run` processes side by side."""
+        return self.cutter.batches_at_once
 
     @property
     def admitted(self) -> bool:

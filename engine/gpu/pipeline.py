@@ -53,6 +53,11 @@ class DevicePipeline(Pipeline):
         self._stages = Stages(backend, self.cutter, encoder)
 
     @property
+    def batches_at_once(self) -> int:
+        """Of each stage."""
+        return self.workers
+
+    @property
     def decoded_by(self) -> dict[str, int]:
         """Photos decoded by the device and, by reason, by the host."""
         return dict(self._stages.decoded_by)
