@@ -4,9 +4,9 @@
                                   └── one batch a core, side by side ──┘
 
 A batch is a run of neighbouring photos, bounded in count and in bytes, and one thread takes it all the way: cores never
-wait for each other inside a batch, and reading overlaps with computing. (One batch more than cores is under way, so that a core has work
-while a thread waits for Python's lock.) What is in flight is bounded, so memory does not
-grow with the number of photos. Batches depend on the list of photos alone, so a run gives the same bits every time.
+wait for each other inside a batch, and reading overlaps with computing. One batch more than cores is under way, so that a core
+has work while a thread waits for Python's lock. What is in flight is bounded, so memory does not grow with the number of
+photos. Batches depend on the list of photos alone, so a run gives the same bits every time.
 
 What is not known here: the encoder's network. A chip needs its template and input size alone.
 """
