@@ -10,16 +10,20 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
+
+if TYPE_CHECKING:
+    from faceembed.engine.pipeline.batches import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +55,71 @@ class FaceTable:
         """The faces where ``mask`` is true."""
         return self if mask.all() else FaceTable(self.rows.filter(pa.array(mask)), self.vectors[mask])
 
+    def rows_at(self, numbers: Sequence[int]) -> FaceTable:
+        """The faces at these rows, in that order."""
+        if len(numbers) == len(self) and list(numbers) == list(range(len(self))):
+            return self
+        at = np.asarray(numbers, np.int64)
+        return FaceTable(self.rows.take(pa.array(at)), self.vectors[at])
+
     def photos(self) -> list[PhotoFile]:
         """Each face's file, row for row."""
-        paths, sizes, times = (self.rows.column(name).to_pylist() for name in ("path", "size", "mtime_ns"))
-        return [PhotoFile(decode_path(p), s, t) for p, s, t in zip(paths, sizes, times, strict=True)]
+        return photos_of(self.rows)
+
+    def restamped(self, now: Sequence[PhotoFile]) -> FaceTable:
+        """The same faces with their files as they are now, row for row."""
+        if not len(self):
+            return self
+        rows = self.rows
+        for name, values in _file_columns(now).items():
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), pa.array(values, rows.schema.field(at).type))
+        return FaceTable(rows, self.vectors)
+
+
+def face_table(outcome: Outcome) -> FaceTable:
+    """The rows of an embedded batch; ``face_id`` is given when the index is written."""
+    faces = outcome.faces
+    photos = [outcome.photos[index] for index in faces.photo.tolist()]
+    columns = {
+        "face_id": np.full(len(photos), -1, np.int64),
+        "face": faces.face,
+        "x": faces.boxes[:, 0],
+        "y": faces.boxes[:, 1],
+        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
+        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
+        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
+        "score": faces.scores,
+        "norm": faces.norms,
+        "image_width": faces.sizes[:, 0],
+        "image_height": faces.sizes[:, 1],
+        **_file_columns(photos),
+    }
+    rows = pa.Table.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
+    )
+    return FaceTable(rows, faces.embeddings)
+
+
+PHOTO_COLUMNS = ("path", "size", "mtime_ns", "ctime_ns", "digest")
+"""The columns of a table of faces that say which file a face is from."""
+
+
+def photos_of(rows: pa.Table) -> list[PhotoFile]:
+    """The file of each row of a table with `PHOTO_COLUMNS`."""
+    columns = [rows.column(name).to_pylist() for name in PHOTO_COLUMNS]
+    return [PhotoFile(decode_path(path), *rest) for path, *rest in zip(*columns, strict=True)]
+
+
+def _file_columns(photos: Sequence[PhotoFile]) -> dict[str, list[Any]]:
+    """The values of `PHOTO_COLUMNS`."""
+    return {
+        "path": [encode_path(photo.path) for photo in photos],
+        "size": [photo.size for photo in photos],
+        "mtime_ns": [photo.mtime_ns for photo in photos],
+        "ctime_ns": [photo.ctime_ns for photo in photos],
+        "digest": [photo.digest for photo in photos],
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +189,7 @@ class ShardFolder:
                 column = table.column("embedding").combine_chunks()
                 width = column.type.list_size
                 vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                rows = table.drop_columns(["embedding"]).replace_schema_metadata(None).cast(FACE_SCHEMA)
+                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None).cast(FACE_SCHEMA)
                 failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
             except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error

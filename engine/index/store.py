@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
@@ -171,8 +171,10 @@ class FaceIndex:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.files = IndexFiles.of(path)
-        self.files.recover()
+        read_whole(path, self._load)
+
+    def _load(self, files: IndexFiles) -> None:
+        self.files = files
         self.manifest = read_manifest(self.files)
         self._faiss = _read_faiss(self.files.faiss)
         table = read_parquet(self.files.parquet, ("face_id", "path", "face"), advice=_AGAIN)

@@ -31,7 +31,10 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("image_height", pa.int32()),
     ("size", pa.int64()),  # of the file, bytes
     ("mtime_ns", pa.int64()),
+    ("ctime_ns", pa.int64()),  # 0 where it was not looked at
+    ("digest", pa.string()),  # of the file's bytes, `digest_of`; empty where they were not read
 )
+_SINCE_THEN = {"ctime_ns": 0, "digest": ""}  # columns that tables of older versions lack, and what they mean there
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
 
 
@@ -50,13 +53,24 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         # Mapped, and not given to Arrow as a Python file: its threads may still read from one after an error closed it.
         with open(path, "rb") as file:
             data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        table = pq.read_table(pa.BufferReader(data), columns=list(columns) if columns else None, pre_buffer=False)
+        lacking = _lacking(pq.read_schema(pa.BufferReader(data)).names)
+        wanted = [name for name in columns if name not in lacking] if columns else None
+        table = pq.read_table(pa.BufferReader(data), columns=wanted, pre_buffer=False)
+        for name in lacking if columns is None else [name for name in columns if name in lacking]:
+            values = pa.array([_SINCE_THEN[name]] * len(table), FACE_SCHEMA.field(name).type)
+            at = min(FACE_SCHEMA.get_field_index(name), len(table.column_names))
+            table = table.add_column(at, FACE_SCHEMA.field(name), values)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
     if missing := [name for name in columns or FACE_SCHEMA.names if name not in table.column_names]:
         raise IndexFormatError(f"{os.fspath(path)} has no column '{missing[0]}'; {advice}")
     return table
+
+
+def _lacking(names: Sequence[str]) -> list[str]:
+    """The columns that a table of faces is too old to have."""
+    return [name for name in _SINCE_THEN if name not in names] if {"face_id", "landmarks"} <= set(names) else []
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,13 +83,21 @@ class Failure:
     reason: str
 
 
-_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns")
+_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns", "ctime_ns", "digest")
 
 
 def format_errors(failures: Iterable[Failure]) -> str:
     """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
     rows = (
-        (encode_path(failure.photo.path), failure.stage, failure.reason, failure.photo.size, failure.photo.mtime_ns)
+        (
+            encode_path(failure.photo.path),
+            failure.stage,
+            failure.reason,
+            failure.photo.size,
+            failure.photo.mtime_ns,
+            failure.photo.ctime_ns,
+            failure.photo.digest,
+        )
         for failure in failures
     )
     return "".join(_csv_line(row) for row in (_ERROR_COLUMNS, *rows))
@@ -97,13 +119,14 @@ def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return [
-            Failure(
-                PhotoFile(decode_path(row["path"]), int(row["size"]), int(row["mtime_ns"])), row["stage"], row["reason"]
-            )
-            for row in rows
-        ]
+        return [Failure(_photo_of(row), row["stage"], row["reason"]) for row in rows]
     except FileNotFoundError:
         return []
     except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
         raise IndexFormatError(f"{os.fspath(path)} is damaged ({error}); delete it, or run with --fresh") from error
+
+
+def _photo_of(row: dict[str, str]) -> PhotoFile:
+    """The photo of a row; older versions wrote neither ``ctime_ns`` nor ``digest``."""
+    size, mtime, ctime = int(row["size"]), int(row["mtime_ns"]), int(row.get("ctime_ns") or 0)
+    return PhotoFile(decode_path(row["path"]), size, mtime, ctime, row.get("digest") or "")

@@ -251,7 +251,9 @@ class Cutter:
     def read_one(self, photo: PhotoFile) -> Item | Failure:
         """A photo's file in memory, or why it cannot be there."""
         try:
-            return self.item(photo, read_file(photo.path))
+            data = read_file(photo.path)
+            photo = photo.holding(data)
+            return self.item(photo, data)
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 

@@ -28,7 +28,7 @@ from faceembed.engine.index.clusters.output import (
     write_clusters,
 )
 from faceembed.engine.index.clusters.rank_order import Lists
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.graph import Ints
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.shards import FaceTable
@@ -126,11 +126,8 @@ def cluster(
     check_output(output)
     if links is not None:
         check_links(links)
-    files = IndexFiles.of(index)
-    files.recover()
-    manifest = read_manifest(files)
+    files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     encoder, digest = str(manifest["encoder"].get("name")), str(manifest["encoder"].get("sha256"))
-    faces = load_faces(files)
     if not len(faces):
         raise DataError(f"{files.faiss} holds no faces")
     known, about = _before(output, faces, encoder, digest, settings)

@@ -172,7 +172,7 @@ def test_name_that_is_not_utf8_in_an_error(run: Any, tmp_path: Path) -> None:
 
 
 def test_index_of_another_encoder(run: Any, index: Path, small: Path) -> None:
-    path = index.with_suffix(".json")
+    path = index.with_suffix(".faiss.json")
     manifest = json.loads(path.read_text())
     manifest["encoder"] = {"name": "other", "sha256": "0" * 64}
     path.write_text(json.dumps(manifest))
@@ -255,7 +255,7 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
     document = run_json("embed", folder, "-o", index)
     assert document["skipped"] >= 32
     assert document["skipped"] + document["embedded"] == document["images"] == document["faces"] == 200
-    assert pq.read_table(index.with_suffix(".parquet")).num_rows == 200
+    assert pq.read_table(index.with_suffix(".faiss.parquet")).num_rows == 200
 
 
 def wait_for(condition: Any, process: Any, seconds: float = 30) -> None:

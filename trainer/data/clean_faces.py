@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.explain.subject import identities
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.pictures import Pictures
 from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
 from faceembed.engine.photos.listing import decode_path, printable
@@ -63,12 +63,10 @@ def embed_people(
         folders = sorted({os.path.dirname(sample.path) for sample in people.samples})
         roots = [people.source] if os.path.isdir(people.source) else folders
         embed(roots, index, settings=settings, notice=notice, progress=progress)
-    files = IndexFiles.of(index)
-    manifest = read_manifest(files)
+    files, manifest, table = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     check_encoder(files, manifest, spec.name, spec.sha256)
     if manifest.get("choice_of_faces") != "largest":
         raise UsageError(f"{files.faiss} holds every face of a photo; make it with --faces largest")
-    table = load_faces(files)
     wanted = {sample.path for sample in people.samples}
     paths = [decode_path(path) for path in table.rows.column("path").to_pylist()]
     rows = {path: row for row, path in enumerate(paths) if path in wanted}
