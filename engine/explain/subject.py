@@ -20,8 +20,8 @@ from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError
 
 Notify = Callable[[str], None]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from faceembed.engine.models.oneshot import OUTPUTS, REFINED, REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Entry
 from faceembed.engine.runtimes.frontend import with_entry
@@ -85,11 +86,9 @@ def networks_of(model: Model) -> tuple[Network, ...]:
         raise DeviceError(
             f"aligner '{spec.name}' runs on the CPU only; on a card use a one-shot aligner, or --aligner none for crops"
         )
-    from faceembed.engine.detect import oneshot, refine
-
     return (
-        Network("detect", oneshot.OUTPUTS, "pixels", (0, 0)),
-        Network("refine", (refine.OUTPUT,), "chips", (refine.SIDE, refine.SIDE)),
+        Network("detect", OUTPUTS, "pixels", (0, 0)),
+        Network("refine", (REFINED,), "chips", (REFINED_SIDE, REFINED_SIDE)),
     )
 
 

@@ -2,7 +2,7 @@
 
     result = attack_pairs("pairs.csv", Noise(), settings=AttackSettings(epsilons=(0.05, 0.1)))
     print(result.to_json_dict()["rows"])
-    result.write_html("noise.html")
+    write_attack_report("noise.html", result)        # report.attack
 
 The attacker owns the second photo of each pair. The first photo, and its embedding, is what they are compared with. They want a
 negative to pass (impersonation) and a positive to fail (dodging). What is changed is the chip, the aligned face as the encoder

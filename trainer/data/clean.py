@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.page import Thumbnails
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model

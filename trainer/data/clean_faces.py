@@ -16,8 +16,9 @@ from faceembed.engine.index.store import check_encoder, load_faces, read_manifes
 from faceembed.engine.photos.listing import decode_path, printable
 from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress, embed
+from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.people import People
 

@@ -72,7 +72,7 @@ class Fgsm(_OnNetwork):
         return levels_of(epsilon)
 
     def change(self, turn: Turn) -> Chips:
-        from faceembed.trainer.gradients.attack_gradient import fgsm
+        from faceembed.trainer.gradients.attack_gradient import fgsm  # optional: PyTorch
 
         assert turn.levels is not None
         return fgsm(self.network, turn.chips, turn.references, turn.sign, levels=turn.levels)
@@ -101,7 +101,7 @@ class Pgd(_OnNetwork):
         return levels_of(epsilon)
 
     def change(self, turn: Turn) -> Chips:
-        from faceembed.trainer.gradients.attack_gradient import pgd
+        from faceembed.trainer.gradients.attack_gradient import pgd  # optional: PyTorch
 
         assert turn.levels is not None
         size = max(1, round((self.step_size or _OVERSTEP * turn.epsilon / self.steps) * LEVELS))

@@ -52,6 +52,6 @@ def open_network_subject(
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:
     if importlib.util.find_spec("torch") is None:
         raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
-    from faceembed.trainer.gradients.attack_gradient import open_network
+    from faceembed.trainer.gradients.attack_gradient import open_network  # optional: PyTorch
 
     return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.batch_size)

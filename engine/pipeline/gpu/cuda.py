@@ -21,6 +21,7 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.gpu import kernels
+from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK
 from faceembed.engine.pipeline.gpu.dali import Dali
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.lane import CudaLane
@@ -137,8 +138,6 @@ class CudaBackend(Backend):
 
     def peak_tflops(self) -> float | None:
         from cuda.bindings import driver
-
-        from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK
 
         card = probe().card(self._index)
         status, kilohertz = driver.cuDeviceGetAttribute(

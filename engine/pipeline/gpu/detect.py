@@ -16,6 +16,7 @@ from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
 from faceembed.engine.pipeline.gpu.interface import Backend
@@ -87,7 +88,7 @@ class DeviceOneShotDetector(OneShotDetector):
             return Detections(faces.photo, faces.boxes, faces.landmarks, scores)
         matrices = np.ascontiguousarray(matrices[sound])
         owner = np.ascontiguousarray(faces.photo[sound])
-        side = (refine.SIDE, refine.SIDE)
+        side = (REFINED_SIDE, REFINED_SIDE)
         crops = self._backend.warp(photos, owner, matrices, self._refiner, self.model.spec, side)
         answers = self._backend.host(self._backend.run(self._refiner, crops)[0])
         exact = refine.TEMPLATE + answers[:, 1:].reshape(-1, 5, 2)

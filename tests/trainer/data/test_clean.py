@@ -32,7 +32,8 @@ from faceembed.trainer.data.clean import CleanSettings, clean, judge
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import Row, only_kept, read_manifest, write_manifest
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample, read_people
+from faceembed.trainer.data.people import People, read_people
+from faceembed.trainer.data.samples import Sample
 
 DIMENSION = 64
 Vectors = dict[str, NDArray[np.float32]]

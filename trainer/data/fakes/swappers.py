@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
 from faceembed.engine.native import _native
+from faceembed.engine.runtimes.choose import available_cores
 from faceembed.errors import ModelError
 from faceembed.trainer.data.fakes import masks
 from faceembed.trainer.data.fakes.blend import over
@@ -264,8 +265,6 @@ def open_swapper(kind: str, path: str | os.PathLike[str], *, embedder: str, thre
     Raises:
         ModelError: a file is not what it should be; one line that says why.
     """
-    from faceembed.engine.runtimes.choose import available_cores
-
     return SWAPPERS[kind](path, Identity(embedder, threads=threads or available_cores()))
 
 

@@ -1,0 +1,15 @@
+"""How far a run over photos is: what the verbs tell whoever called them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    total: int
+    faces: int
+    failures: int
