@@ -14,6 +14,7 @@ from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards
@@ -21,7 +22,7 @@ from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.workers import ManyPipelines
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.runtimes.choose import choose, for_aligner
 from faceembed.engine.runtimes.watch import Watch, spoken
 from faceembed.errors import DeviceError, UsageError
 
@@ -109,6 +110,7 @@ def open_cutter(
 
     def open_with(choice: RuntimeChoice) -> Cutter:
         watch = spoken(notice)
+        ready(aligner, for_aligner(choice), watch)
         detector = open_detector(aligner, choice, threads=threads, detect_size=settings.detect_size, watch=watch)
         return Cutter(settings, detector, spec, workers=threads)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,3 +14,8 @@ class Progress:
     total: int
     faces: int
     failures: int
+
+
+Notify = Callable[[str], None]
+"""Takes a line for the user."""
+OnProgress = Callable[[Progress], None]

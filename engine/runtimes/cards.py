@@ -36,6 +36,17 @@ _WRONG = {
     804: "forward compatibility was tried on a card that does not have it; take the cuda-compat package away",
     999: "the driver fails for a reason that it does not tell; see dmesg, and reboot or reinstall it",
 }
+FLOPS_PER_CLOCK = {
+    (7, 0): 1024,
+    (7, 5): 1024,
+    (8, 0): 2048,
+    (8, 6): 1024,
+    (8, 9): 1024,
+    (9, 0): 4096,
+    (10, 0): 8192,
+    (10, 3): 8192,
+    (12, 0): 1024,
+}
 
 
 @dataclasses.dataclass(frozen=True)

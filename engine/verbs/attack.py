@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate.figures import FAILED_SCORE
 from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
 from faceembed.engine.explain.attack_result import Attacked, Case, figures
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress, Subject, Vectors, open_subject
+from faceembed.engine.explain.subject import Subject, open_subject
+from faceembed.engine.pipeline.encodes import Chips, Vectors
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, UsageError
 

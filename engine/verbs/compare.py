@@ -26,13 +26,13 @@ from faceembed.engine.evaluate.encode_rates import measure_rates
 from faceembed.engine.evaluate.figures import FAILED_SCORE, evaluate, failed_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
 from faceembed.engine.evaluate.score_store import Scores, Store
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
-from faceembed.engine.pipeline.progress import Progress
+from faceembed.engine.pipeline.encodes import Chips
+from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import choose
 from faceembed.engine.runtimes.watch import spoken

@@ -14,7 +14,9 @@ from faceembed.engine.explain.deletion import deletion
 from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.face_parts import part_means
 from faceembed.engine.explain.occlusion import Explanation, OcclusionSettings, explain
-from faceembed.engine.explain.subject import Notify, Subject, identity, open_subject
+from faceembed.engine.explain.subject import Subject, open_subject
+from faceembed.engine.pipeline.encodes import identity
+from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.settings import EmbedSettings
 
 

@@ -12,7 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress, Subject
+from faceembed.engine.explain.subject import Subject
+from faceembed.engine.pipeline.encodes import Chips
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.attack import LEVELS, Attack, Noise, Turn
 from faceembed.errors import UsageError

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.occlusion import FILLS, Chip, Explanation, Fill, Map, fill_of
-from faceembed.engine.explain.subject import Notify
+from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.explain import absolute, explained
 from faceembed.errors import DataError, UsageError

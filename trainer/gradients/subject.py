@@ -6,9 +6,10 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faceembed.engine.explain.subject import Notify, OnProgress, Subject, cut_largest, exact
+from faceembed.engine.explain.subject import Subject, cut_largest, exact
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
 

@@ -21,13 +21,12 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.gpu import kernels
-from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK
 from faceembed.engine.pipeline.gpu.dali import Dali
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.base import DeviceSession, Session
-from faceembed.engine.runtimes.cards import probe
+from faceembed.engine.runtimes.cards import FLOPS_PER_CLOCK, probe
 from faceembed.engine.runtimes.cuda_memory import CoreCuda
 from faceembed.errors import DeviceError
 

@@ -19,6 +19,7 @@ from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.watch import SILENT, Watch
@@ -41,6 +42,7 @@ class DeviceOneShotDetector(OneShotDetector):
         settings: OneShotSettings | None = None,
         watch: Watch = SILENT,
     ) -> None:
+        ready(model, choice, watch)
         super().__init__(model, choice, threads=1, settings=settings, watch=watch)
         self._backend = backend
 

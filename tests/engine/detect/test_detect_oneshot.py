@@ -15,7 +15,7 @@ from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.oneshot import CHANNELS, OUTPUTS, REFINED, REFINED_CHANNELS, REFINED_SIDE, STRIDES
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 
 EXACT = RuntimeChoice("openvino", "cpu", "fp32", "a test")
 Pixels = NDArray[np.uint8]

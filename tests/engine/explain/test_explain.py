@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from faceembed.engine.explain.deletion import deletion, most_important
 from faceembed.engine.explain.face_parts import PARTS, part_labels, part_means
 from faceembed.engine.explain.occlusion import Fill, OcclusionSettings, blend, explain, fill_of, overlay
-from faceembed.engine.explain.subject import identities, identity
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.encodes import identities, identity
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.explanation import write_explanation_html, write_explanation_png
 from faceembed.engine.verbs.explain import explain_photos

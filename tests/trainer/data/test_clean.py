@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from faceembed.cli.main import main
-from faceembed.engine.explain.subject import identities
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.spec import Model
+from faceembed.engine.pipeline.encodes import identities
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError, IndexFormatError, UsageError
