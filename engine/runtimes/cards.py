@@ -36,6 +36,9 @@ _WRONG = {
     804: "forward compatibility was tried on a card that does not have it; take the cuda-compat package away",
     999: "the driver fails for a reason that it does not tell; see dmesg, and reboot or reinstall it",
 }
+
+# Dense FP16 operations of the tensor cores per clock and multiprocessor, by compute capability; from NVIDIA's white papers of
+# Turing, Ampere GA100 and GA102, Ada, Hopper and Blackwell. Times multiprocessors and clock they give the data sheets' figures.
 FLOPS_PER_CLOCK = {
     (7, 0): 1024,
     (7, 5): 1024,

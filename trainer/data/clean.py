@@ -29,9 +29,9 @@ from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import CSV, PARQUET, Row, write_manifest
+from faceembed.trainer.data.clean_report import write_cleaning_report
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import Layout, People, check_people, read_people
-from faceembed.trainer.report.cleaning import write_cleaning_report
 
 REPORT = "report.html"
 OUTLIER, SECOND, ALONE, DISAGREE = "outlier", "second identity", "only photo of its person", "photos disagree"

@@ -24,8 +24,6 @@ from faceembed.engine.pipeline.chips import READERS, Item
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.stages import Batch
 
-# Dense FP16 operations of the tensor cores per clock and multiprocessor, by compute capability; from NVIDIA's white papers of
-# Turing, Ampere GA100 and GA102, Ada, Hopper and Blackwell. Times multiprocessors and clock they give the data sheets' figures.
 _COPY_BYTES = 256 << 20
 
 
