@@ -25,6 +25,7 @@ from faceembed.engine.decode import decode, read_file
 from faceembed.engine.errors import DataError, PhotoError
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos import printable
+from faceembed.engine.runtimes.cores import available_cores
 from faceembed.trainer.data.crops import CropSet, read_crops
 from faceembed.trainer.data.people import Sample, people_in_pairs
 from faceembed.trainer.data.split import read_split, split_people
@@ -283,5 +284,4 @@ class CropCache:
 def loader_threads(data: Data) -> int:
     """How many threads decode and augment; OpenCV's own are turned off, as each crop is the work of one thread."""
     cv2.setNumThreads(1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return data.threads or cores or 1
+    return data.threads or available_cores()

@@ -23,7 +23,8 @@ from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import openvino
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import RuntimeSettings, available_cores, choose, open_session
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose, open_session
+from faceembed.engine.runtimes.cores import available_cores
 from faceembed.engine.runtimes.frontend import with_pixel_input
 
 RUNTIMES = ("openvino", "onnxruntime")

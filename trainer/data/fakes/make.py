@@ -30,7 +30,7 @@ from faceembed.engine.files import atomic_write
 from faceembed.engine.photos import is_below, printable
 from faceembed.engine.probe import probe
 from faceembed.engine.rows import Failure, format_errors
-from faceembed.engine.runtimes.choose import available_cores
+from faceembed.engine.runtimes.cores import available_cores
 from faceembed.trainer.data.fakes import manifest
 from faceembed.trainer.data.fakes.compress import compress
 from faceembed.trainer.data.fakes.faces import FACES_FOLDER, Face, find_faces
