@@ -25,7 +25,7 @@ from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
 from faceembed.cli.verify import verify
-from faceembed.engine.runtimes.cores import thread_limits
+from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 

@@ -6,11 +6,10 @@ import dataclasses
 import importlib.util
 from collections.abc import Sequence
 
-from faceembed.engine.errors import DeviceError, UsageError
+from faceembed.cores import available_cores
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
-from faceembed.engine.runtimes.cores import available_cores
 from faceembed.engine.runtimes.engine_file import read_plans
 from faceembed.engine.runtimes.flavours import for_card
 from faceembed.engine.runtimes.kernel_cache import kernel_cache
@@ -23,6 +22,7 @@ from faceembed.engine.runtimes.onnxruntime import (
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
 from faceembed.engine.runtimes.watch import SILENT, Watch
+from faceembed.errors import DeviceError, UsageError
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -239,7 +239,7 @@ def open_session(
 
 def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str], watch: Watch) -> Session:
     """From the engine that is kept, which is built first where there is none."""
-    from faceembed.engine.build_engine import ensure, session_of
+    from faceembed.engine.parity.build_engine import ensure, session_of
 
     network = network_for(model, outputs)
     path = ensure(model, choice, notice=watch.notice, progress=watch.progress)

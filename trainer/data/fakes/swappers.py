@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
+from faceembed.engine.native import _native
+from faceembed.errors import ModelError
 from faceembed.trainer.data.fakes import masks
 from faceembed.trainer.data.fakes.blend import over
 from faceembed.trainer.data.fakes.identity import DIMENSION, Identity
@@ -264,7 +264,7 @@ def open_swapper(kind: str, path: str | os.PathLike[str], *, embedder: str, thre
     Raises:
         ModelError: a file is not what it should be; one line that says why.
     """
-    from faceembed.engine.runtimes.cores import available_cores
+    from faceembed.cores import available_cores
 
     return SWAPPERS[kind](path, Identity(embedder, threads=threads or available_cores()))
 
