@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from faceembed.engine.sample import sample_pair
+from faceembed.engine.photos.sample import sample_pair
 
 TARGET = Path(__file__).parents[1] / "pictures" / "page.png"
 SIDE = 512

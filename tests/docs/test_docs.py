@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import faceembed
 from faceembed.cli.main import main
-from faceembed.engine.sample import sample_photos
+from faceembed.engine.photos.sample import sample_photos
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
