@@ -16,6 +16,7 @@ from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
 from faceembed.cli.group import Group
+from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
@@ -36,6 +37,7 @@ def main() -> None:
         faceembed embed photos -o people.faiss
         faceembed search people.faiss query.jpg
     """
+    keep_at_home()
 
 
 for _command in (
