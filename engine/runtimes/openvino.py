@@ -14,7 +14,7 @@ from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
-from faceembed.engine.telemetry import without_openvino_telemetry
+from faceembed.telemetry import without_openvino_telemetry
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faceembed.engine.errors import FaceEmbedError
-from faceembed.engine.telemetry import switch_off
+from faceembed.telemetry import switch_off
 from faceembed.version import __version__
 
 switch_off()
