@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from faceembed.cli.attack import attack
@@ -24,6 +26,7 @@ from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
 from faceembed.cli.verify import verify
+from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 
@@ -38,6 +41,8 @@ def main() -> None:
         faceembed search people.faiss query.jpg
     """
     keep_at_home()
+    for name, value in thread_limits().items():  # before a library is loaded that reads them
+        os.environ.setdefault(name, value)
 
 
 for _command in (
