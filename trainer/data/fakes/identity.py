@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from faceembed.engine.align import similarity_matrices, warp_chips
 from faceembed.engine.encode import Encoder
 from faceembed.engine.errors import ModelError
-from faceembed.engine.models.import_file import check_encoder
+from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
