@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.models.torch_file import read_state
+from faceembed.errors import ModelError
 
 Array = NDArray[np.float32]
 LICENCE = (

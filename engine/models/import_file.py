@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
 from faceembed.engine.models.trial import check_encoder
+from faceembed.errors import ModelError
 
 
 def import_model(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 _MOST_BYTES = (1 << 31) - 1  # what one protobuf file can hold
 

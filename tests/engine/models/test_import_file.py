@@ -15,13 +15,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.import_file import import_model
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.trial import check_encoder
+from faceembed.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 Build = Callable[..., bytes]
