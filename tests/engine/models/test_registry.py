@@ -90,7 +90,7 @@ def test_what_was_built_needs_its_package_no_more_until_the_importer_changes(
     assert resolve("fake", task="encoder") == built and info("fake").state == "ready"
     builder.spec = dataclasses.replace(SPEC, scale=0.5)
     assert info("fake").state == "to install"
-    with pytest.raises(ModelError, match="is not installed; run: pip install"):
+    with pytest.raises(ModelError, match="are not installed; run: pip install"):
         resolve("fake", task="encoder")
 
 
