@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from faceembed.cli.attack import attack
@@ -23,6 +25,7 @@ from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
 from faceembed.cli.verify import verify
+from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 
@@ -36,6 +39,8 @@ def main() -> None:
         faceembed embed photos -o people.faiss
         faceembed search people.faiss query.jpg
     """
+    for name, value in thread_limits().items():  # before a library is loaded that reads them
+        os.environ.setdefault(name, value)
 
 
 for _command in (

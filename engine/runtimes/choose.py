@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Sequence
 
+from faceembed.cores import available_cores
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
@@ -79,13 +79,6 @@ class RuntimeSettings:
     def thread_count(self) -> int:
         """The number of cores, with 0 resolved."""
         return self.threads or available_cores()
-
-
-def available_cores() -> int:
-    """Cores that this process may run on (container and `taskset` limits respected where the system tells them)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def choose(settings: RuntimeSettings, *, cpu_only: str = "") -> RuntimeChoice:

@@ -90,7 +90,8 @@ def verify(
     """Whether two photos show one person, by the largest face of each.
 
     Args:
-        photo_a, photo_b: photo files.
+        photo_a: a photo file.
+        photo_b: another.
         settings: models and runtime.
         threshold: cosine from which on they count as one person; None takes the encoder's own.
         notice: called with lines for the user.
@@ -148,7 +149,8 @@ def matrix(
     Args:
         photos: files and folders.
         settings: models and runtime.
-        html, png: also write the table with thumbnails there.
+        html: also write the table with thumbnails there, as a page.
+        png: the same as a picture.
         notice: called with lines for the user.
 
     Raises:

@@ -264,7 +264,7 @@ def open_swapper(kind: str, path: str | os.PathLike[str], *, embedder: str, thre
     Raises:
         ModelError: a file is not what it should be; one line that says why.
     """
-    from faceembed.engine.runtimes.choose import available_cores
+    from faceembed.cores import available_cores
 
     return SWAPPERS[kind](path, Identity(embedder, threads=threads or available_cores()))
 
