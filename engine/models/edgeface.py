@@ -278,7 +278,7 @@ def _shape(writer: GraphWriter, *sides: int) -> str:
 
 
 def _number(writer: GraphWriter, value: float) -> str:
-    return writer.constant(np.float32(value).reshape(()))
+    return writer.constant(np.array(value, np.float32))
 
 
 def _positions(weights: Weights, name: str, side: int) -> Array:

@@ -56,7 +56,7 @@ def resampling(count: int, *, of: int, scale: float, offset: float) -> NDArray[n
     """
     centres = offset + scale * np.arange(count)
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(of)[None] - centres[:, None]) / max(scale, 1.0))
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
 def join(name: str, size: tuple[int, int], parts: Sequence[Part]) -> bytes:
@@ -81,7 +81,7 @@ def _vector(writer: GraphWriter, chips: str, part: Part, prefix: str) -> str:
     if mean.any():
         picture = writer.node("Sub", [picture, writer.constant(mean)])
     if part.scale != 1.0:
-        picture = writer.node("Mul", [picture, writer.constant(np.float32(part.scale))])
+        picture = writer.node("Mul", [picture, writer.constant(np.array(part.scale, np.float32))])
     if not part.mirror:
         return _scaled(writer, _unit(writer, writer.include(part.proto, prefix, picture)), part.factor)
     # Both pictures go through as one batch, the mirrored ones behind: (2N, D), then (2, N, D).
@@ -113,8 +113,8 @@ def _slice(writer: GraphWriter, x: str, span: tuple[int, int], *, axis: int) -> 
 
 def _unit(writer: GraphWriter, x: str) -> str:
     length = writer.node("ReduceL2", [x], axes=[1], keepdims=1)
-    return writer.node("Div", [x, writer.node("Clip", [length, writer.constant(np.float32(_TINY))])])
+    return writer.node("Div", [x, writer.node("Clip", [length, writer.constant(np.array(_TINY, np.float32))])])
 
 
 def _scaled(writer: GraphWriter, x: str, factor: float) -> str:
-    return writer.node("Mul", [x, writer.constant(np.float32(factor))])
+    return writer.node("Mul", [x, writer.constant(np.array(factor, np.float32))])

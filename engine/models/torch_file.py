@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import collections
 import io
-import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -150,9 +149,10 @@ class _Reader(pickle.Unpickler):
 
 def _tensor(storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Array:
     """What `torch._utils._rebuild_tensor_v2` makes: a view of a storage; here a copy, after its bounds are checked."""
-    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
-    small = math.prod(size) <= len(storage)
-    if not small or offset < 0 or min((*size, *stride), default=0) < 0 or (math.prod(size) and last >= len(storage)):
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    count = int(np.prod(size, dtype=np.int64))
+    outside = count > len(storage) or (count > 0 and last >= len(storage))
+    if outside or offset < 0 or min((*size, *stride), default=0) < 0:
         raise ValueError(f"a tensor of shape {size} lies outside of its storage of {len(storage)} numbers")
     step = storage.itemsize
     view = np.lib.stride_tricks.as_strided(storage[offset:], size, [step * each for each in stride], writeable=False)
