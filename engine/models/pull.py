@@ -15,8 +15,8 @@ from pathlib import Path
 from faceembed.engine.models import digests, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
-from faceembed.engine.models.import_file import check_encoder
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
+from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
 from faceembed.files import atomic_write
