@@ -99,7 +99,7 @@ def recognise(listed: Sequence[PhotoFile], known: Mapping[str, PhotoFile], *, ch
 
 def _sort_known(found: Recognised, candidates: Sequence[PhotoFile], known: Mapping[str, PhotoFile]) -> list[PhotoFile]:
     """Settle the photos whose path is known and whose bytes are the same; returns the others, with digests where read."""
-    sizes = {photo.size for photo in known.values() if photo.digest}
+    sizes = {photo.size for photo in known.values() if photo.digest} - {0}  # empty files are not copies of each other
     fresh: list[PhotoFile] = []
     for photo, read in _read_all(candidates, lambda photo: photo.size in sizes or _unhashed(photo, known)):
         before = known.get(photo.path)

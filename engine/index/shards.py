@@ -10,20 +10,16 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, read_parquet
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, file_columns, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
-
-if TYPE_CHECKING:
-    from faceembed.engine.pipeline.batches import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,55 +67,10 @@ class FaceTable:
         if not len(self):
             return self
         rows = self.rows
-        for name, values in _file_columns(now).items():
+        for name, values in file_columns(now).items():
             at = rows.schema.get_field_index(name)
             rows = rows.set_column(at, rows.schema.field(at), pa.array(values, rows.schema.field(at).type))
         return FaceTable(rows, self.vectors)
-
-
-def face_table(outcome: Outcome) -> FaceTable:
-    """The rows of an embedded batch; ``face_id`` is given when the index is written."""
-    faces = outcome.faces
-    photos = [outcome.photos[index] for index in faces.photo.tolist()]
-    columns = {
-        "face_id": np.full(len(photos), -1, np.int64),
-        "face": faces.face,
-        "x": faces.boxes[:, 0],
-        "y": faces.boxes[:, 1],
-        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
-        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
-        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
-        "score": faces.scores,
-        "norm": faces.norms,
-        "image_width": faces.sizes[:, 0],
-        "image_height": faces.sizes[:, 1],
-        **_file_columns(photos),
-    }
-    rows = pa.Table.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
-    )
-    return FaceTable(rows, faces.embeddings)
-
-
-PHOTO_COLUMNS = ("path", "size", "mtime_ns", "ctime_ns", "digest")
-"""The columns of a table of faces that say which file a face is from."""
-
-
-def photos_of(rows: pa.Table) -> list[PhotoFile]:
-    """The file of each row of a table with `PHOTO_COLUMNS`."""
-    columns = [rows.column(name).to_pylist() for name in PHOTO_COLUMNS]
-    return [PhotoFile(decode_path(path), *rest) for path, *rest in zip(*columns, strict=True)]
-
-
-def _file_columns(photos: Sequence[PhotoFile]) -> dict[str, list[Any]]:
-    """The values of `PHOTO_COLUMNS`."""
-    return {
-        "path": [encode_path(photo.path) for photo in photos],
-        "size": [photo.size for photo in photos],
-        "mtime_ns": [photo.mtime_ns for photo in photos],
-        "ctime_ns": [photo.ctime_ns for photo in photos],
-        "digest": [photo.digest for photo in photos],
-    }
 
 
 @dataclasses.dataclass(frozen=True)

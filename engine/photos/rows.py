@@ -38,6 +38,27 @@ _SINCE_THEN = {"ctime_ns": 0, "digest": ""}  # columns that tables of older vers
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
 
 
+PHOTO_COLUMNS = ("path", "size", "mtime_ns", "ctime_ns", "digest")
+"""The columns of a table of faces that say which file a face is from."""
+
+
+def photos_of(rows: pa.Table) -> list[PhotoFile]:
+    """The file of each row of a table with `PHOTO_COLUMNS`."""
+    columns = [rows.column(name).to_pylist() for name in PHOTO_COLUMNS]
+    return [PhotoFile(decode_path(path), *rest) for path, *rest in zip(*columns, strict=True)]
+
+
+def file_columns(photos: Sequence[PhotoFile]) -> dict[str, list[Any]]:
+    """The values of `PHOTO_COLUMNS`."""
+    return {
+        "path": [encode_path(photo.path) for photo in photos],
+        "size": [photo.size for photo in photos],
+        "mtime_ns": [photo.mtime_ns for photo in photos],
+        "ctime_ns": [photo.ctime_ns for photo in photos],
+        "digest": [photo.digest for photo in photos],
+    }
+
+
 def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None, *, advice: str) -> Any:
     """A parquet file as an Arrow table.
 

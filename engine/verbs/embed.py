@@ -15,12 +15,14 @@ from faceembed.engine.index.looking import list_roots, roots_of, vanished
 from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
-from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder, face_table
+from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.store import check_index_type
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
+from faceembed.engine.pipeline.rows import face_rows
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
 from faceembed.errors import DataError, LossError
 from faceembed.version import __version__
@@ -29,16 +31,6 @@ if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome, Pipeline
 
 SHARD = 1024  # photos; what a killed run has to do again at most
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    done: int
-    total: int
-    faces: int
-    failures: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +281,7 @@ def _embed_all(
         tables: list[FaceTable] = []
         failed: list[Failure] = []
         for outcome in outcomes:
-            tables.append(face_table(outcome))
+            tables.append(FaceTable(face_rows(outcome), outcome.faces.embeddings))
             failed += outcome.failures
             run.seconds.update(outcome.seconds)
             run.photos += len(outcome.photos)

@@ -28,9 +28,10 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs import embed as module
-from faceembed.engine.verbs.embed import EmbedReport, Progress, embed
+from faceembed.engine.verbs.embed import EmbedReport, embed
 from faceembed.errors import IndexFormatError
 
 MakeFaces = Callable[[Path, int], list[Path]]
@@ -213,15 +214,16 @@ def assert_same_faces(index: Path, other: Path) -> None:
     assert sorted(errors_a.splitlines()) == sorted(errors_b.splitlines())
 
 
-def test_a_photo_that_changes_to_and_fro_is_there_once(album: Path, tmp_path: Path) -> None:
+def test_a_photo_that_changes_to_and_fro_is_there_once(album: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
     index, photo = tmp_path / "people.faiss", album / "0001.jpg"
     run(album, index)
     first = photo.read_bytes(), photo.stat().st_mtime_ns
     shutil.copy(album / "0002.jpg", photo)
     os.utime(album / "0009.jpg", ns=(5, 5))
+    others = make_faces(tmp_path / "other", 60)
     with pytest.raises(Stop):  # the changed photo is in a finished shard
         for number in range(10, 20):
-            os.utime(album / f"{number:04d}.jpg", ns=(5, 5))
+            shutil.copy(others[number + 40], album / f"{number:04d}.jpg")
         run(album, index, progress=stop_after(SHARD + 1))
     photo.write_bytes(first[0])
     os.utime(photo, ns=(first[1], first[1]))
@@ -235,7 +237,7 @@ def test_an_interrupted_update_keeps_the_old_index(album: Path, tmp_path: Path, 
     index = tmp_path / "people.faiss"
     run(album, index)
     before = contents(index)
-    for path in make_faces(tmp_path / "other", 20):
+    for path in make_faces(tmp_path / "other", 60)[40:]:
         shutil.copy(path, album / f"new-{path.name}")
     with pytest.raises(Stop):
         run(album, index, progress=stop_after(PHOTOS + SHARD + 2))
@@ -437,15 +439,16 @@ def test_damaged_shard_is_one_clear_error(album: Path, tmp_path: Path, name: str
     assert len(FaceIndex(index)) == PHOTOS - 3
 
 
-def test_files_of_two_indexes_are_not_mixed(album: Path, tmp_path: Path) -> None:
+def test_files_of_two_indexes_are_not_mixed(album: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
     one, two = tmp_path / "one.faiss", tmp_path / "two.faiss"
     run(album, one)
     run(album, two)
-    os.utime(album / "0000.jpg", ns=(1, 1))
+    others = make_faces(tmp_path / "other", 42)
+    shutil.copy(others[40], album / "0000.jpg")
     run(album, two)  # as many faces, another id
     shutil.copy(two, one)
     with pytest.raises(IndexFormatError, match="do not belong together"):
         FaceIndex(one)
-    os.utime(album / "0001.jpg", ns=(1, 1))
+    shutil.copy(others[41], album / "0001.jpg")
     with pytest.raises(IndexFormatError, match="hold other faces"):
         run(album, one)
