@@ -168,6 +168,12 @@ def real_place(path: str) -> str:
     return os.path.realpath(path)
 
 
+def as_listed(path: str, roots: Sequence[str]) -> str:
+    """The path under which an index knows a photo below one of the roots that it was made of."""
+    root = max((root for root in roots if is_below(path, [root])), key=len, default="")
+    return real_place(root) + path[len(root.rstrip(os.sep)) :] if root else path
+
+
 def is_gone(path: str) -> bool:
     """Whether there is no such file any more; one that cannot be looked at is not gone."""
     try:

@@ -88,7 +88,7 @@ def test_failures_are_counted_and_the_errors_file_named(run: Any, small: Path, t
     shutil.copytree(small, photos)
     (photos / "text.jpg").write_text("no picture")
     result = run("embed", photos, "-o", tmp_path / "a.faiss")
-    assert f"0 photos without a face, 1 unreadable: see {tmp_path / 'a.errors.csv'}" in result.stdout
+    assert f"0 photos without a face, 1 unreadable: see {tmp_path / 'a.faiss.errors.csv'}" in result.stdout
 
 
 def test_no_faces_at_all(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
         os.link(shutil.copy(small / "small.jpg", tmp_path / "one.jpg"), folder / f"{number:03}.jpg")
     shard = "import faceembed.engine.verbs.embed as embed; embed.SHARD = 32"
     process = start("embed", folder, "-o", index, "--json", code=shard)
-    wait_for(lambda: list(tmp_path.glob("a.partial/*.parquet")), process)
+    wait_for(lambda: list(tmp_path.glob("a.faiss.partial/*.parquet")), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err

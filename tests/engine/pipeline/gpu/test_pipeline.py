@@ -187,6 +187,6 @@ def test_embed_runs_on_it_unchanged(
     report = embed(folder, tmp_path / "index.faiss", settings=settings)
     assert (report.images, report.faces, report.no_face, report.failed) == (COUNT, COUNT - 3, 1, 2)
     assert {"read", "decode", "detect", "align", "encode", "copy"} == set(report.stages)
-    assert "0003.jpg" in (tmp_path / "index.errors.csv").read_text()
+    assert "0003.jpg" in (tmp_path / "index.faiss.errors.csv").read_text()
     again = embed(folder, tmp_path / "index.faiss", settings=settings)
     assert (again.embedded, again.faces) == (0, COUNT - 3)
