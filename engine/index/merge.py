@@ -17,6 +17,9 @@ from faceembed.engine.index.update import TRANSIENT, Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.rows import Failure
 
+REMOVED = "removed"
+"""The stage of photos whose faces somebody took out."""
+
 
 class Merge:
     """Joins faces and failures, each photo as it is now.
@@ -47,6 +50,8 @@ class Merge:
         self.other_folders_fail = set(before) != set(self._listed_failures)
         """Whether this listing failed elsewhere than the one before it."""
         self._vanished: set[str] = set()
+        self._without: set[int] = set()
+        self._taken_out: list[Failure] = []
 
     @property
     def removed(self) -> int:
@@ -61,6 +66,17 @@ class Merge:
     def drop(self, vanished: Collection[str]) -> None:
         """Leave out photos that were listed and went while the run worked."""
         self._vanished |= set(vanished)
+
+    def take_out(self, photos: Sequence[PhotoFile], face_ids: Collection[int]) -> None:
+        """Leave out faces for good.
+
+        Args:
+            photos: those of which no face stays; a row says so, and later runs leave them alone.
+            face_ids: of the faces.
+        """
+        self.drop([photo.path for photo in photos])
+        self._without |= set(face_ids)
+        self._taken_out += [Failure(photo, REMOVED, "taken out of the index by hand") for photo in photos]
 
     def _files(self, photo: PhotoFile) -> list[PhotoFile]:
         """The files for which what is known of a photo stands now."""
@@ -84,7 +100,8 @@ class Merge:
         faces = FaceTable.concatenate(tables, dimension)
         failures = self._failures({photo.path for photo in faces.photos()}, new)
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
-        counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face}
+        removed = sum(1 for failure in failures if failure.stage == REMOVED)
+        counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
         write_index(files, faces, failures, {**manifest, **counts, "next_face_id": first_id + len(fresh)}, index_type)
         return counts
 
@@ -107,8 +124,9 @@ class Merge:
         stamps: list[PhotoFile] = []
         copied: list[int] = []
         copies: list[PhotoFile] = []
+        ids = table.rows.column("face_id").to_pylist()
         for row, photo in enumerate(table.photos()):
-            files = [] if photo.path in done_again else self._files(photo)
+            files = [] if photo.path in done_again or ids[row] in self._without else self._files(photo)
             if files:
                 kept.append(row)
                 stamps.append(files[0])
@@ -129,7 +147,8 @@ class Merge:
                 rows += [Failure(photo, failure.stage, failure.reason) for photo in self._files(failure.photo)]
         rows += [failure for shard in new for failure in shard.failures]
         latest = {failure.photo.path: failure for failure in (*rows, *self._listed_failures)}
-        return [f for path, f in latest.items() if path not in embedded and path not in self._vanished]
+        left = [f for path, f in latest.items() if path not in embedded and path not in self._vanished]
+        return left + self._taken_out
 
 
 def _without(table: FaceTable, paths: Collection[str]) -> tuple[FaceTable, FaceTable]:

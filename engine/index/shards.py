@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -112,6 +113,19 @@ class ShardFolder:
             with atomic_write(path, "w") as file:
                 json.dump(settings, file, indent=2)
         self._next = 1 + max((int(path.stem) for path in self._paths()), default=-1)
+
+    @classmethod
+    def left(cls, folder: Path) -> tuple[ShardFolder | None, dict[str, Any]]:
+        """The shards of a run that has not ended, if there are any, and the settings that made them."""
+        try:
+            settings: dict[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None, {}
+        except (OSError, ValueError) as error:
+            raise IndexFormatError(
+                f"{folder / 'settings.json'} is damaged ({error}); start over with --fresh"
+            ) from error
+        return cls(folder, settings), settings
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("[0-9]*.parquet") if path.stem.isdigit())

@@ -52,6 +52,22 @@ class Known:
                     f"{files.faiss} was made with {key} {_show(before)}, this run has {_show(value)}; "
                     f"{advice} another -o, or --fresh to start over"
                 )
+        return cls._of(files, manifest)
+
+    @classmethod
+    def opened(cls, files: IndexFiles) -> Known:
+        """The same without a model: for what changes rows and computes nothing.
+
+        Raises:
+            DataError: there is neither an index nor an unfinished run.
+            IndexFormatError: it is damaged.
+        """
+        if not files.exists() and files.partial.exists():
+            return cls(files, None, {}, [])
+        return cls._of(files, read_manifest(files))
+
+    @classmethod
+    def _of(cls, files: IndexFiles, manifest: dict[str, Any]) -> Known:
         table = read_parquet(files.parquet, PHOTO_COLUMNS, advice="run with --fresh")
         photos = {photo.path: photo for photo in photos_of(table)}
         failures = read_errors(files.errors)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.looking import list_roots, roots_of, vanished
@@ -185,6 +186,7 @@ def _embed(
             "index": index_type or kept_type,
             "roots": roots_of(listing, known),
             "selections": merged(known.selections, selection),
+            FIELD: (known.manifest or {}).get(FIELD, {}),
             "faceembed": __version__,
         }
         counts = merge.write(files, manifest, models.encoder.spec.dimension, index_type or kept_type, new)

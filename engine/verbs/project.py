@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.clusters.output import read_clusters
+from faceembed.engine.index.derived import PAGES, note
 from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.projection import METHODS, project_vectors
@@ -121,6 +122,7 @@ def project(
         method=method,
         encoder=str(manifest["encoder"].get("name")),
     )
+    note(index, PAGES, output, notice)
     return ProjectReport(
         output=os.path.abspath(output),
         faces=len(faces),
