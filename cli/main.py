@@ -18,6 +18,7 @@ from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
 from faceembed.cli.group import Group
+from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
@@ -39,6 +40,7 @@ def main() -> None:
         faceembed embed photos -o people.faiss
         faceembed search people.faiss query.jpg
     """
+    keep_at_home()
     for name, value in thread_limits().items():  # before a library is loaded that reads them
         os.environ.setdefault(name, value)
 

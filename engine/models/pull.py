@@ -131,7 +131,7 @@ def _checked(entry: Entry, path: Path) -> bytes:
     """
     if entry.task == "aligner":  # its outputs are not read yet
         return path.read_bytes()
-    from faceembed.engine.models.import_file import check_encoder
+    from faceembed.engine.models.trial import check_encoder
 
     encoder = check_encoder(path)
     if (encoder.input_size, encoder.dimension) != (entry.input_size, entry.dimension):

@@ -18,7 +18,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faceembed.errors import FaceEmbedError
+from faceembed.telemetry import switch_off
 from faceembed.version import __version__
+
+switch_off()
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.settings import EmbedSettings
