@@ -170,7 +170,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         _write_unreadable(folder / UNREADABLE, crops, unreadable)
     used = task.crops
     real = used[~crops.fake[used]]
-    people = len(np.unique(crops.person[real]))
+    people = len(np.unique(crops.person[real])) if targets is None else task.classes
     if unreadable:
         tell.notice(f"{len(unreadable):,} crops cannot be read and are left out: see {folder / UNREADABLE}")
     tell.notice(
