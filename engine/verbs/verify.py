@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from faceembed.engine.photos.listing import list_photos, photo_file, printable
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report import check_matrix_size, write_matrix_html, write_matrix_png
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, UsageError
 
 Notify = Callable[[str], None]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.engine.verbs.verify import embed_photos, matrix, verify
 from faceembed.errors import DataError, UsageError
 

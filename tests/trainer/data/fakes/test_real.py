@@ -16,7 +16,8 @@ from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
 from faceembed.trainer.data.fakes.settings import FakeSettings
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import Sample
 
 
 @pytest.mark.data
