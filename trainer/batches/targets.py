@@ -61,7 +61,9 @@ def read_targets(teachers: Teachers, crops: Crops) -> Targets:
     vectors = np.concatenate(parts, axis=1)
     seen = np.isfinite(vectors).all(axis=1)
     if not seen.any():
-        raise DataError(f"no crop's photo is in all of {', '.join(map(printable, teachers.indexes))}; embed the same folders")
+        raise DataError(
+            f"no crop's photo is in all of {', '.join(map(printable, teachers.indexes))}; embed the same folders"
+        )
     vectors /= np.sqrt(np.square(vectors[seen]).sum(axis=1).mean())
     vectors[~seen] = np.nan
     return Targets(vectors.astype(np.float32), int(np.count_nonzero(~seen)))
@@ -97,5 +99,8 @@ def _part(units: NDArray[np.float64], weight: float, centre: float, person: NDAr
     cosines = units[sample] @ units[sample].T
     strangers = cosines[person[sample][:, None] != person[sample][None]]
     if not len(strangers) or not (spread := float(strangers.std())):
-        raise DataError("the crops that the teachers saw show one person only; how far strangers lie apart cannot be told")
-    return np.sqrt(weight / spread) * (units - centre * units[seen].mean(axis=0))
+        raise DataError(
+            "the crops that the teachers saw show one person only; how far strangers lie apart cannot be told"
+        )
+    part: NDArray[np.float64] = np.sqrt(weight / spread) * (units - centre * units[seen].mean(axis=0))
+    return part

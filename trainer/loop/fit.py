@@ -1,6 +1,6 @@
 """Fitting a start's embedding layer to teachers before training: the first steps then need not undo random weights.
 
-    cosine = fit_embedding(body, "fc.weight", batches, targets)       # 0.71: how near the start comes without learning anything
+cosine = fit_embedding(body, "fc.weight", batches, targets)       # 0.71: how near the start comes without learning anything
 """
 
 from __future__ import annotations

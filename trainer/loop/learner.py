@@ -27,11 +27,10 @@ from faceembed.trainer.backbones.registry import GATE, build, find, preprocess
 from faceembed.trainer.loop.adversarial import adversarial_batch, network_input, unit_pixels
 from faceembed.trainer.losses import entry_of, make_loss, make_settings
 from faceembed.trainer.losses.authenticity import authenticity_loss
-from faceembed.trainer.recipes.settings import Adversarial, Authenticity, TrainConfig
+from faceembed.trainer.recipes.settings import Adversarial, Authenticity, Teachers, TrainConfig
 from faceembed.trainer.recipes.settings import Distillation as DistillationConfig
 from faceembed.trainer.recipes.settings import Loss as LossConfig
 from faceembed.trainer.recipes.settings import Model as ModelConfig
-from faceembed.trainer.recipes.settings import Teachers
 
 Parts = dict[str, Tensor]
 
@@ -311,9 +310,10 @@ def wanted_losses(config: TrainConfig) -> dict[str, LossConfig]:
             )
         make_settings(given.name, given.settings)
         wanted[kind] = given
-    for given, used in ((config.distillation, bool(config.distillation.weight)), (config.teachers, config.taught)):
-        if used:
-            make_settings("distillation", given.settings)
+    if config.distillation.weight:
+        make_settings("distillation", config.distillation.settings)
+    if config.taught:
+        make_settings("distillation", config.teachers.settings)
     return wanted
 
 

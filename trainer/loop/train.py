@@ -204,7 +204,9 @@ def _targets(config: TrainConfig, crops: Crops, start: Start, notice: Callable[[
             "or take an architecture that has it"
         )
     if targets.missing:
-        notice(f"{targets.missing:,} of {len(crops):,} crops are not in all teachers' indexes, and are not learned from")
+        notice(
+            f"{targets.missing:,} of {len(crops):,} crops are not in all teachers' indexes, and are not learned from"
+        )
     return targets
 
 

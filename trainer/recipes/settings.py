@@ -452,11 +452,15 @@ class TrainConfig:
                 f"data.sampling = '{self.data.sampling}' with teachers.indexes: crops of nobody in particular have no turn; set 'photos'"
             )
         if self.data.unlabelled and not self.taught:
-            raise UsageError("data.unlabelled without teachers.indexes: nothing can be learned from photos of nobody; leave it out")
+            raise UsageError(
+                "data.unlabelled without teachers.indexes: nothing can be learned from photos of nobody; leave it out"
+            )
         if self.data.unlabelled and self.data.min_photos < 2:
             raise UsageError("data.unlabelled wants data.min_photos = 2 or more: each of its crops would be a person")
         if self.task == "finetune" and self.teachers.indexes:
-            raise UsageError("teachers.indexes is for pre-training; what fine-tuning holds on to is its start (distillation.weight)")
+            raise UsageError(
+                "teachers.indexes is for pre-training; what fine-tuning holds on to is its start (distillation.weight)"
+            )
         if self.distillation.weight and not self.model.start:
             raise UsageError("distillation.weight without model.start: there is no teacher; give a start, or weight 0")
         if self.schedule.metric == "val_loss" and self.task == "pretrain":

@@ -67,7 +67,9 @@ def test_inner_product_is_the_sum_of_standardised_similarities(index: Indexes, t
     wanted = np.zeros((len(crops), len(crops)))
     for weight, raw in ((2.0, a), (1.0, b)):
         units = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-        spread = np.std([units[i] @ units[j] for i in range(36) for j in range(36) if crops.person[i] != crops.person[j]])
+        spread = np.std(
+            [units[i] @ units[j] for i in range(36) for j in range(36) if crops.person[i] != crops.person[j]]
+        )
         centred = units - 0.5 * units.mean(0)
         wanted += weight / spread * centred @ centred.T
     wanted /= np.trace(wanted) / len(crops)
@@ -95,9 +97,7 @@ def test_a_crop_that_a_teacher_did_not_see_has_no_target(index: Indexes, tmp_pat
         (lambda crops: [*crops.photos, crops.photos[2]], "holds 2 faces of .*0-2.jpg.*--faces largest"),
     ],
 )
-def test_what_cannot_be(
-    index: Indexes, tmp_path: Path, photos: Callable[[Crops], list[str]], line: str
-) -> None:
+def test_what_cannot_be(index: Indexes, tmp_path: Path, photos: Callable[[Crops], list[str]], line: str) -> None:
     crops = crops_of(3, 3, tmp_path)
     named = photos(crops)
     with pytest.raises(DataError, match=line):
@@ -111,7 +111,7 @@ def test_one_person_has_no_strangers(index: Indexes, tmp_path: Path) -> None:
 
 
 def test_settings_that_contradict() -> None:
-    with pytest.raises(UsageError, match="2 numbers for 1 teachers.indexes"):
+    with pytest.raises(UsageError, match=r"2 numbers for 1 teachers\.indexes"):
         Teachers(indexes=("a.faiss",), weights=(1.0, 1.0))
     assert Teachers(indexes=("a", "b")).shares == (1.0, 1.0)
     assert dataclasses.replace(Teachers(indexes=("a",)), weights=(2.0,)).shares == (2.0,)

@@ -133,7 +133,7 @@ def test_settings_that_cannot_be(
 
 
 def test_finetuning_has_no_teachers(taught: Callable[..., TrainConfig]) -> None:
-    with pytest.raises(UsageError, match="teachers.indexes is for pre-training"):
+    with pytest.raises(UsageError, match=r"teachers\.indexes is for pre-training"):
         read_config("finetune", overrides=["teachers.indexes=['a.faiss']"])
 
 
