@@ -178,11 +178,12 @@ def _on_all_cards(
     if opened.encoder.choice.device == "cpu" or settings.runtime.device not in ("auto", "cuda"):
         return opened
     from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards  # optional: what [gpu] installs
+    from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline  # optional: what [gpu] installs
     from faceembed.engine.pipeline.gpu.workers import ManyPipelines  # optional: what [gpu] installs
 
     choice = opened.encoder.choice
     cards = serving_cards()
-    if len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
+    if not isinstance(opened, DevicePipeline) or len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
         return opened
     openings = [
         Opening(settings, models.encoder, models.aligner, dataclasses.replace(choice, device=card), settings.gpu_memory)
