@@ -91,10 +91,11 @@ class File:
     def values(self, entry: int, *, most: int) -> tuple[int, ...]:
         """The whole numbers of an entry, so many at most."""
         (kind,) = struct.unpack_from(self.order + "H", self.data, entry + 2)
-        letter, count = _LETTERS.get(kind, "H"), min(self.number(entry + 4), most)
+        letter, count = _LETTERS.get(kind, "H"), self.number(entry + 4)
         size, room = struct.calcsize("<" + letter) * count, 8 if self.big else 4
         at = entry + 4 + room
-        return struct.unpack_from(f"{self.order}{count}{letter}", self.data, at if size <= room else self.number(at))
+        begin = at if size <= room else self.number(at)
+        return struct.unpack_from(f"{self.order}{min(count, most)}{letter}", self.data, begin)
 
 
 def read_tiff(data: bytes) -> Header:
