@@ -258,7 +258,7 @@ class _Run:
         from faceembed.engine.runtimes.watch import spoken
 
         assert row.model is not None
-        choice = choose(self.settings.runtime)
+        choice = choose(self.settings.runtime, unfit=row.model.spec.unfit)
         threads = self.settings.runtime.thread_count
         watch = spoken(self.notice)
         encoder = Encoder(row.model, choice, threads=threads, watch=watch)
