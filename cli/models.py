@@ -175,6 +175,7 @@ def import_(
             photos=photos,
             sha256=sha256,
             replace=replace,
+            agree=agree,
         )
         if not out.quiet:
             click.echo(parity_line(converted), err=True)

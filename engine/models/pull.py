@@ -17,6 +17,7 @@ from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
 from faceembed.engine.models.store import Agree, unasked
+from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
 from faceembed.files import atomic_write
@@ -143,8 +144,6 @@ def _checked(entry: Entry, path: Path) -> bytes:
         return path.read_bytes()
     if entry.format == "edgeface":
         return edgeface.build(path, entry.name)[0]
-    from faceembed.engine.models.trial import check_encoder
-
     encoder = check_encoder(path)
     if (encoder.input_size, encoder.dimension) != (entry.input_size, entry.dimension):
         raise ModelError(

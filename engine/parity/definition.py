@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import TITLES, open_session, runtime_version
+from faceembed.engine.runtimes.choose import TITLES, runtime_version
 from faceembed.engine.runtimes.frontend import PIXELS, with_pixel_input
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DeviceError, ModelError
 
 Notice = Callable[[str], None]

@@ -21,7 +21,8 @@ from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
 from faceembed.engine.parity import definition
 from faceembed.engine.parity.definition import checked
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import RuntimeSettings, choose, open_session
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DeviceError, ModelError
 
 SPEC = ModelSpec(name="net", task="encoder", input_size=(112, 112), dimension=16, template=ARCFACE_TEMPLATE)
