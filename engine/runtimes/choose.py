@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 
 from faceembed.cores import available_cores
 from faceembed.engine.runtimes import openvino
