@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import crop_landmarks
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.photos.decode import Photo
+from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.probe import Header
 from faceembed.engine.photos.rows import Failure
 
 
@@ -94,14 +94,16 @@ def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int3
         if len(faces)
         else np.ones(0, np.float32)
     )
+    offset = np.array([photo.offset for photo in photos], np.float32).reshape(-1, 2)
+    offset = offset[faces.photo] if len(faces) else np.zeros((0, 2), np.float32)
     counts = collections.Counter(faces.photo.tolist())
     number = itertools.chain.from_iterable(range(counts[index]) for index in sorted(counts))
     sizes = np.array([(photo.width, photo.height) for photo in photos], np.int32).reshape(-1, 2)
     return Faces(
         photo=places[faces.photo] if len(faces) else np.zeros(0, np.int32),
         face=np.fromiter(number, np.int32, len(faces)),
-        boxes=faces.boxes * zoom[:, None],
-        landmarks=faces.landmarks * zoom[:, None, None],
+        boxes=faces.boxes * zoom[:, None] - np.tile(offset, 2),
+        landmarks=faces.landmarks * zoom[:, None, None] - offset[:, None],
         scores=faces.scores,
         sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
     )

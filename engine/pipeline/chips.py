@@ -248,20 +248,43 @@ class Cutter:
             lost = set()
         pixels = [photo.pixels for photo in photos]
         for index in _too_coarse(photos, faces, matrices):
-            mine = faces.photo == index
+            mine = np.flatnonzero(faces.photo == index)
             finest = float(np.sqrt(np.abs(np.linalg.det(matrices[mine, :, :2]))).min())
-            pixels[index], zoom = self._reread(items[index], photos[index], finest)
-            matrices[mine] *= zoom
-            matrices[mine, :, 2] += (zoom - 1) / 2  # centres at whole numbers: (x + 0.5) * zoom - 0.5
+            finer = self._reread(items[index], finest)
+            faces, matrices[mine] = self._again(photos[index], finer, faces, mine)
+            pixels[index] = finer.pixels
         return faces, warp_chips(pixels, faces.photo, matrices, self.spec), sorted(lost)
 
-    def _reread(self, item: Item, photo: Photo, scale: float) -> tuple[NDArray[np.uint8], float]:
+    def _reread(self, item: Item, scale: float) -> Photo:
         """Decode a photo again, finely enough that no chip is magnified from a reduced decode where more is in the file."""
         reduction = item.reduction
         while reduction > 1 and scale < 1:
             reduction, scale = reduction // 2, scale * 2
-        finer = decode(item.data, reduction=reduction, max_pixels=self.settings.max_pixels)
-        return finer.pixels, photo.reduction / finer.reduction
+        return decode(item.data, reduction=reduction, max_pixels=self.settings.max_pixels)
+
+    def _again(
+        self, coarse: Photo, finer: Photo, faces: Detections, mine: NDArray[np.int64]
+    ) -> tuple[Detections, NDArray[np.float64]]:
+        """Look at some faces of a photo once more where it is decoded finer.
+
+        Returns:
+            All faces, landmarks of ``mine`` exact now; and the matrices of ``mine``, from chips to the finer pixels.
+        """
+        zoom = coarse.reduction / finer.reduction
+        shift = (np.array(finer.offset) - np.array(coarse.offset)) / finer.reduction
+        found = faces.take(mine)
+        found = Detections(
+            np.zeros(len(mine), np.int32),
+            np.asarray(found.boxes * zoom + np.tile(shift, 2), np.float32),
+            np.asarray(found.landmarks * zoom + shift, np.float32),
+            found.scores,
+        )
+        if self.detector is not None:
+            found = self.detector.sharpened(finer.pixels, found)
+        landmarks = faces.landmarks.copy()
+        landmarks[mine] = (found.landmarks - shift) / zoom
+        everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        return everything, similarity_matrices(found.landmarks, self.spec)
 
 
 def _split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:
