@@ -3,7 +3,7 @@
     report = compare(pairs, peer, ours)
 
 A pair with a photo in which no face was found scores lowest of all, and so counts as a non-match: an encoder cannot win by
-refusing hard photos. The EER, its threshold and its interval are those of `faceembed.engine.metrics`; each threshold is the
+refusing hard photos. The EER, its threshold and its interval are those of `faceembed.engine.evaluate.metrics`; each threshold is the
 test's own, so these are EERs and not error rates of a chosen setting. The bootstrap takes pairs as independent.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.metrics import bootstrap_eer, eer, eer_of, roc
-from faceembed.engine.pairs import PairList
+from faceembed.engine.evaluate.metrics import bootstrap_eer, eer, eer_of, roc
+from faceembed.engine.evaluate.pairs import PairList
 
 Embeddings = Mapping[str, NDArray[np.float32]]
 Floats = NDArray[np.float64]

@@ -43,8 +43,8 @@ import numpy as np
 from common import BenchmarkError, say
 from numpy.typing import NDArray
 
-from faceembed.engine.metrics import wilson_interval
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.evaluate.metrics import wilson_interval
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.trainer.data.clean import CleanSettings, judge
 from faceembed.trainer.data.clean_faces import PeopleFaces, embed_people
 from faceembed.trainer.data.identity import IDENTITY_ENCODER

@@ -39,16 +39,16 @@ import numpy as np
 from common import BenchmarkError, say
 from numpy.typing import NDArray
 
-from faceembed.engine.clustering import group as grouping
-from faceembed.engine.clustering.rank_order import neighbour_lists, rank_order_edges
-from faceembed.engine.clustering.scores import ClusterScores, cluster_scores
-from faceembed.engine.embed import embed
-from faceembed.engine.graph import Edges, neighbours, whisper
-from faceembed.engine.index import load_faces
-from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.index.clusters import group as grouping
+from faceembed.engine.index.clusters.rank_order import neighbour_lists, rank_order_edges
+from faceembed.engine.index.clusters.scores import ClusterScores, cluster_scores
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.graph import Edges, neighbours, whisper
+from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.photos import decode_path
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.embed import embed
 from faceembed.trainer.data.split import split_people
 
 ENCODER = "dlib-resnet"  # with which the settings of `cluster` were chosen

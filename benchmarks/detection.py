@@ -28,15 +28,15 @@ import common
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.decode import decode, min_face_of
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector, MtcnnSettings
-from faceembed.engine.detect.parity import SAME_FACE
+from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.engine.models import builtin
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.pairs import read_pairs
+from faceembed.engine.parity.detectors import SAME_FACE
+from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.trainer.data.split import split_people
 

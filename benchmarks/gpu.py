@@ -10,7 +10,7 @@ they are; a card with a hardware JPEG decoder has a stage of its own for that. E
 end to end is 0.9 of the slowest stage's own rate.
 
 How. Photos are those of `people_wild`, scaled to each longer side (JPEG, quality 92) before anything is measured; crops are their
-faces, 112 x 112. Every file is read once before. One process, models loaded, nothing written: `engine.bench` says how stages are
+faces, 112 x 112. Every file is read once before. One process, models loaded, nothing written: `engine.verbs.bench` says how stages are
 timed; the median of rounds is taken. IR-18, IR-50 and IR-101 are measured with random weights, which cost what trained ones do.
 
 Not measured: several cards, disks and networks, the writing of the index.
@@ -58,15 +58,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure(encoder: str, folder: Path, *, crops: bool, args: argparse.Namespace) -> dict[str, Any]:
     """One encoder on one set."""
-    from faceembed.engine import loading
-    from faceembed.engine.bench import bench
-    from faceembed.engine.bench import measure as measure_pipeline
-    from faceembed.engine.errors import FaceEmbedError
-    from faceembed.engine.gpu.opening import Opening
-    from faceembed.engine.photos import list_photos
+    from faceembed.engine.photos.listing import list_photos
+    from faceembed.engine.pipeline import loading
+    from faceembed.engine.pipeline.gpu.opening import Opening
+    from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.base import RuntimeChoice
     from faceembed.engine.runtimes.choose import RuntimeSettings
-    from faceembed.engine.settings import EmbedSettings
+    from faceembed.engine.verbs.bench import bench
+    from faceembed.engine.verbs.bench import measure as measure_pipeline
+    from faceembed.errors import FaceEmbedError
 
     device = "cpu" if args.backend == "cpu" else args.device
     settings = EmbedSettings(
@@ -96,9 +96,9 @@ def card(args: argparse.Namespace) -> dict[str, str]:
     """
     if args.backend == "cpu":
         return {"name": "none (CPU backend)", "driver": "", "runtime": "ONNX Runtime"}
-    from faceembed.engine.errors import FaceEmbedError
     from faceembed.engine.runtimes.cards import index_of, probe
     from faceembed.engine.runtimes.choose import RuntimeSettings, choose, runtime_version
+    from faceembed.errors import FaceEmbedError
 
     try:
         driver = probe()
@@ -144,7 +144,7 @@ def random_encoder(arch: str, folder: str) -> Path:
     import torch
 
     from faceembed.trainer.backbones.registry import build, find
-    from faceembed.trainer.export import export_onnx
+    from faceembed.trainer.export.encoder import export_onnx
 
     path = Path(folder) / f"{arch}.onnx"
     if not path.exists():

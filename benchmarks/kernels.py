@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from faceembed.engine.errors import FaceEmbedError
-from faceembed.engine.gpu import compiler, kernels
-from faceembed.engine.gpu.arrays import DeviceArray
-from faceembed.engine.gpu.lane import CudaLane, architecture, current_device
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.engine.pipeline.gpu import compiler, kernels
+from faceembed.engine.pipeline.gpu.lane import CudaLane, architecture, current_device
+from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.errors import FaceEmbedError
 
 WARM_UP, REPEATS = 5, 30
 SPEC = ModelSpec("bench", "encoder", (112, 112), dimension=512, template=ARCFACE_TEMPLATE)

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
+from faceembed.engine.native import _native
 
 Pixels = NDArray[np.uint8]
 ACCURACY_PX = 24

@@ -173,10 +173,10 @@ def serving(command: str, precision: str) -> Iterator[Server]:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rounds."""
-    from faceembed.engine import loading
-    from faceembed.engine.photos import list_photos
+    from faceembed.engine.photos.listing import list_photos
+    from faceembed.engine.pipeline import loading
+    from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.choose import RuntimeSettings
-    from faceembed.engine.settings import EmbedSettings
 
     document: dict[str, Any] = {"benchmark": "serve", "machine": common.machine(), "goal": GOAL}
     root = common.data_root() / args.set

@@ -36,13 +36,13 @@ def measure(arch: str, args: argparse.Namespace) -> dict[str, Any]:
     """All rates of one architecture."""
     import torch
 
-    from faceembed.trainer.config import read_config
-    from faceembed.trainer.dataset import CropCache, divide, loader_threads, open_crops
-    from faceembed.trainer.devices import open_accelerator, settle
-    from faceembed.trainer.learner import make_learner, make_start
-    from faceembed.trainer.loader import ahead
-    from faceembed.trainer.optim import make_optimizer
-    from faceembed.trainer.tasks import ClassTask
+    from faceembed.trainer.batches.dataset import CropCache, divide, loader_threads, open_crops
+    from faceembed.trainer.batches.loader import ahead
+    from faceembed.trainer.batches.tasks import ClassTask
+    from faceembed.trainer.loop.devices import open_accelerator, settle
+    from faceembed.trainer.loop.learner import make_learner, make_start
+    from faceembed.trainer.loop.optim import make_optimizer
+    from faceembed.trainer.recipes.config import read_config
 
     overrides = [f"model.arch={arch}", f"loop.batch_size={args.batch}", f"loop.precision={args.precision}"]
     with tempfile.TemporaryDirectory(prefix="faceembed-training-") as temporary:
@@ -171,7 +171,7 @@ def make_crops(folder: Path, arch: str) -> str:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Every architecture."""
-    from faceembed.engine.errors import FaceEmbedError
+    from faceembed.errors import FaceEmbedError
     from faceembed.trainer.backbones.registry import ARCHITECTURES
 
     names = args.arch or list(ARCHITECTURES)

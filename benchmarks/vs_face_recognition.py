@@ -44,8 +44,8 @@ import numpy as np
 from common import MIB, BenchmarkError, Measured, say
 from numpy.typing import NDArray
 
-from faceembed.engine.metrics import wilson_interval
-from faceembed.engine.pairs import PairList, read_pairs
+from faceembed.engine.evaluate.metrics import wilson_interval
+from faceembed.engine.evaluate.pairs import PairList, read_pairs
 
 HERE = Path(__file__).resolve().parent
 RATIOS = ("rate", "rate_without_start", "cpu_per_photo", "peak_memory", "detection_rate")

@@ -21,8 +21,8 @@ from faceembed.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from faceembed.engine.attack import Attack
-    from faceembed.engine.attack_result import Attacked, Row
+    from faceembed.engine.explain.attack_result import Attacked, Row
+    from faceembed.engine.verbs.attack import Attack
 
 _KINDS = ("same", "other", "fake")
 _OWN = ("arch", "steps", "step_size")  # of one attack; the others are of all
@@ -132,7 +132,7 @@ def pgd(ctx: click.Context, **options: Any) -> None:
 
 
 def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
-    from faceembed.engine.attack import AttackSettings, attack_pairs
+    from faceembed.engine.verbs.attack import AttackSettings, attack_pairs
 
     models: ModelOptions = options.pop("models")
     out: Output = options.pop("out")
@@ -156,10 +156,10 @@ def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
 def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attack:
     """The engine's noise wherever the engine can run the encoder, so that it needs no PyTorch."""
     if method == "noise" and (not os.path.isfile(encoder) or encoder.lower().endswith(".onnx")):
-        from faceembed.engine.attack import Noise
+        from faceembed.engine.verbs.attack import Noise
 
         return Noise()
-    from faceembed.trainer import attack as gradient
+    from faceembed.trainer.gradients import attack as gradient
 
     if method == "noise":
         return gradient.NetworkNoise(arch)

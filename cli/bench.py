@@ -16,7 +16,7 @@ from faceembed.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from faceembed.engine.bench import BenchReport
+    from faceembed.engine.verbs.bench import BenchReport
 
 
 @click.command()
@@ -70,11 +70,11 @@ def bench(
     """
     if sample == bool(photos):
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
-    from faceembed.engine.bench import bench as measure
-    from faceembed.engine.gpu.budget import with_gpu_memory
+    from faceembed.engine.pipeline.gpu.budget import with_gpu_memory
+    from faceembed.engine.verbs.bench import bench as measure
 
     if sample:
-        from faceembed.engine.sample import sample_photos
+        from faceembed.engine.photos.sample import sample_photos
 
         photos = (str(sample_photos()),)
     with out.reporter() as reporter:

@@ -9,10 +9,10 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 from faceembed.cli.reporter import clock
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.cluster import ClusterReport
+    from faceembed.engine.verbs.cluster import ClusterReport
 
 
 @click.command()
@@ -61,8 +61,8 @@ def cluster(
         faceembed cluster people.faiss -o people.clusters.parquet --links by-person
         faceembed cluster people.faiss -o people.clusters.json --threshold 0.95
     """
-    from faceembed.engine.cluster import ClusterSettings
-    from faceembed.engine.cluster import cluster as cluster_index
+    from faceembed.engine.verbs.cluster import ClusterSettings
+    from faceembed.engine.verbs.cluster import cluster as cluster_index
 
     ctx.meta[OUTPUT] = output
     settings = ClusterSettings(

@@ -15,10 +15,10 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.compare_encoders import Comparison, Row
+    from faceembed.engine.verbs.compare import Comparison, Row
 
 
 @click.command()
@@ -53,7 +53,7 @@ def compare(
         faceembed compare faceembed-r29 tuned.onnx --pairs pairs.csv --html encoders.html
         faceembed compare faceembed-r29 sface --pairs lfw_pairs.txt --root lfw --save kept --json
     """
-    from faceembed.engine.compare_encoders import compare_encoders
+    from faceembed.engine.verbs.compare import compare_encoders
 
     ctx.meta[OUTPUT] = html or save or ""
     if save:
@@ -100,7 +100,7 @@ def _text(result: Comparison) -> str:
 
 
 def _cells(row: Row, kinds: list[str]) -> list[str]:
-    from faceembed.engine.compare_encoders import size_text
+    from faceembed.engine.verbs.compare import size_text
 
     found = row.evaluation
     assert found is not None and row.model is not None

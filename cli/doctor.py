@@ -11,7 +11,7 @@ from faceembed.cli.options import Output, output_options
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
-    from faceembed.engine.doctor import Diagnosis
+    from faceembed.engine.verbs.doctor import Diagnosis
 
 _MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
@@ -29,7 +29,7 @@ def doctor(ctx: click.Context, out: Output) -> None:
         faceembed doctor
         faceembed doctor --json
     """
-    from faceembed.engine.doctor import diagnose
+    from faceembed.engine.verbs.doctor import diagnose
 
     diagnosis = diagnose()
     out.result(diagnosis.to_json_dict(), _text(diagnosis))

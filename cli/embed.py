@@ -11,10 +11,10 @@ import click
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 from faceembed.cli.reporter import clock, per_second
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.embed import EmbedReport
+    from faceembed.engine.verbs.embed import EmbedReport
 
 
 @click.command()
@@ -72,12 +72,12 @@ def embed(
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
-    from faceembed.engine.embed import embed as embed_photos
-    from faceembed.engine.gpu.budget import with_gpu_memory
+    from faceembed.engine.pipeline.gpu.budget import with_gpu_memory
+    from faceembed.engine.verbs.embed import embed as embed_photos
 
     query = "QUERY.jpg"
     if sample:
-        from faceembed.engine import sample as samples
+        from faceembed.engine.photos import sample as samples
 
         folder = samples.sample_photos()
         photos, query = (str(folder),), str(folder / "small.jpg")

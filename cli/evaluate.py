@@ -18,7 +18,7 @@ from faceembed.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from faceembed.engine.evaluate import Evaluation
+    from faceembed.engine.evaluate.figures import Evaluation
 
 
 @click.command("eval")
@@ -51,7 +51,7 @@ def evaluate(
         faceembed eval pairs.csv --report report.html
         faceembed eval lfw/pairs.txt --root lfw --json
     """
-    from faceembed.engine.scoring import score_pairs
+    from faceembed.engine.verbs.evaluate import score_pairs
 
     ctx.meta[OUTPUT] = report or scores or ""
     with out.reporter() as reporter:

@@ -9,10 +9,10 @@ import click
 from faceembed.cli.attack import numbers
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.explain_photos import Explained
+    from faceembed.engine.verbs.explain import Explained
 
 
 @click.command()
@@ -75,14 +75,14 @@ def explain(
     if len(photos) != (0 if sample else 2):
         raise click.UsageError("give two photos, or --sample alone")
     if sample:
-        from faceembed.engine.sample import sample_pair
+        from faceembed.engine.photos.sample import sample_pair
 
         photos = tuple(map(str, sample_pair()))
     ctx.meta[OUTPUT] = html or png or ""
     with out.reporter() as reporter:
         if method == "occlusion":
-            from faceembed.engine.explain import OcclusionSettings
-            from faceembed.engine.explain_photos import explain_photos
+            from faceembed.engine.explain.occlusion import OcclusionSettings
+            from faceembed.engine.verbs.explain import explain_photos
 
             result = explain_photos(
                 photos[0],
@@ -92,7 +92,7 @@ def explain(
                 notice=reporter.notice,
             )
         else:
-            from faceembed.trainer.explain_gradient import GradientSettings, explain_photos_gradient
+            from faceembed.trainer.gradients.explain import GradientSettings, explain_photos_gradient
 
             result = explain_photos_gradient(
                 photos[0],

@@ -14,7 +14,7 @@ from faceembed.cli.options import Output, file_argument, file_option, output_fil
 
 if TYPE_CHECKING:
     from faceembed.engine.models.spec import Colour
-    from faceembed.trainer.export import Converted, Precision
+    from faceembed.trainer.export.encoder import Converted, Precision
 
 # Written out, because the modules that know them load torch; a test holds the two together.
 ARCHITECTURES = ("ir18", "ir50", "ir101", "resnet29", "mobilefacenet", "ghostfacenet", "inception-resnet-v1")
@@ -69,8 +69,8 @@ def export(
     ctx.meta[OUTPUT] = output
     require_torch("export")
     from faceembed.engine.models.store import check_name
-    from faceembed.trainer import export as exporter
-    from faceembed.trainer.checkpoints import load_encoder
+    from faceembed.trainer.backbones.checkpoints import load_encoder
+    from faceembed.trainer.export import encoder as exporter
 
     exporter.check_path(output)
     called = check_name(name) if name else exporter.name_from(output)
@@ -110,6 +110,6 @@ def require_torch(what: str) -> None:
         ModelError: it is not.
     """
     if importlib.util.find_spec("torch") is None:
-        from faceembed.engine.errors import ModelError
+        from faceembed.errors import ModelError
 
         raise ModelError(f"{what} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")

@@ -21,8 +21,8 @@ from typing import Any
 
 import click
 
-from faceembed.engine.errors import FaceEmbedError, UsageError
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
+from faceembed.errors import FaceEmbedError, UsageError
 
 OUTPUT = "faceembed.output"
 AFTER_INTERRUPT = "faceembed.after_interrupt"

@@ -9,10 +9,10 @@ import click
 
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.compare import Matrix
+    from faceembed.engine.verbs.verify import Matrix
 
 
 @click.command()
@@ -39,7 +39,7 @@ def matrix(
         faceembed matrix a.jpg b.jpg c.jpg
         faceembed matrix family/ --html family.html
     """
-    from faceembed.engine.compare import matrix as compare_photos
+    from faceembed.engine.verbs.verify import matrix as compare_photos
 
     ctx.meta[OUTPUT] = html or png or ""
     with out.reporter() as reporter:

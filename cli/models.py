@@ -14,7 +14,7 @@ from faceembed.cli.options import Output, file_argument, file_option, output_opt
 if TYPE_CHECKING:
     from faceembed.engine.models.registry import ModelInfo
     from faceembed.engine.models.spec import Colour
-    from faceembed.trainer.export import Precision
+    from faceembed.trainer.export.encoder import Precision
 
 
 @click.group(cls=Group)
@@ -144,7 +144,7 @@ def import_(
                 f"--arch {arch} says what pixels it wants; leave --mean, --scale, --template and --input-size out"
             )
         require_torch("a checkpoint")
-        from faceembed.trainer.import_checkpoint import Facts, import_checkpoint
+        from faceembed.trainer.export.import_checkpoint import Facts, import_checkpoint
 
         facts = Facts(
             colour=colour, threshold=threshold, threshold_source=threshold_source, licence=licence, source=source

@@ -16,7 +16,7 @@ import click
 from faceembed.cli.reporter import Reporter
 
 if TYPE_CHECKING:
-    from faceembed.engine.settings import EmbedSettings
+    from faceembed.engine.pipeline.settings import EmbedSettings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -74,8 +74,8 @@ class ModelOptions:
         Raises:
             UsageError: values that cannot be met.
         """
+        from faceembed.engine.pipeline.settings import EmbedSettings
         from faceembed.engine.runtimes.choose import RuntimeSettings
-        from faceembed.engine.settings import EmbedSettings
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
         given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels}

@@ -9,10 +9,10 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 from faceembed.cli.reporter import clock
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.project import ProjectReport
+    from faceembed.engine.verbs.project import ProjectReport
 
 # Written out, because the module that knows them loads numpy; a test holds the two together.
 METHODS = ("auto", "pca", "tsne", "umap")
@@ -62,8 +62,8 @@ def project(
         faceembed project people.faiss -o map.html
         faceembed project people.faiss -o map.html --clusters people.clusters.parquet --thumbnails 3000
     """
-    from faceembed.engine.project import ProjectSettings
-    from faceembed.engine.project import project as project_index
+    from faceembed.engine.verbs.project import ProjectSettings
+    from faceembed.engine.verbs.project import project as project_index
 
     ctx.meta[OUTPUT] = output
     settings = ProjectSettings(method=method, clusters=clusters, fakes=fakes, thumbnails=thumbnails, seed=seed)

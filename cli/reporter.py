@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.embed import Progress
+    from faceembed.engine.verbs.embed import Progress
 
 EVERY_SECONDS = 5.0  # between lines in a log
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_options
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.index import Hit
+    from faceembed.engine.index.store import Hit
 
     Found = list[tuple[str, list[Hit] | str]]
 
@@ -32,7 +32,7 @@ def search(index: str, queries: tuple[str, ...], k: int, models: ModelOptions, o
         faceembed search people.faiss query.jpg -k 5
         faceembed search people.faiss queries/ --json
     """
-    from faceembed.engine.search import search as search_index
+    from faceembed.engine.verbs.search import search as search_index
 
     with out.reporter() as reporter:
         found = search_index(index, list(queries), k=k, settings=models.settings(), notice=reporter.notice)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faceembed.cli.reporter import Reporter
     from faceembed.cli.web.limits import Limits
     from faceembed.cli.web.service import Chip, Explainer, Service
-    from faceembed.engine.explain import Explanation
+    from faceembed.engine.explain.occlusion import Explanation
 
 _GATE_PHOTOS = 256  # of the index, for the parity gate of a fast precision
 _GRACE_SECONDS = 10  # for the requests under way when the server is told to end
@@ -92,7 +92,7 @@ def serve(
             raise Failed(f"this needs '{package}', which is not installed; run: pip install 'faceembed[serve]'")
     from faceembed.cli.web.limits import MIB, Limits
     from faceembed.cli.web.security import LOOPBACK, Key, is_loopback, read_key
-    from faceembed.engine.errors import UsageError
+    from faceembed.errors import UsageError
 
     ctx.meta[AFTER_INTERRUPT] = "The requests under way were answered."
     key, local = Key(read_key(api_key_file)), is_loopback(host)
@@ -134,8 +134,8 @@ def _service(index: str | None, models: ModelOptions, limits: Limits, key: objec
     from faceembed.cli.web.gallery import Gallery
     from faceembed.cli.web.security import Key
     from faceembed.cli.web.service import Service
-    from faceembed.engine import loading
-    from faceembed.engine.serving import open_embedder
+    from faceembed.engine.pipeline import loading
+    from faceembed.engine.pipeline.serving import open_embedder
 
     assert isinstance(key, Key)
     settings = models.settings(faces="all")
@@ -152,13 +152,13 @@ def _gradient(encoder: str) -> Explainer | None:
 
     @functools.cache
     def network() -> object:
-        from faceembed.trainer.attack_gradient import open_network
+        from faceembed.trainer.gradients.attack_gradient import open_network
 
         return open_network(encoder, arch=None, device="cpu", batch=32)
 
     def explain(chip_a: Chip, chip_b: Chip, stopped: threading.Event) -> Explanation:
-        from faceembed.trainer.attack_gradient import Network
-        from faceembed.trainer.explain_gradient import explain_gradient
+        from faceembed.trainer.gradients.attack_gradient import Network
+        from faceembed.trainer.gradients.explain import explain_gradient
 
         loaded = network()
         assert isinstance(loaded, Network)

@@ -17,8 +17,8 @@ from faceembed.cli.reporter import Reporter, clock, per_second
 from faceembed.cli.train_aligner import aligner
 
 if TYPE_CHECKING:
-    from faceembed.trainer.loop import TrainProgress
-    from faceembed.trainer.train import TrainReport
+    from faceembed.trainer.loop.epochs import TrainProgress
+    from faceembed.trainer.loop.train import TrainReport
 
 
 @click.group(cls=Group)
@@ -103,7 +103,7 @@ def compare(runs: tuple[str, ...], out: Output) -> None:
     Example:
         faceembed train compare runs/tuned runs/frozen
     """
-    from faceembed.trainer.compare import compare_runs, table
+    from faceembed.trainer.loop.compare import compare_runs, table
 
     compared = compare_runs(runs)
     out.result([row.to_json_dict() for row in compared], table(compared))
@@ -123,8 +123,8 @@ def _run(
     out: Output,
     **short: Any,
 ) -> None:
-    from faceembed.trainer.config import read_config
-    from faceembed.trainer.train import Callbacks, train
+    from faceembed.trainer.loop.train import Callbacks, train
+    from faceembed.trainer.recipes.config import read_config
 
     ctx.meta[OUTPUT] = output
     ctx.meta[AFTER_INTERRUPT] = "Finished epochs are kept; the same command goes on from there."

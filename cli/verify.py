@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_options
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 
 @click.command()
@@ -32,10 +32,10 @@ def verify(photos: tuple[str, ...], threshold: float | None, sample: bool, model
     """
     if len(photos) != (0 if sample else 2):
         raise click.UsageError("give two photos, or --sample alone")
-    from faceembed.engine.compare import verify as verify_photos
+    from faceembed.engine.verbs.verify import verify as verify_photos
 
     if sample:
-        from faceembed.engine.sample import sample_pair
+        from faceembed.engine.photos.sample import sample_pair
 
         photos = tuple(map(str, sample_pair()))
     with out.reporter() as reporter:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceembed.engine import loading
-from faceembed.engine.encode import Encoder
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
-from faceembed.engine.pipeline import Pipeline
+from faceembed.engine.photos.sample import sample_photos
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.sample import sample_photos
-from faceembed.engine.settings import EmbedSettings
 
 UNPACK = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "unpack.sh"
 Pixels = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
 from faceembed.cli.reporter import clock, per_second
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.data.align import AlignReport

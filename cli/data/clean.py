@@ -10,7 +10,7 @@ import click
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options_with, output_options
 from faceembed.cli.reporter import clock
-from faceembed.engine.photos import printable
+from faceembed.engine.photos.listing import printable
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 
 if TYPE_CHECKING:

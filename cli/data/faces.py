@@ -16,7 +16,7 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.aligner.faces import FacesReport
@@ -55,7 +55,7 @@ def faces(
         faceembed data faces people --split split.json -o train.parquet --group people --aligner mtcnn
         faceembed data faces lfw --exclude-pairs lfw_pairs.txt -o lfw.parquet --group lfw --aligner mtcnn
     """
-    from faceembed.engine.photos import list_photos
+    from faceembed.engine.photos.listing import list_photos
     from faceembed.trainer.aligner.faces import find_faces, select
 
     ctx.meta[OUTPUT] = output

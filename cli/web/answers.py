@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.serving import SeenFace, SeenPhoto
+from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
 
 _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 

@@ -15,8 +15,8 @@ from faceembed.cli.web.form import Upload
 from faceembed.cli.web.gallery import Found
 from faceembed.cli.web.metrics import CONTENT_TYPE
 from faceembed.cli.web.service import Service
-from faceembed.engine.explain import Explanation, overlay
-from faceembed.engine.serving import SeenFace, SeenPhoto
+from faceembed.engine.explain.occlusion import Explanation, overlay
+from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
 from faceembed.version import __version__
 
 METHODS = ("occlusion", "gradient")

@@ -9,11 +9,11 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.index import FaceIndex, check_encoder
+from faceembed.engine.index.store import FaceIndex, check_encoder
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos import PhotoFile, decode_path, encode_path
-from faceembed.engine.rows import read_parquet
-from faceembed.engine.thumbnail import thumbnail
+from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.rows import read_parquet
+from faceembed.engine.photos.thumbnail import thumbnail
 
 _KEPT = 512  # thumbnails in memory, of some 4 kB
 _AGAIN = "make the index again with --fresh"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from faceembed.cli.web.errors import ApiError
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from faceembed.cli.web.errors import ApiError, document
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 
 KEY_VARIABLE = "FACEEMBED_API_KEY"
 _SHORTEST_KEY = 16

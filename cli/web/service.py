@@ -21,12 +21,12 @@ from faceembed.cli.web.gallery import Gallery
 from faceembed.cli.web.limits import Limits, Memory, RateLimiter
 from faceembed.cli.web.metrics import Metrics
 from faceembed.cli.web.security import Key
-from faceembed.engine.chips import BATCH_BYTES, Item
-from faceembed.engine.encode import Encoder
-from faceembed.engine.errors import FaceEmbedError, PhotoError
-from faceembed.engine.explain import Explanation, explain
-from faceembed.engine.probe import probe
-from faceembed.engine.serving import Embedder, SeenPhoto
+from faceembed.engine.explain.occlusion import Explanation, explain
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.pipeline.chips import BATCH_BYTES, Item
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.serving import Embedder, SeenPhoto
+from faceembed.errors import FaceEmbedError, PhotoError
 
 ENOUGH_PHOTOS = 16
 """In one batch. Measured with faceembed-align and dlib-resnet, two batches side by side on 2 cores, milliseconds of processor time a

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
+from faceembed.engine.native import _native
 
 STEP = 32  # pixels
 GREY = 128

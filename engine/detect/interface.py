@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import parity_memory
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.parity import DetectionParity, compare
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
+from faceembed.engine.parity import memory as parity_memory
+from faceembed.engine.parity.detectors import DetectionParity, compare
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.errors import DeviceError
 
 Photos = Sequence[NDArray[np.uint8]]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from faceembed.engine.detect.interface import Detector
-from faceembed.engine.errors import ModelError, UsageError
 from faceembed.engine.models.catalog import DECODERS
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import for_aligner
 from faceembed.engine.runtimes.watch import SILENT, Watch
+from faceembed.errors import ModelError, UsageError
 
 
 def check_decoder(model: Model) -> None:

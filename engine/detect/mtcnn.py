@@ -17,12 +17,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
 from faceembed.engine.detect import pyramid
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
 from faceembed.engine.detect.pyramid import STRIDE, WINDOW, Layout
 from faceembed.engine.models.spec import Model
+from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.choose import open_session

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
+from faceembed.engine.native import _native
 
 WINDOW = 12  # side of PNet's window in pixels
 STRIDE = 2  # pixels between windows

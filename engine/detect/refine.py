@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
+from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 

@@ -19,11 +19,11 @@ import re
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from faceembed.engine.errors import FetchError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.fetch import exclusive
 from faceembed.engine.models.store import home, writing
 from faceembed.engine.models.web import Answer, Patience, Unreachable, ask
+from faceembed.errors import FetchError
+from faceembed.files import atomic_write
 
 # Changed by tests, which have no GitHub.
 GITHUB = "https://github.com"

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.packages import BOOTSTRAP, package_file
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.errors import ModelError
 
 CHIP = 150
 MEAN = (122.782, 117.001, 104.298)  # dlib `input_rgb_image_sized`, RGB

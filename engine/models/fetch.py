@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from faceembed.engine.errors import FetchError
 from faceembed.engine.models.store import file_sha256, writing
 from faceembed.engine.models.web import Patience, Transient, Unreachable, hub_address, open_url, retrying
+from faceembed.errors import FetchError
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes on disk so far and the bytes in all, None if the server does not say."""

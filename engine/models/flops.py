@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import Model
+from faceembed.errors import ModelError
 
 
 def count_flops(model: Model, *, size: tuple[int, int] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 SUFFIX = ".fp16"
 _EXACT_OPS = ("ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "LpNormalization")  # computed in float32

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
+from faceembed.errors import ModelError
 
 _MOST_BYTES = (1 << 31) - 1  # what one protobuf file can hold
 

@@ -10,7 +10,7 @@ reads is quantised, and so is the other summand of the residual sum that its res
 The first layer, the last ones and gates are no candidates: they cost little and harm much.
 https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
 
-The file knows graphs and numbers, not faces: which layers stay out for accuracy's sake is for `engine.quantise` to say.
+The file knows graphs and numbers, not faces: which layers stay out for accuracy's sake is for `engine.parity.quantise` to say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 OPSET = 19  # the first whose QuantizeLinear takes half precision
 BINS = 2048  # of a histogram of an activation's sizes

@@ -18,10 +18,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.packages import BOOTSTRAP, package_file
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.errors import ModelError
 
 Weights = list[NDArray[np.float32]]
 

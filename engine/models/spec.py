@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 Task = Literal["aligner", "encoder"]
 Colour = Literal["rgb", "bgr"]
@@ -79,7 +79,9 @@ class ModelSpec:
                 f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points"
             )
         if self.spread is not None and not 0 < self.spread < 1:
-            raise ModelError(f"model {self.name}: spread is {self.spread}; expected a standard deviation between 0 and 1")
+            raise ModelError(
+                f"model {self.name}: spread is {self.spread}; expected a standard deviation between 0 and 1"
+            )
 
     def to_json(self) -> str:
         """The spec as indented JSON, as it is stored beside the ONNX file."""

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import platformdirs
 
-from faceembed.engine.errors import ModelError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.errors import ModelError
+from faceembed.files import atomic_write
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CHUNK_BYTES = 1 << 20

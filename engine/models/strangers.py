@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DataError, ModelError
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.errors import DataError, ModelError
 
 TEMPLATES = 64
 _BLOCK = 1024  # rows compared at a time

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from faceembed.engine.errors import FetchError
+from faceembed.errors import FetchError
 
 HUB = "https://huggingface.co"
 _LONGEST_WAIT_S = 60.0

@@ -209,7 +209,7 @@ inline void check_threads(int64_t threads) {
     if (threads < 1) throw nb::value_error(("threads must be at least 1, but is " + std::to_string(threads)).c_str());
 }
 
-// The CPU build of what the CUDA kernels do, under the names that engine/gpu/kernels.py gives it.
+// The CPU build of what the CUDA kernels do, under the names that engine/pipeline/gpu/kernels.py gives it.
 void add_kernels(nb::module_& m);
 
 }  // namespace faceembed::binding

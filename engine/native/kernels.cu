@@ -1,6 +1,6 @@
 // The kernels: which thread does what. What is done is in the headers, which the CPU module compiles too.
 //
-// engine/gpu/compiler.py has NVRTC compile this file for the user's own card; CMake has nvcc compile it where there is
+// engine/pipeline/gpu/compiler.py has NVRTC compile this file for the user's own card; CMake has nvcc compile it where there is
 // one; the tests compile it as C++ and run all its threads on the CPU.
 //
 // Pictures: one thread a pixel, in tiles of 16 x 16, all tiles of a face one after another in a grid of one dimension,
@@ -100,7 +100,7 @@ __device__ __forceinline__ void find(const Number* level_8, const Number* level_
 
 using namespace faceembed;
 
-// engine/gpu/kernels.py lays these out with NumPy.
+// engine/pipeline/gpu/kernels.py lays these out with NumPy.
 static_assert(sizeof(Image) == 24 && sizeof(Matrix) == 48 && sizeof(Copy) == 12, "as NumPy has them");
 static_assert(sizeof(Found) == 4 * kAnswers && sizeof(Counts) == 8 && sizeof(Half) == 2, "as NumPy has them");
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from faceembed.engine.attack_result import Attacked, Case, Row
+from faceembed.engine.explain.attack_result import Attacked, Case, Row
 from faceembed.engine.report import plots
 from faceembed.engine.report.attack_picture import KIND_NAMES, difference, largest_change, turned
 from faceembed.engine.report.page import percent, short_names, shown, write_page

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.attack_result import Case
-from faceembed.engine.errors import DataError
-from faceembed.engine.files import atomic_write
+from faceembed.engine.explain.attack_result import Case
+from faceembed.errors import DataError
+from faceembed.files import atomic_write
 
 MOST_CASES = 24  # on one sheet
 _SIDE, _TEXT, _HEAD = 1.35, 2.1, 0.75  # inches: of a picture, of the column of text, of the title

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from faceembed.engine import metrics
-from faceembed.engine.evaluate import INSUFFICIENT, Evaluation, pair_scores
-from faceembed.engine.pairs import PairList
+from faceembed.engine.evaluate import metrics
+from faceembed.engine.evaluate.figures import INSUFFICIENT, Evaluation, pair_scores
+from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.report import plots
 from faceembed.engine.report.page import Thumbnails, percent, short_names, shown, thumbnail_source, write_page
 

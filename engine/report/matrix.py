@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.report.page import Thumbnails, short_names, shown, thumbnail_source, two_digits, write_page
+from faceembed.errors import DataError, UsageError
+from faceembed.files import atomic_write
 
 MOST_PHOTOS = 300
 NO_FACE = "no face found"

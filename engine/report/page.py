@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from faceembed.engine.files import atomic_write
+from faceembed.files import atomic_write
 
 Thumbnails = Callable[[str], "bytes | None"]
 """Gives the JPEG bytes of a small version of the photo at a path, or None where there is none to show."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from faceembed.engine.metrics import Roc, eer_of
+from faceembed.engine.evaluate.metrics import Roc, eer_of
 
 INK, FAINT, LINE = "#010203", "#010204", "#010205"
 COLOURS = {"same": "#010211", "other": "#010212", "fake": "#010213", "all": INK}

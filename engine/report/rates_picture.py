@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from faceembed.engine.files import atomic_write
+from faceembed.files import atomic_write
 
 STAGE, WHOLE, INK, FAINT = "#c3c8d1", "#2563eb", "#1b2230", "#6b7280"
 _BAR = 0.3  # inches

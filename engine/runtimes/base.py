@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.gpu.arrays import DeviceArray
+from faceembed.engine.runtimes.arrays import DeviceArray
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Entry = Literal["pixels", "chips"]

@@ -15,7 +15,7 @@ import os
 import re
 from typing import Any
 
-from faceembed.engine.errors import DeviceError
+from faceembed.errors import DeviceError
 
 NEEDED_CUDA = (13, 0)  # what the packages of the extra [gpu] are built for
 NEEDED_DRIVER = 580  # the first driver series of CUDA 13.0: https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/

@@ -7,7 +7,6 @@ import importlib.util
 import os
 from collections.abc import Sequence
 
-from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
@@ -23,6 +22,7 @@ from faceembed.engine.runtimes.onnxruntime import (
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
 from faceembed.engine.runtimes.watch import SILENT, Watch
+from faceembed.errors import DeviceError, UsageError
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -246,7 +246,7 @@ def open_session(
 
 def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str], watch: Watch) -> Session:
     """From the engine that is kept, which is built first where there is none."""
-    from faceembed.engine.build_engine import ensure, session_of
+    from faceembed.engine.parity.build_engine import ensure, session_of
 
     network = network_for(model, outputs)
     path = ensure(model, choice, notice=watch.notice, progress=watch.progress)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DeviceError
+from faceembed.errors import DeviceError
 
 
 class Cuda(Protocol):

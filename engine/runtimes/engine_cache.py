@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faceembed.engine.errors import DeviceError, ModelError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.store import home, writing
 from faceembed.engine.runtimes.cards import Card
@@ -28,6 +27,7 @@ from faceembed.engine.runtimes.engine_file import (
     write_engine,
 )
 from faceembed.engine.runtimes.flavours import TITLES, Flavour
+from faceembed.errors import DeviceError, ModelError
 
 
 @dataclasses.dataclass(frozen=True)

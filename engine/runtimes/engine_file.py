@@ -15,10 +15,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from faceembed.engine.errors import FaceEmbedError, ModelError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.runtimes.base import Entry
 from faceembed.engine.runtimes.networks import Profile
+from faceembed.errors import FaceEmbedError, ModelError
+from faceembed.files import atomic_write
 
 MAGIC = b"faceembed engine"
 SUFFIX = ".engine"

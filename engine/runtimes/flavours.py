@@ -14,8 +14,8 @@ import importlib.util
 import re
 from typing import Any, Literal
 
-from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.runtimes.cards import Card
+from faceembed.errors import DeviceError, UsageError
 
 Package = Literal["tensorrt", "tensorrt_rtx"]
 PACKAGES: tuple[Package, ...] = ("tensorrt", "tensorrt_rtx")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.fp16 import to_fp16, to_fp32
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import Entry
+from faceembed.errors import ModelError
 
 PIXELS = "pixels"
 CHIPS = "chips.fp16"

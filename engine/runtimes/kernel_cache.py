@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faceembed.engine.files import atomic_write
 from faceembed.engine.runtimes.flavours import Flavour
+from faceembed.files import atomic_write
 
 MAGIC = b"faceembed kernel"
 SUFFIX = ".kernels"

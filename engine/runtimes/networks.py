@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Entry
 from faceembed.engine.runtimes.frontend import with_entry
+from faceembed.errors import DeviceError, UsageError
 
 BATCH = (1, 64, 128)
 MAX_BATCH = 4096

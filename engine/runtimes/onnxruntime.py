@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DeviceError
-from faceembed.engine.gpu.arrays import DeviceArray
 from faceembed.engine.models.fp16 import rounded
 from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import index_of
 from faceembed.engine.runtimes.frontend import CHIPS, PIXELS, normalise, with_pixel_input
 from faceembed.engine.runtimes.networks import Network, graph_of, network_for
+from faceembed.errors import DeviceError
 
 CUDA = "CUDAExecutionProvider"
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.errors import DeviceError
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DeviceError
-from faceembed.engine.gpu.arrays import DeviceArray
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice
 from faceembed.engine.runtimes.cuda_memory import Cuda
 from faceembed.engine.runtimes.engine_file import NetworkFacts
@@ -27,6 +26,7 @@ from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.kernel_cache import KernelCache
 from faceembed.engine.runtimes.trt_build import make_logger
+from faceembed.errors import DeviceError
 
 _SHAPES = 4  # whose memory a lane keeps at once
 _ALIGNMENT = 256

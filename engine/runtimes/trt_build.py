@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.networks import Profile
+from faceembed.errors import DeviceError
 
 BuildProgress = Callable[[str, float], None]
 """Called with the phase that TensorRT is in, and the share of the whole that is done, which only grows."""

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.errors import FaceEmbedError
+from faceembed.errors import FaceEmbedError
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
-    from faceembed.engine.compare import matrix, verify
-    from faceembed.engine.embed import embed
+    from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.choose import RuntimeSettings
-    from faceembed.engine.scoring import evaluate_pairs as evaluate
-    from faceembed.engine.search import search
-    from faceembed.engine.settings import EmbedSettings
+    from faceembed.engine.verbs.embed import embed
+    from faceembed.engine.verbs.evaluate import evaluate_pairs as evaluate
+    from faceembed.engine.verbs.search import search
+    from faceembed.engine.verbs.verify import matrix, verify
 
 __all__ = [
     "EmbedSettings",
@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "EmbedSettings": ("faceembed.engine.settings", "EmbedSettings"),
+    "EmbedSettings": ("faceembed.engine.pipeline.settings", "EmbedSettings"),
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
-    "embed": ("faceembed.engine.embed", "embed"),
-    "evaluate": ("faceembed.engine.scoring", "evaluate_pairs"),
-    "matrix": ("faceembed.engine.compare", "matrix"),
-    "search": ("faceembed.engine.search", "search"),
-    "verify": ("faceembed.engine.compare", "verify"),
+    "embed": ("faceembed.engine.verbs.embed", "embed"),
+    "evaluate": ("faceembed.engine.verbs.evaluate", "evaluate_pairs"),
+    "matrix": ("faceembed.engine.verbs.verify", "matrix"),
+    "search": ("faceembed.engine.verbs.search", "search"),
+    "verify": ("faceembed.engine.verbs.verify", "verify"),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
-from faceembed.engine.clustering.scores import cluster_scores
+from faceembed.engine.index.clusters.scores import cluster_scores
 
 
 def test_made_up_faces_lie_as_an_encoders() -> None:

@@ -45,8 +45,8 @@ def test_crops_and_photos_on_the_cpu_backend(
 
 
 def test_without_a_card_it_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceembed.engine.errors import DeviceError
     from faceembed.engine.runtimes import cards
+    from faceembed.errors import DeviceError
 
     def none() -> None:
         raise DeviceError("no NVIDIA driver on this machine")

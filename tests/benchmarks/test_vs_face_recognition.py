@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceembed.engine.pairs import Pair, PairList
+from faceembed.engine.evaluate.pairs import Pair, PairList
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 import accuracy

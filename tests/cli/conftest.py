@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def samples(home: Path) -> Path:
     """The folder of sample photos."""
-    from faceembed.engine.sample import sample_photos
+    from faceembed.engine.photos.sample import sample_photos
 
     return sample_photos()
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import pytest
 
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 
 def test_noise_without_pytorch(pairs: Path, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceembed.cli.project import METHODS
-from faceembed.engine.index import read_manifest, write_index
-from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.projection import METHODS as ENGINES
+from faceembed.engine.index.shards import FaceTable
+from faceembed.engine.index.store import read_manifest, write_index
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.projection import METHODS as ENGINES
-from faceembed.engine.rows import FACE_SCHEMA
-from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.shards import FaceTable
+from faceembed.engine.photos.rows import FACE_SCHEMA
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 
 def made_up(index: Path, built: Path, people: list[int], photos: Path) -> Path:

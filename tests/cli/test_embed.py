@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from faceembed.engine import index as index_module
-from faceembed.engine import shards
-from faceembed.engine.photos import decode_path
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.index import shards
+from faceembed.engine.index import store as index_module
+from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 FIELDS = {
     "images": int,
@@ -243,7 +243,7 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
     folder.mkdir()
     for number in range(200):
         os.link(shutil.copy(small / "small.jpg", tmp_path / "one.jpg"), folder / f"{number:03}.jpg")
-    shard = "import faceembed.engine.embed as embed; embed.SHARD = 32"
+    shard = "import faceembed.engine.verbs.embed as embed; embed.SHARD = 32"
     process = start("embed", folder, "-o", index, "--json", code=shard)
     wait_for(lambda: list(tmp_path.glob("a.partial/*.parquet")), process)
     process.send_signal(signal.SIGINT)

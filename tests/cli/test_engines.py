@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from faceembed.cli import build_engine as command
-from faceembed.engine import build_engine as module
-from faceembed.engine import doctor, engine_parity
-from faceembed.engine.errors import DeviceError
+from faceembed.engine.parity import build_engine as module
+from faceembed.engine.parity import gate as engine_parity
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes import flavours
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.verbs import doctor
+from faceembed.errors import DeviceError
 
 
 def test_precisions_are_the_engines() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import pytest
 
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 
 def test_occlusion_without_pytorch(small: Path, tmp_path: Path) -> None:

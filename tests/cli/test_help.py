@@ -15,8 +15,8 @@ import pytest
 
 from faceembed.cli import options
 from faceembed.cli.main import main
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes import choose
-from faceembed.engine.settings import EmbedSettings
 
 HEAVY = (
     "cv2",

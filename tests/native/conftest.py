@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DeviceError
-from faceembed.engine.gpu.arrays import DeviceArray
-from faceembed.engine.gpu.compiler import SOURCE
-from faceembed.engine.gpu.lane import BLOCK, Argument, CudaLane
+from faceembed.engine.pipeline.gpu.compiler import SOURCE
+from faceembed.engine.pipeline.gpu.lane import BLOCK, Argument, CudaLane
+from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.errors import DeviceError
 
 HERE = Path(__file__).parent
 GUARD = 64  # bytes before and after each array that must stay as they are

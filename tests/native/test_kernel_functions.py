@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
-from faceembed.engine.decode import decode
 from faceembed.engine.detect import canvas
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.detect.oneshot import decode as decode_levels
 from faceembed.engine.detect.refine import SIDE, TEMPLATE, refine
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
+from faceembed.engine.native import _native
+from faceembed.engine.photos.decode import decode
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 MEAN, SCALE = np.array([127.5, 110.0, 90.0], np.float32), 1 / 128

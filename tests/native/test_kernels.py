@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
-from faceembed.engine.align import similarity_matrices
 from faceembed.engine.detect import canvas
+from faceembed.engine.detect.align import similarity_matrices
 from faceembed.engine.detect.refine import TEMPLATE
-from faceembed.engine.errors import DeviceError
-from faceembed.engine.gpu import kernels
-from faceembed.engine.gpu import lane as lanes
-from faceembed.engine.gpu.arrays import DeviceArray
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.engine.native import _native
+from faceembed.engine.pipeline.gpu import kernels
+from faceembed.engine.pipeline.gpu import lane as lanes
+from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.errors import DeviceError
 
 THRESHOLDS = kernels.Thresholds(candidate_score=0.35, overlap=0.45, blend=0.6)
 Lane = Any  # the fixtures' classes live in conftest.py

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from faceembed.trainer.aligner.config import AlignerConfig
 from faceembed.trainer.aligner.scenes import Composer, Scene, mirrored
 from faceembed.trainer.aligner.targets import assign, points
-from faceembed.trainer.augment import augment, generator
+from faceembed.trainer.batches.augment import augment, generator
 
 Example = tuple[Tensor, Tensor, Tensor]
 VIEWS = 2  # of each scene

@@ -13,13 +13,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 from faceembed.trainer.aligner.loss import LossSettings
 from faceembed.trainer.aligner.network import NetworkSettings
 from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
-from faceembed.trainer.recipes import Layer, Recipes
-from faceembed.trainer.settings import Augment
+from faceembed.trainer.recipes.reading import Layer, Recipes
+from faceembed.trainer.recipes.settings import Augment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,12 +29,12 @@ from torch import nn
 
 from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES
 from faceembed.engine.detect.refine import OUTPUT, SIDE
-from faceembed.engine.errors import ModelError, UsageError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeSession
+from faceembed.errors import ModelError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.aligner.loop import to_network
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.refiner import RefinerNet

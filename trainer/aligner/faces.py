@@ -15,17 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from faceembed.engine import loading
-from faceembed.engine.decode import decode, read_file
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, PhotoError, UsageError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import Listing, PhotoFile, printable
-from faceembed.engine.rows import Failure, format_errors
+from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.listing import Listing, PhotoFile, printable
+from faceembed.engine.photos.rows import Failure, format_errors
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import choose
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, PhotoError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.aligner.labels import LabelledPhoto, write_labels
 from faceembed.trainer.aligner.teacher import TeacherSettings, label
 from faceembed.trainer.data.people import people_in_pairs

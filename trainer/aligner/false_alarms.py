@@ -15,7 +15,7 @@ from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.refiner import Cuts, cut, join
 from faceembed.trainer.aligner.scenes import Scene
 from faceembed.trainer.aligner.train import composer
-from faceembed.trainer.augment import generator
+from faceembed.trainer.batches.augment import generator
 
 _SEED = 1 << 21
 _BATCH = 32

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DataError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import decode_path, encode_path, printable
+from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.errors import DataError
+from faceembed.files import atomic_write
 
 _COLUMNS = ("path", "group", "boxes", "landmarks", "doubtful")
 

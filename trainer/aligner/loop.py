@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.errors import ModelError
+from faceembed.errors import ModelError
 
 
 def to_network(pixels: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from faceembed.engine import _native
-from faceembed.engine.decode import decode, read_file
 from faceembed.engine.detect.refine import CHANNELS, SIDE, TEMPLATE
+from faceembed.engine.native import _native
+from faceembed.engine.photos.decode import decode, read_file
 from faceembed.trainer.aligner.labels import LabelledPhoto
 from faceembed.trainer.aligner.teacher import MIRRORED
-from faceembed.trainer.augment import augment, generator
-from faceembed.trainer.settings import Augment
+from faceembed.trainer.batches.augment import augment, generator
+from faceembed.trainer.recipes.settings import Augment
 
 Floats = NDArray[np.float64]
 _DENSITY = 2.0  # pixels of a kept cut for one of a crop

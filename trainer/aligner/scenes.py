@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
-from faceembed.engine.decode import decode
-from faceembed.engine.probe import probe
+from faceembed.engine.native import _native
+from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.probe import probe
 from faceembed.trainer.aligner.labels import LabelledPhoto
 from faceembed.trainer.aligner.teacher import MIRRORED
 

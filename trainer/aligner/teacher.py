@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.native import _native
 from faceembed.trainer.aligner.labels import LabelledPhoto
 
 Photo = NDArray[np.uint8]

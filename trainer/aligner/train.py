@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.files import atomic_write
+from faceembed.errors import DataError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.aligner.batches import VIEWS, Scenes, batches
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels
@@ -34,7 +34,7 @@ from faceembed.trainer.aligner.loss import aligner_loss, flatten
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.scenes import Composer
 from faceembed.trainer.aligner.targets import points
-from faceembed.trainer.augment import generator
+from faceembed.trainer.batches.augment import generator
 
 LAST, METRICS, CONFIG = "last.pt", "metrics.csv", "config.json"
 FORMAT = "faceembed-aligner"

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from faceembed.engine.detect.refine import EYES
-from faceembed.engine.errors import DataError, ModelError, UsageError
-from faceembed.engine.files import atomic_write
+from faceembed.errors import DataError, ModelError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.false_alarms import find_false_alarms
 from faceembed.trainer.aligner.labels import read_labels

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.errors import DataError
+from faceembed.errors import DataError
 
 _Norm = nn.modules.batchnorm._BatchNorm
 

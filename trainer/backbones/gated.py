@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 
 LARGEST_LOGIT = 30.0
 """Beyond, 1 - p is no number above 0 in fp32, and the slope of its root none at all."""

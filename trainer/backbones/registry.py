@@ -3,7 +3,7 @@
     model = build("ir50")
     embeddings = model(preprocess(chips, ARCHITECTURES["ir50"].spec))
 
-Chips are cut by the engine (`engine.align.warp_chips`) with the spec's template and size. The network's output is the raw
+Chips are cut by the engine (`engine.detect.align.warp_chips`) with the spec's template and size. The network's output is the raw
 embedding: losses and the engine normalise it, and its length tells a good photo from a bad one.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.errors import UsageError
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.errors import UsageError
 from faceembed.trainer.backbones import gated, ghostfacenet, inception, iresnet, mobilefacenet, resnet29
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import dlib_resnet
 from faceembed.engine.models.dlib_resnet import Layer
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.errors import ModelError
 
 # Channels and whether the block halves the picture, from input to output.
 _BLOCKS = (

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from faceembed.engine import loading
-from faceembed.engine.decode import decode
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, ModelError, PhotoError, UsageError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Model, ModelSpec
-from faceembed.engine.photos import PhotoFile, photo_file, printable
-from faceembed.engine.rows import Failure, format_errors
-from faceembed.engine.settings import PREPROCESSING, EmbedSettings
+from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
+from faceembed.engine.photos.rows import Failure, format_errors
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, ModelError, PhotoError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import CropNames
 from faceembed.trainer.data.crop_update import Plan, check_output, discard, finish, known
 from faceembed.trainer.data.crops import (
@@ -42,7 +42,7 @@ from faceembed.trainer.data.journal import Done, Journal
 from faceembed.trainer.data.people import People, Sample
 
 if TYPE_CHECKING:
-    from faceembed.engine.chips import Cutter, Item, Read
+    from faceembed.engine.pipeline.chips import Cutter, Item, Read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ def encoder_spec(name: str) -> ModelSpec:
     from faceembed.engine.models.store import find, is_name, names
 
     if name.endswith(".pt"):
-        from faceembed.trainer.checkpoints import load_checkpoint
+        from faceembed.trainer.backbones.checkpoints import load_checkpoint
 
         return load_checkpoint(name).spec
     entry = CATALOG.get(name)

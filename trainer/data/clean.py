@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.page import Thumbnails
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people

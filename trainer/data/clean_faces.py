@@ -9,16 +9,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import loading
-from faceembed.engine.embed import Progress, embed
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.index import check_encoder, load_faces, read_manifest
-from faceembed.engine.index_files import IndexFiles
-from faceembed.engine.photos import decode_path, printable
-from faceembed.engine.pictures import Pictures
-from faceembed.engine.rows import read_errors
-from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.subject import identities
+from faceembed.engine.explain.subject import identities
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.pictures import Pictures
+from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
+from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress, embed
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.people import People
 
 INDEX = "photos.faiss"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.graph import Edges, mutual, neighbours, whisper, within_groups
+from faceembed.engine.index.graph import Edges, mutual, neighbours, whisper, within_groups
 from faceembed.trainer.data.clean_model import Doubles, Fit, Flags, Floats, Ints
 
 NEIGHBOURS = 12

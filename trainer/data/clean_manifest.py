@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceembed.engine.errors import DataError, IndexFormatError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import decode_path, encode_path, printable
-from faceembed.engine.rows import read_parquet
+from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.rows import read_parquet
+from faceembed.errors import DataError, IndexFormatError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.people import People
 
 PARQUET, CSV = "clean.parquet", "clean.csv"

@@ -20,7 +20,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.graph import neighbours
+from faceembed.engine.index.graph import neighbours
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -10,10 +10,10 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from faceembed.engine.errors import DataError, FaceEmbedError, UsageError
-from faceembed.engine.photos import PhotoFile, is_below, printable
-from faceembed.engine.rows import Failure, read_errors
-from faceembed.engine.update import TRANSIENT
+from faceembed.engine.index.update import TRANSIENT
+from faceembed.engine.photos.listing import PhotoFile, is_below, printable
+from faceembed.engine.photos.rows import Failure, read_errors
+from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.trainer.data.crop_names import CropNames
 from faceembed.trainer.data.crops import ERRORS_FILE, INFO_FILE, Crop, CropInfo, read_crops, read_info, write_crops
 from faceembed.trainer.data.journal import JOURNAL_FILE, Done, read_journal

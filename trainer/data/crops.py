@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DataError, IndexFormatError
-from faceembed.engine.files import atomic_write
 from faceembed.engine.models.spec import Points
-from faceembed.engine.photos import decode_path, encode_path
-from faceembed.engine.rows import read_parquet
+from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.rows import read_parquet
+from faceembed.errors import DataError, IndexFormatError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.people import CROPS_FILE, Sample
 
 Format = Literal["jpg", "png"]

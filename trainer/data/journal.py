@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterable
 from typing import IO
 
-from faceembed.engine.errors import DataError
-from faceembed.engine.photos import PhotoFile
-from faceembed.engine.rows import Failure
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.rows import Failure
+from faceembed.errors import DataError
 from faceembed.trainer.data.crops import Crop, CropInfo, info_from
 
 JOURNAL_FILE = "unfinished.jsonl"

@@ -2,7 +2,7 @@
 
     report = write_submission("kryptonite/test", "submission.csv", settings=EmbedSettings(encoder="mine"))
 
-Its training folder is read by `people.read_people` and, as a pair list, by `engine.pairs.read_pairs`.
+Its training folder is read by `people.read_people` and, as a pair list, by `engine.evaluate.pairs.read_pairs`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, PairListError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.pairs import read_pairs
-from faceembed.engine.photos import encode_path, printable
-from faceembed.engine.scoring import similarities
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.verbs.evaluate import similarities
+from faceembed.errors import DataError, PairListError
+from faceembed.files import atomic_write
 
 HEADER = ("pair_id", "similarity")
 

@@ -15,9 +15,9 @@ import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import encode_path, printable
+from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.errors import DataError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import safe_name
 from faceembed.trainer.data.people import People, Sample
 from faceembed.trainer.data.sampler import KINDS, RATIOS, DrawnPairs, PairSampler, apportion

@@ -20,11 +20,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
-from faceembed.engine.errors import DataError, IndexFormatError, PairListError, UsageError
-from faceembed.engine.kryptonite import real_and_fake
-from faceembed.engine.pairs import read_pairs
-from faceembed.engine.photos import decode_path, list_photos, printable
-from faceembed.engine.rows import read_parquet
+from faceembed.engine.evaluate.kryptonite import real_and_fake
+from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.photos.listing import decode_path, list_photos, printable
+from faceembed.engine.photos.rows import read_parquet
+from faceembed.errors import DataError, IndexFormatError, PairListError, UsageError
 
 Layout = Literal["auto", "folders", "celeba", "lfw", "kryptonite", "fakes", "crops"]
 

@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.pairs import Kind
+from faceembed.engine.evaluate.pairs import Kind
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.people import Sample
 
 T = TypeVar("T")

@@ -14,9 +14,9 @@ import math
 import os
 from collections.abc import Collection, Mapping
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import decode_path, encode_path
+from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.errors import DataError, UsageError
+from faceembed.files import atomic_write
 
 PARTS = ("train", "validate", "test")
 Split = dict[str, tuple[str, ...]]

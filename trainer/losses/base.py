@@ -15,7 +15,7 @@ import numbers
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 
 _HALF = (torch.float16, torch.bfloat16)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.losses.base import LossSettings, check_embeddings, full, no_autocast, unit
 
 _EPSILON = 1e-12  # of a squared distance: the slope of a square root is infinite at 0

@@ -15,7 +15,7 @@ from pytorch_metric_learning.distances import CosineSimilarity
 from pytorch_metric_learning.miners import BatchEasyHardMiner, BatchHardMiner, TripletMarginMiner
 from torch import Tensor
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 from faceembed.trainer.losses.base import check_labels, full, no_autocast, unit
 
 TRIPLETS = ("all", "violating", "hard", "semihard", "batch-hard")

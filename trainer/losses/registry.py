@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 from faceembed.trainer.losses.adaface import AdaFace, AdaFaceSettings
 from faceembed.trainer.losses.adaptive_margin import AdaptiveMargin, AdaptiveMarginSettings
 from faceembed.trainer.losses.arcface import ArcFace, ArcFaceSettings

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.store import file_sha256
+from faceembed.errors import ModelError
 
 FOLDER = Path(__file__).resolve().parent
 

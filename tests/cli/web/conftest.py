@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from faceembed.cli.web.app import create_app
 from faceembed.cli.web.http import timed_protocol
 from faceembed.cli.web.service import Service
-from faceembed.engine.chips import Cutter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
+from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.serving import Embedder
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.serving import Embedder
-from faceembed.engine.settings import EmbedSettings
 
 SPEC = ModelSpec(
     "patches", "encoder", (112, 112), dimension=48, template=ARCFACE_TEMPLATE, threshold=0.5, threshold_source="made up"

@@ -18,11 +18,11 @@ from faceembed.cli.web.app import STATIC
 from faceembed.cli.web.gallery import Gallery
 from faceembed.cli.web.limits import Limits
 from faceembed.cli.web.service import Service
-from faceembed.engine.embed import embed as embed_library
-from faceembed.engine.errors import ModelError
-from faceembed.engine.explain import Explanation
-from faceembed.engine.pipeline import Pipeline
-from faceembed.engine.serving import Embedder
+from faceembed.engine.explain.occlusion import Explanation
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.serving import Embedder
+from faceembed.engine.verbs.embed import embed as embed_library
+from faceembed.errors import ModelError
 
 
 def code(response: Any) -> tuple[int, str, str | None]:
@@ -257,7 +257,7 @@ def test_an_explanation_that_nobody_waits_for_is_stopped(
 @pytest.fixture
 def gallery(embedder: Embedder, picture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
     """An index of three photos in two folders."""
-    from faceembed.engine import loading
+    from faceembed.engine.pipeline import loading
 
     for number, name in enumerate(("ann/1.png", "ann/2.png", "bob/1.png")):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -424,7 +424,7 @@ def test_real_models_agree_with_the_library(
     """The API's embedding of the astronaut is the pipeline's own, and her mirror image is the same person."""
     import dataclasses
 
-    from faceembed.engine.photos import list_photos
+    from faceembed.engine.photos.listing import list_photos
 
     settings = dataclasses.replace(exact, faces="all")
     served = Pipeline(settings, pipeline.detector, pipeline.encoder, workers=2)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from faceembed.cli.web.app import create_app
 from faceembed.cli.web.limits import Limits
 from faceembed.cli.web.service import Service
-from faceembed.engine.explain import OcclusionSettings, explain
-from faceembed.engine.serving import Embedder
+from faceembed.engine.explain.occlusion import OcclusionSettings, explain
+from faceembed.engine.pipeline.serving import Embedder
 
 with warnings.catch_warnings():  # of its own dependencies, at import
     warnings.simplefilter("ignore")

@@ -13,8 +13,8 @@ import pytest
 from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.limits import Limits, Memory, RateLimiter
 from faceembed.cli.web.service import Service
-from faceembed.engine.errors import UsageError
-from faceembed.engine.serving import Embedder
+from faceembed.engine.pipeline.serving import Embedder
+from faceembed.errors import UsageError
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b0undary"}
 
@@ -189,7 +189,7 @@ def zip_bomb(width: int, height: int) -> bytes:
 def test_a_zip_bomb_is_refused_before_it_is_decoded(
     post: Any, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceembed.engine.chips.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("faceembed.engine.pipeline.chips.decode", lambda *_, **__: pytest.fail("it was decoded"))
     bomb = zip_bomb(30_000, 30_000)
     assert len(bomb) < 200_000
     response = post("embed", bomb)

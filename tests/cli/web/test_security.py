@@ -16,8 +16,8 @@ import pytest
 from faceembed.cli.web import security
 from faceembed.cli.web.security import Key, is_loopback, read_key
 from faceembed.cli.web.service import Service
-from faceembed.engine.errors import UsageError
-from faceembed.engine.serving import Embedder
+from faceembed.engine.pipeline.serving import Embedder
+from faceembed.errors import UsageError
 
 KEY = "correct-horse-battery"
 POSTS = ("embed", "compare", "search", "explain")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import EmbedSettings
 
 
 @pytest.fixture(scope="module")

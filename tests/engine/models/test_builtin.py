@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.import_file import import_model
 from faceembed.engine.models.pull import pull
 from faceembed.engine.models.registry import info, list_models, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.errors import FetchError
 from faceembed.engine.models import digests
 from faceembed.engine.models.digests import Digest, expected, lock, locked, published
 from faceembed.engine.models.web import Patience, Unreachable
+from faceembed.errors import FetchError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 FAST = Patience(timeout_s=0.5, attempts=1, backoff_s=0.01)

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.errors import FetchError, ModelError
 from faceembed.engine.models import fetch
 from faceembed.engine.models.fetch import download
 from faceembed.engine.models.web import Patience, Unreachable, ask
+from faceembed.errors import FetchError, ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 FAST = Patience(timeout_s=0.5, attempts=3, backoff_s=0.01)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.flops import count_flops
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
+from faceembed.errors import ModelError
 
 SPEC = ModelSpec("counted", "encoder", (32, 48), dimension=10, template=ARCFACE_TEMPLATE)
 

@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.fp16 import rounded, to_fp16, to_fp32
+from faceembed.errors import ModelError
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 

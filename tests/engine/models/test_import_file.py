@@ -14,10 +14,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.import_file import check_encoder, import_model
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import Model
+from faceembed.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 Build = Callable[..., bytes]

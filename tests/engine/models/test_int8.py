@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.fp16 import rounded, to_fp16
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.int8 import BINS, candidates, quantise, raised, scale_of, tensors_of
+from faceembed.errors import ModelError
 
 
 def network(*, gate: bool = False) -> Any:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceembed.engine.errors import FetchError, ModelError
 from faceembed.engine.models import store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.pull import pull
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.models.web import Patience, Unreachable
+from faceembed.errors import FetchError, ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 FAST = Patience(timeout_s=1, attempts=2, backoff_s=0.01)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import builtin, registry, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.registry import info, list_models, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
 SPEC = ModelSpec(name="fake", task="encoder", input_size=(112, 112), dimension=4, template=ARCFACE_TEMPLATE)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models import store
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
+from faceembed.errors import ModelError
 
 SPEC = ModelSpec(name="mine", task="encoder", input_size=(112, 112), dimension=4, template=ARCFACE_TEMPLATE)
 DATA = b"network" * 100

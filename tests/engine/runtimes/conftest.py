@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceembed.engine.gpu.arrays import DeviceArray
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
 from faceembed.engine.models.store import file_sha256
 from faceembed.engine.runtimes import cards
+from faceembed.engine.runtimes.arrays import DeviceArray
 
 
 @dataclasses.dataclass

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.runtimes import cards
 from faceembed.engine.runtimes.cards import index_of, probe, without_advice
+from faceembed.errors import DeviceError
 
 
 def test_what_the_driver_says(fit: Any) -> None:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from faceembed.engine.errors import DeviceError, UsageError
 from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import flavours
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose, for_aligner
 from faceembed.engine.runtimes.onnxruntime import CUDA
+from faceembed.errors import DeviceError, UsageError
 
 H100 = ("NVIDIA H100", (9, 0))
 RTX = ("NVIDIA GeForce RTX 4090", (8, 9))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.errors import DeviceError, ModelError, UsageError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import engine_cache, flavours
 from faceembed.engine.runtimes.cards import Card
@@ -26,6 +25,7 @@ from faceembed.engine.runtimes.networks import (
     profiles_of,
 )
 from faceembed.engine.runtimes.trt_build import Fractions, build_plan, why_malformed
+from faceembed.errors import DeviceError, ModelError, UsageError
 
 TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120")
 RTX4090 = Card(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, 128)

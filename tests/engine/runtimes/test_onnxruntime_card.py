@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import onnxruntime as module
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.networks import graph_of, networks_of
 from faceembed.engine.runtimes.onnxruntime import CUDA, GraphSession, OnnxRuntimeCudaSession, OnnxRuntimeSession
+from faceembed.errors import DeviceError
 
 
 def chips(count: int) -> np.ndarray:

@@ -15,7 +15,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from faceembed.engine.errors import DeviceError
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import open_session
@@ -25,6 +24,7 @@ from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.kernel_cache import KernelCache
 from faceembed.engine.runtimes.networks import Network, Profile, graph_of, networks_of
 from faceembed.engine.runtimes.tensorrt import TensorRtSession
+from faceembed.errors import DeviceError
 
 CHOICE = RuntimeChoice("tensorrt", "cuda:0", "fp16", "test")
 KINDS = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(float)": np.float32}

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceembed.trainer.aligner.labels import LabelledPhoto
 from faceembed.trainer.aligner.scenes import Composer, SceneSettings, mirrored
-from faceembed.trainer.augment import generator
+from faceembed.trainer.batches.augment import generator
 
 from .conftest import DOTS, centre_of
 

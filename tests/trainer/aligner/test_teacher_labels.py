@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
-from faceembed.engine.errors import DataError
+from faceembed.errors import DataError
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels, write_labels
 from faceembed.trainer.aligner.teacher import TeacherSettings, label
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from faceembed.engine.detect.kinds import open_detector
-from faceembed.engine.errors import DataError, ModelError, UsageError
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.errors import DataError, ModelError, UsageError
 from faceembed.trainer.aligner.config import AlignerConfig, AlignerData, AlignerLoop, from_dict, read_config
 from faceembed.trainer.aligner.export import export_aligner
 from faceembed.trainer.aligner.labels import LabelledPhoto, write_labels
@@ -24,7 +24,7 @@ from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
 from faceembed.trainer.aligner.train import FORMAT, LAST, sample_scenes, train
 from faceembed.trainer.aligner.train_refiner import train_refiner
-from faceembed.trainer.settings import Augment
+from faceembed.trainer.recipes.settings import Augment
 
 
 @pytest.fixture(scope="module")

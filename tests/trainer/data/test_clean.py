@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from faceembed.cli.main import main
-from faceembed.engine.embed import embed
-from faceembed.engine.errors import DataError, IndexFormatError, UsageError
-from faceembed.engine.index import load_faces
-from faceembed.engine.index_files import IndexFiles
+from faceembed.engine.explain.subject import identities
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.spec import Model
-from faceembed.engine.settings import EmbedSettings
-from faceembed.engine.subject import identities
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.embed import embed
+from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.trainer.data import clean as cleaning
 from faceembed.trainer.data import clean_manifest as manifest
 from faceembed.trainer.data.clean import CleanSettings, clean, judge

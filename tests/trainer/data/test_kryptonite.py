@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.compare import matrix
-from faceembed.engine.errors import DataError, PairListError
-from faceembed.engine.pipeline import Pipeline
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.verbs.verify import matrix
+from faceembed.errors import DataError, PairListError
 from faceembed.trainer.data.kryptonite import write_submission
 
 MakeFaces = Callable[[Path, int], list[Path]]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.pairs import read_pairs
+from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.pairs import divide, make_pairs, parse_ratios
 from faceembed.trainer.data.people import People, Sample
 from faceembed.trainer.data.split import Split, split_people

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceembed.engine.errors import DataError, FaceEmbedError, UsageError
-from faceembed.engine.photos import encode_path
+from faceembed.engine.photos.listing import encode_path
+from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.trainer.data.people import (
     People,
     Sample,

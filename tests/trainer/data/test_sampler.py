@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.people import Sample
 from faceembed.trainer.data.sampler import KINDS, PairSampler, apportion
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.split import part_of, read_split, split_people, write_split
 
 NAMES = st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=20, unique=True)

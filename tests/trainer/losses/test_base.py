@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.losses import LOSSES, make_loss
 from faceembed.trainer.losses.base import full, length, unit
 

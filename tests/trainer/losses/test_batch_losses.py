@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 from faceembed.trainer.losses import make_loss
 from faceembed.trainer.losses.mining import mine_pairs, mine_triplets
 

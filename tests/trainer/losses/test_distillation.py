@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from faceembed.engine.errors import DataError, UsageError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.losses import make_loss
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 from faceembed.trainer.losses import LOSSES, make_loss, make_settings
 
 

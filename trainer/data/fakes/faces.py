@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.embed import Progress, embed
-from faceembed.engine.errors import DataError
-from faceembed.engine.index import load_faces
-from faceembed.engine.index_files import IndexFiles
-from faceembed.engine.photos import PhotoFile, decode_path
-from faceembed.engine.rows import Failure, read_errors
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.store import load_faces
+from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.rows import Failure, read_errors
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress, embed
+from faceembed.errors import DataError
 from faceembed.trainer.data.fakes.mesh import Mesh, fit_meshes
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import People, Sample

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.align import similarity_matrices, warp_chips
-from faceembed.engine.encode import Encoder
-from faceembed.engine.errors import ModelError
+from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.models.import_file import check_encoder
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
+from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
+from faceembed.errors import ModelError
 from faceembed.trainer.data.fakes.methods import Shot
 
 DIMENSION = 512  # of the embeddings that all known swappers take

@@ -12,12 +12,12 @@ import shutil
 from collections.abc import Callable
 from typing import Any, Literal
 
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, PhotoError, UsageError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import is_below, photo_file, printable
-from faceembed.engine.probe import probe
-from faceembed.engine.rows import Failure, format_errors
+from faceembed.engine.photos.listing import is_below, photo_file, printable
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.rows import Failure, format_errors
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, PhotoError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import safe_name
 from faceembed.trainer.data.fakes.manifest import ERRORS_FILE, Fake, read_fakes, write_fakes
 from faceembed.trainer.data.people import FAKES_FILE, read_people

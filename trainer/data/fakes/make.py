@@ -22,15 +22,15 @@ import cv2
 import numpy as np
 import threadpoolctl
 
-from faceembed.engine import _native
-from faceembed.engine.decode import decode, read_file
-from faceembed.engine.embed import Progress
-from faceembed.engine.errors import DataError, PhotoError, UsageError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import is_below, printable
-from faceembed.engine.probe import probe
-from faceembed.engine.rows import Failure, format_errors
+from faceembed.engine.native import _native
+from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.listing import is_below, printable
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.runtimes.choose import available_cores
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, PhotoError, UsageError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.fakes import manifest
 from faceembed.trainer.data.fakes.compress import compress
 from faceembed.trainer.data.fakes.faces import FACES_FOLDER, Face, find_faces

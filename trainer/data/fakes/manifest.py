@@ -10,7 +10,7 @@
     quality        of the JPEG; 0 where the file was taken as it is
     params         what was drawn, as JSON
 
-Paths and names are written through `engine.photos.encode_path`.
+Paths and names are written through `engine.photos.listing.encode_path`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceembed.engine.errors import DataError, IndexFormatError
-from faceembed.engine.files import atomic_write
-from faceembed.engine.photos import decode_path, encode_path, printable
-from faceembed.engine.rows import read_parquet
+from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.rows import read_parquet
+from faceembed.errors import DataError, IndexFormatError
+from faceembed.files import atomic_write
 from faceembed.trainer.data.people import FAKES_FILE
 
 INFO_FILE = "fakes.json"

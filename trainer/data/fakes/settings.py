@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from faceembed.engine.errors import UsageError
+from faceembed.errors import UsageError
 
 METHODS = ("selfblend", "swap", "morph", "transplant", "reenact")
 """The names of our own methods; `make.METHODS` has them at work."""

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
+from faceembed.engine.native import _native
+from faceembed.errors import ModelError
 from faceembed.trainer.data.fakes import masks
 from faceembed.trainer.data.fakes.blend import over
 from faceembed.trainer.data.fakes.identity import DIMENSION, Identity

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine import _native
+from faceembed.engine.native import _native
 from faceembed.trainer.data.fakes.mesh import Mesh, Points
 
 Pixels = NDArray[np.uint8]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from faceembed.engine import compare
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.verbs import verify as compare
 
 
 def similarity(page: Any, faces: dict[str, Path], *chosen: tuple[str, int]) -> str:

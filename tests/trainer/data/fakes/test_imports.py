@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.rows import read_errors
+from faceembed.engine.photos.rows import read_errors
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.fakes.imports import import_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
 from faceembed.trainer.data.people import read_people

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.errors import DataError, UsageError
-from faceembed.engine.pipeline import Pipeline
-from faceembed.engine.rows import read_errors
+from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.fakes import faces as faces_module
 from faceembed.trainer.data.fakes.faces import FACES_FOLDER
 from faceembed.trainer.data.fakes.make import METHODS, make_fakes
@@ -34,7 +34,7 @@ SPLIT = {
 @pytest.fixture(scope="module")
 def found(people: Path, pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of fakes in which the faces of all people are found already."""
-    from faceembed.engine import loading
+    from faceembed.engine.pipeline import loading
 
     folder = tmp_path_factory.mktemp("found") / "fakes"
     with pytest.MonkeyPatch.context() as patch:
@@ -167,7 +167,7 @@ def test_a_photo_without_a_partner_is_named(make: Any, tmp_path: Path) -> None:
 
 
 def test_a_photo_that_is_gone_is_named(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from faceembed.engine.errors import PhotoError
+    from faceembed.errors import PhotoError
     from faceembed.trainer.data.fakes import make as module
 
     def read(path: str) -> bytes:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceembed.engine.compare import embed_photos
-from faceembed.engine.pipeline import Pipeline
-from faceembed.engine.settings import EmbedSettings
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.verify import embed_photos
 from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
 from faceembed.trainer.data.fakes.settings import FakeSettings

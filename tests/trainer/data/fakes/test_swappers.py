@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from faceembed.engine.errors import ModelError
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
+from faceembed.errors import ModelError
 from faceembed.trainer.data.fakes.identity import Identity
 from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes

@@ -1,0 +1,1 @@
+"""Why two faces are similar to an encoder, and what changes its mind: occlusion maps, attacks."""

@@ -1,0 +1,1 @@
+"""A face index on disk, and what is found in it: neighbours, clusters, maps."""

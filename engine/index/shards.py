@@ -1,0 +1,131 @@
+"""Finished pieces of a run: each is one parquet file that appears whole, so a killed run loses at most the piece it was in.
+
+A shard holds what became of a few hundred photos: a row for each face with its embedding, or one row with stage and
+reason for a photo without. `settings.json` beside them says what made them; other settings do not mix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, read_parquet
+from faceembed.errors import IndexFormatError
+from faceembed.files import atomic_write
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceTable:
+    """Faces with their embeddings: a table of `FACE_SCHEMA` and float32 (F, D), row for row."""
+
+    rows: pa.Table
+    vectors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @classmethod
+    def empty(cls, dimension: int) -> FaceTable:
+        """No faces."""
+        return cls(FACE_SCHEMA.empty_table(), np.zeros((0, dimension), np.float32))
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[FaceTable], dimension: int) -> FaceTable:
+        """All faces of ``tables`` in that order."""
+        if not tables:
+            return cls.empty(dimension)
+        return cls(
+            pa.concat_tables([table.rows for table in tables]).combine_chunks(),
+            np.concatenate([table.vectors for table in tables]),
+        )
+
+    def take(self, mask: NDArray[np.bool_]) -> FaceTable:
+        """The faces where ``mask`` is true."""
+        return self if mask.all() else FaceTable(self.rows.filter(pa.array(mask)), self.vectors[mask])
+
+    def photos(self) -> list[PhotoFile]:
+        """Each face's file, row for row."""
+        paths, sizes, times = (self.rows.column(name).to_pylist() for name in ("path", "size", "mtime_ns"))
+        return [PhotoFile(decode_path(p), s, t) for p, s, t in zip(paths, sizes, times, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """What became of a run of photos."""
+
+    faces: FaceTable
+    failures: list[Failure]
+
+
+class ShardFolder:
+    """The shards of one unfinished run.
+
+    Args:
+        folder: created if it is not there.
+        settings: what makes the embeddings; must equal that of the shards already there.
+
+    Raises:
+        IndexFormatError: the folder holds shards made with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "settings.json"
+        if path.exists():
+            try:
+                stored = dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError) as error:
+                raise IndexFormatError(f"{path} is damaged ({error}); start over with --fresh") from error
+            if stored != settings:
+                different = sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
+                raise IndexFormatError(
+                    f"{folder} holds an unfinished run with another {', '.join(different)} "
+                    f"({stored.get(different[0])!r}, now {settings.get(different[0])!r}): finish it with those settings, "
+                    "or start over with --fresh"
+                )
+        else:
+            with atomic_write(path, "w") as file:
+                json.dump(settings, file, indent=2)
+        self._next = 1 + max((int(path.stem) for path in self._paths()), default=-1)
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("[0-9]*.parquet") if path.stem.isdigit())
+
+    def write(self, shard: Shard) -> None:
+        """Add a finished shard."""
+        rows, vectors = shard.faces.rows, shard.faces.vectors
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        failures = json.dumps([dataclasses.asdict(failure) for failure in shard.failures])  # ASCII: any file name
+        table = rows.append_column("embedding", flat).replace_schema_metadata({"failures": failures})
+        with atomic_write(self._folder / f"{self._next:08d}.parquet") as file:
+            pq.write_table(table, file, compression="none")
+        self._next += 1
+
+    def read(self) -> Iterator[Shard]:
+        """The shards in the order they were written.
+
+        Raises:
+            IndexFormatError: one is damaged.
+        """
+        for path in self._paths():
+            advice = "delete that file and run again"
+            table = read_parquet(path, advice=advice)
+            try:
+                listed = json.loads(table.schema.metadata[b"failures"])
+                column = table.column("embedding").combine_chunks()
+                width = column.type.list_size
+                vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                rows = table.drop_columns(["embedding"]).replace_schema_metadata(None).cast(FACE_SCHEMA)
+                failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
+            except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+                raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error
+            yield Shard(FaceTable(rows, vectors), failures)

@@ -1,0 +1,1 @@
+"""C++ and CUDA, and their Python face `_native`: warp and resize, decoding of outputs, NMS, similarity fit."""

@@ -1,0 +1,348 @@
+"""From a model to the TensorRT engine that runs it: the graph at its precision, the parity gate, the plan, the file.
+
+    built = build_engine(model, BuildSettings(target="sm89"), notice=print)
+    ensure(model, choice, notice=print)        # what a run on a card does first: from the cache, else built now
+
+Without a card, TensorRT for RTX still builds, and the gate runs the graph in ONNX Runtime instead of the engine; what is printed and
+kept says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from faceembed.engine.models.registry import resolve
+from faceembed.engine.models.spec import Model, Task
+from faceembed.engine.parity import memory as parity_memory
+from faceembed.engine.parity.gate import FACES, MIN_COSINE, calibration_chips, check_parity
+from faceembed.engine.runtimes import engine_cache
+from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
+from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
+from faceembed.engine.runtimes.engine_cache import Wanted
+from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
+from faceembed.engine.runtimes.flavours import Flavour, for_card, load, resolve_targets, to_build_with
+from faceembed.engine.runtimes.kernel_cache import KernelCache
+from faceembed.engine.runtimes.networks import BATCH, Network, Profile, graph_of, networks_of, profiles_of
+from faceembed.engine.runtimes.onnxruntime import GraphSession
+from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan, why_malformed
+from faceembed.errors import DeviceError, ModelError, UsageError
+from faceembed.version import __version__
+
+PRECISIONS = ("fp16", "fp32", "int8")
+Notice = Callable[[str], None]
+_REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the graph, without a card")
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings:
+    """What to build."""
+
+    precision: str = "fp16"
+    """One of `PRECISIONS`."""
+    target: str = "auto"
+    """Architectures joined by commas, as in ``sm86,sm89``; ``auto``: the card here, else all that can be built for without one."""
+    batch: tuple[int, int, int] = BATCH
+    """Least, usual and largest batch; the engine is tuned for the usual one."""
+    photos: str | None = None
+    """A folder of photos with faces for the parity gate and the scales of INT8; the sample photos if None."""
+    device: str = "auto"
+    """The card that ``auto`` means: ``auto``, ``cuda`` or ``cuda:N``."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
+        Profile(self.batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """An engine on disk."""
+
+    path: str
+    facts: EngineFacts
+    seconds: float
+    """That TensorRT took; 0 where it came from the cache."""
+    cached: bool
+    """Whether it was there already."""
+
+
+def build_engine(
+    model: Model,
+    settings: BuildSettings,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    fresh: bool = False,
+    notice: Notice = lambda line: None,
+    progress: BuildProgress = lambda phase, share: None,
+) -> Built:
+    """Build a model's engine, or take the one that is kept.
+
+    Args:
+        model: an encoder, or a one-shot aligner.
+        settings: what to build.
+        output: a file to write it to; the cache if None, where runs look for it.
+        fresh: build even if one is kept; so is INT8 with photos, as its scales come from them.
+        notice: called with lines for the user.
+        progress: told the phase that TensorRT is in and the share that is done.
+
+    Raises:
+        DataError: no face to compare on.
+        DeviceError: TensorRT cannot build it here, or it differs from fp32.
+        ModelError: the model is damaged, or the engine cannot be written.
+        UsageError: no such target.
+    """
+    if settings.precision == "int8" and model.spec.task != "encoder":
+        raise UsageError(f"--precision int8 is for encoders; the aligner {model.spec.name} runs in fp16 beside them")
+    networks = networks_of(model)
+    card = _card_here(settings.device, notice)
+    flavour = to_build_with(card, settings.target)
+    targets = resolve_targets(settings.target, flavour, card)
+    wanted = Wanted.of(model, settings.precision, flavour, targets, settings.batch)
+    fresh = fresh or (settings.precision == "int8" and settings.photos is not None)
+    kept = None if fresh else engine_cache.find(wanted, notice=notice)
+    if kept is not None:
+        facts, plans = read_plans(kept)
+        path = kept if output is None else _write(output, facts, plans)
+        return Built(str(path), facts, 0.0, True)
+    runs_here = card is not None and card.sm in targets
+    graphs, quantised = _graphs(model, settings, networks, notice, progress)
+    parity = {} if runs_here else _graph_parity(model, settings, networks, graphs, notice)
+    started = time.monotonic()
+    plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
+    seconds = time.monotonic() - started
+    facts = _facts(wanted, networks, graphs, plans, parity, quantised)
+    if runs_here and card is not None:
+        parity = _engine_parity(model, settings, facts, plans, flavour, card, notice)
+        facts = dataclasses.replace(facts, parity=parity, executed=True)
+    path = engine_cache.keep(wanted, facts, plans) if output is None else _write(output, facts, plans)
+    return Built(str(path), facts, seconds, False)
+
+
+def ensure(
+    model: Model,
+    choice: RuntimeChoice,
+    *,
+    batch: tuple[int, int, int] = BATCH,
+    notice: Notice = lambda line: None,
+    progress: BuildProgress = lambda phase, share: None,
+) -> Path:
+    """The engine for a card that was chosen: the one that is kept, else built now, which takes seconds to minutes.
+
+    An INT8 engine is not built here: the faces that its scales come from are for the user to choose.
+
+    Raises:
+        DataError, DeviceError, ModelError: as `build_engine`.
+    """
+    card = probe().card(index_of(choice.device))
+    flavour = for_card(card)
+    wanted = Wanted.of(model, choice.precision, flavour, (card.sm,), batch)
+    if (kept := engine_cache.find(wanted, notice=notice)) is None:
+        if choice.precision == "int8":
+            raise DeviceError(
+                f"no engine of {model.spec.name} in int8 for {card} is kept; build it on faces like yours: "
+                f"faceembed build-engine --encoder {model.spec.name} --precision int8 --photos FOLDER"
+            )
+        notice(
+            f"no engine of {model.spec.name} in {choice.precision} for {card} yet; building one with {flavour.title}"
+        )
+        settings = BuildSettings(choice.precision, card.sm, batch, device=f"cuda:{card.index}")
+        kept = Path(build_engine(model, settings, notice=notice, progress=progress).path)
+    facts = read_facts(kept)
+    if facts.executed and facts.parity:
+        parity_memory.remember(model, choice, facts.parity)
+    return kept
+
+
+def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built:
+    """Keep an engine that another machine built, for runs on this one.
+
+    Raises:
+        DeviceError: it does not fit; the message says why.
+        ModelError: it is damaged, or its model is not here.
+    """
+    facts = read_facts(path)
+    card = probe().card(index_of("cuda" if device == "auto" else device))
+    flavour = for_card(card)
+    task: Task = "encoder" if facts.networks[0].name == "encode" else "aligner"
+    kept = engine_cache.add(path, resolve(facts.model, task=task), flavour, card)
+    return Built(str(kept), facts, 0.0, True)
+
+
+def inspect_engine(path: str | os.PathLike[str]) -> EngineFacts:
+    """An engine file's facts, after everything about it was checked that can be without a card.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    facts, plans = read_plans(path)
+    try:
+        flavour = load(facts.package)  # type: ignore[arg-type]
+    except DeviceError:
+        return facts  # the digests held; the plan itself can be read by its package alone
+    for network, plan in zip(facts.networks, plans, strict=True):
+        if reason := why_malformed(plan, flavour):
+            raise ModelError(f"{os.fspath(path)}: the plan '{network.name}' is {reason}; build it again")
+    return facts
+
+
+def _card_here(device: str, notice: Notice) -> Card | None:
+    """The card to build for; None, which ``notice`` is told, where there is none and none was asked for by name."""
+    if device not in ("auto", "cpu"):
+        return probe().card(index_of(device))
+    try:
+        return probe().card(0)
+    except DeviceError as error:
+        notice(f"building without a card: {without_advice(error)}")
+        return None
+
+
+def _graphs(
+    model: Model, settings: BuildSettings, networks: Sequence[Network], notice: Notice, progress: BuildProgress
+) -> tuple[list[bytes], dict[str, float]]:
+    """The networks' graphs at the precision; and of INT8, how much of them is."""
+    if settings.precision != "int8":
+        return [graph_of(model, network, settings.precision) for network in networks], {}
+    from faceembed.engine.parity.quantise import quantise_encoder
+
+    (network,) = networks
+    checked, calibration = calibration_chips(model.spec, settings.photos)
+    if len(calibration) < FACES:
+        where = "the sample photos" if settings.photos is None else settings.photos
+        notice(f"{where}: {len(calibration)} faces for the scales of int8, {4 * FACES} are better: --photos")
+    made = quantise_encoder(
+        model, network, calibration, checked, at_least=MIN_COSINE["int8"], progress=lambda what: progress(what, 0.0)
+    )
+    notice(quantised_line(made.facts))
+    return [made.graph], made.facts
+
+
+def quantised_line(facts: dict[str, float]) -> str:
+    """How much of a network runs in INT8, in words."""
+    return (
+        f"int8: {facts['layers']:.0f} of {facts['of']:.0f} layers with {100 * facts['flops']:.0f} % of the operations, the rest fp16; "
+        f"scales from {facts['faces']:.0f} faces"
+    )
+
+
+def _graph_parity(
+    model: Model, settings: BuildSettings, networks: Sequence[Network], graphs: Sequence[bytes], notice: Notice
+) -> dict[str, float]:
+    by_name = dict(zip((network.name for network in networks), graphs, strict=True))
+
+    def open_network(network: Network) -> Session:
+        return GraphSession(model, network, by_name[network.name], _REFERENCE)
+
+    parity = check_parity(model, settings.precision, open_network, settings.photos)
+    notice(
+        f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
+    )
+    return parity
+
+
+def _engine_parity(
+    model: Model,
+    settings: BuildSettings,
+    facts: EngineFacts,
+    plans: Sequence[bytes],
+    flavour: Flavour,
+    card: Card,
+    notice: Notice,
+) -> dict[str, float]:
+    choice = RuntimeChoice("tensorrt", f"cuda:{card.index}", settings.precision, "built just now")  # type: ignore[arg-type]
+
+    def open_network(network: Network) -> Session:
+        return session_of(facts, plans, network, model, choice, flavour)
+
+    parity = check_parity(model, settings.precision, open_network, settings.photos)
+    notice(f"{parity_line(settings.precision, parity)}, of the engine on {card}")
+    return parity
+
+
+def session_of(
+    facts: EngineFacts,
+    plans: Sequence[bytes],
+    network: Network,
+    model: Model,
+    choice: RuntimeChoice,
+    flavour: Flavour,
+    *,
+    kernels: KernelCache | None = None,
+) -> DeviceSession:
+    """A session for one network of an engine."""
+    from faceembed.engine.runtimes.cuda_memory import open_cuda
+    from faceembed.engine.runtimes.tensorrt import TensorRtSession
+
+    (index,) = [index for index, one in enumerate(facts.networks) if one.name == network.name]
+    cuda = open_cuda(index_of(choice.device))
+    return TensorRtSession(
+        facts.networks[index], plans[index], model.spec, choice, flavour=flavour, cuda=cuda, kernels=kernels
+    )
+
+
+def parity_line(precision: str, parity: dict[str, float]) -> str:
+    """What the gate measured, in words."""
+    faces = f"{parity['faces']:.0f} faces"
+    if "min_cosine" in parity:
+        return f"parity of {precision} with fp32: smallest cosine {parity['min_cosine']:.5f} on {faces}"
+    return (
+        f"parity of {precision} with fp32: {100 * parity['found']:.0f} % of {faces}, "
+        f"landmarks {100 * parity['deviation']:.1f} % of the eyes' distance apart"
+    )
+
+
+def _plans(
+    networks: Sequence[Network],
+    graphs: Sequence[bytes],
+    batch: tuple[int, int, int],
+    flavour: Flavour,
+    targets: Sequence[str],
+    progress: BuildProgress,
+) -> list[bytes]:
+    plans = []
+    for number, (network, graph) in enumerate(zip(networks, graphs, strict=True)):
+
+        def report(phase: str, share: float, number: int = number, name: str = network.name) -> None:
+            progress(f"{name}: {phase}", (number + share) / len(networks))
+
+        profiles = profiles_of(network, batch)
+        plans.append(build_plan(graph, profiles, flavour=flavour, targets=targets, progress=report))
+    return plans
+
+
+def _facts(
+    wanted: Wanted,
+    networks: Sequence[Network],
+    graphs: Sequence[bytes],
+    plans: Sequence[bytes],
+    parity: dict[str, float],
+    quantised: dict[str, float],
+) -> EngineFacts:
+    described = tuple(
+        NetworkFacts(
+            name=network.name,
+            outputs=network.outputs,
+            entry=network.entry,
+            profiles=profiles_of(network, wanted.batch),
+            graph_sha256=hashlib.sha256(graph).hexdigest(),
+            plan_sha256=hashlib.sha256(plan).hexdigest(),
+            plan_bytes=len(plan),
+        )
+        for network, graph, plan in zip(networks, graphs, plans, strict=True)
+    )
+    fields = dataclasses.asdict(wanted)
+    return EngineFacts(
+        **fields, parity=parity, executed=False, faceembed=__version__, networks=described, int8=quantised
+    )
+
+
+def _write(output: str | os.PathLike[str], facts: EngineFacts, plans: Sequence[bytes]) -> Path:
+    try:
+        write_engine(output, facts, plans)
+    except OSError as error:
+        raise ModelError(f"cannot write {os.fspath(output)}: {error.strerror or error}") from error
+    return Path(output)

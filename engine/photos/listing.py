@@ -1,0 +1,153 @@
+"""Which photos there are: a recursive listing in a stable order, with what is needed to see later whether one changed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+
+from faceembed.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """One file to embed. ``path`` is absolute; bytes that are not UTF-8 are in it as lone surrogates (PEP 383)."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Size and time: a photo with another stamp is another photo."""
+        return (self.size, self.mtime_ns)
+
+
+@dataclasses.dataclass
+class Listing:
+    """What a listing found."""
+
+    photos: list[PhotoFile]
+    failures: list[tuple[str, str]]
+    """(path, reason) of folders and links that could not be read."""
+    ignored: collections.Counter[str]
+    """How many files were left out, by their ending: they are not photos of a kind we read."""
+    roots: list[str]
+    """The absolute folders and files that were asked for."""
+
+
+def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
+    """List photos below folders; a file named directly is taken whatever its ending.
+
+    Folders are walked in the byte order of names, links are followed, and each real folder is entered once, so that a
+    loop of links ends.
+
+    Raises:
+        DataError: a root that does not exist, or is neither a folder nor a file.
+    """
+    listing = Listing([], [], collections.Counter(), [])
+    seen_folders: set[tuple[int, int]] = set()
+    seen_paths: set[str] = set()
+    for root in roots:
+        path = os.path.abspath(os.fspath(root))
+        listing.roots.append(path)
+        try:
+            info = os.stat(path)
+        except OSError as error:
+            raise DataError(
+                f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
+            ) from error
+        if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
+            raise DataError(f"{printable(path)} is neither a folder nor a file")
+        found = _walk(path, info, seen_folders, listing) if stat.S_ISDIR(info.st_mode) else iter([_photo(path, info)])
+        for photo in found:
+            if photo.path not in seen_paths:
+                seen_paths.add(photo.path)
+                listing.photos.append(photo)
+    return listing
+
+
+def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing) -> Iterator[PhotoFile]:
+    # A stack instead of recursion: folders may be nested deeper than Python calls may.
+    stack = [_open(folder, info, seen, listing)]
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            continue
+        suffix = os.path.splitext(entry.name)[1].lower()
+        try:
+            child = entry.stat()
+        except OSError as error:
+            if suffix in SUFFIXES or not entry.is_symlink():
+                listing.failures.append((entry.path, f"cannot be looked at: {error.strerror or error}"))
+            else:
+                listing.ignored["(dangling link)"] += 1
+            continue
+        if stat.S_ISDIR(child.st_mode):
+            stack.append(_open(entry.path, child, seen, listing))
+        elif suffix in SUFFIXES and stat.S_ISREG(child.st_mode):
+            yield _photo(entry.path, child)
+        else:
+            listing.ignored[suffix or "(none)"] += 1
+
+
+def _open(
+    folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing
+) -> Iterator[os.DirEntry[str]]:
+    """A folder's entries in the byte order of their names; none if it was entered before or cannot be read."""
+    if (info.st_dev, info.st_ino) in seen:
+        return iter(())
+    seen.add((info.st_dev, info.st_ino))
+    try:
+        with os.scandir(folder) as entries:
+            return iter(sorted(entries, key=lambda entry: os.fsencode(entry.name)))
+    except OSError as error:
+        listing.failures.append((folder, error.strerror or str(error)))
+        return iter(())
+
+
+def _photo(path: str, info: os.stat_result) -> PhotoFile:
+    return PhotoFile(path, info.st_size, info.st_mtime_ns)
+
+
+def photo_file(path: str) -> PhotoFile:
+    """A photo that is named instead of listed. One that is not there has no size: whoever reads it says why it cannot."""
+    try:
+        return _photo(path, os.stat(path))
+    except OSError:
+        return PhotoFile(path, 0, 0)
+
+
+def is_below(path: str, roots: Sequence[str]) -> bool:
+    """Whether ``path`` is one of ``roots`` or lies below one."""
+    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+
+
+# Paths in parquet, CSV and JSON must be valid UTF-8, and file names need not be. A byte XX that is not UTF-8 is written
+# as the six characters \udcXX, and a backslash that would read as such an escape as \udc5c: a bijection.
+_ESCAPED = re.compile(r"\\udc([0-9a-f]{2})")
+
+
+def encode_path(path: str) -> str:
+    """A path as valid UTF-8 text; ordinary names are unchanged. `decode_path` is its inverse."""
+    if path.isascii() and "\\udc" not in path:
+        return path
+    return path.replace("\\udc", "\\udc5cudc").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def decode_path(text: str) -> str:
+    """The path that `encode_path` wrote."""
+    if "\\udc" not in text:
+        return text
+    return _ESCAPED.sub(lambda match: "\\" if match[1] == "5c" else chr(0xDC00 + int(match[1], 16)), text)
+
+
+def printable(path: str) -> str:
+    """A path for a message on one line: control characters and bytes that are not UTF-8 are escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in path)

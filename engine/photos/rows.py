@@ -1,0 +1,109 @@
+"""The rows that describe faces and failures, and their columns on disk (parquet for faces, CSV for failures)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.errors import IndexFormatError
+
+FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("face_id", pa.int64()),
+    ("path", pa.string()),  # through `encode_path`
+    ("face", pa.int32()),  # 0 for a photo's first face
+    ("x", pa.float32()),  # the box, continuous pixels of the full upright photo
+    ("y", pa.float32()),
+    ("w", pa.float32()),
+    ("h", pa.float32()),
+    ("landmarks", pa.list_(pa.float32(), 10)),  # x, y of left eye, right eye, nose tip, left and right mouth corner
+    ("score", pa.float32()),
+    ("norm", pa.float32()),
+    ("image_width", pa.int32()),
+    ("image_height", pa.int32()),
+    ("size", pa.int64()),  # of the file, bytes
+    ("mtime_ns", pa.int64()),
+)
+FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
+
+
+def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None, *, advice: str) -> Any:
+    """A parquet file as an Arrow table.
+
+    Args:
+        path: any file name; Arrow by itself opens only names that are UTF-8.
+        columns: those wanted, all of which must be there; None for those of `FACE_SCHEMA` and whatever else there is.
+        advice: what to do if it is damaged, for the message.
+
+    Raises:
+        IndexFormatError: missing, damaged, or without one of the columns.
+    """
+    try:
+        # Mapped, and not given to Arrow as a Python file: its threads may still read from one after an error closed it.
+        with open(path, "rb") as file:
+            data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        table = pq.read_table(pa.BufferReader(data), columns=list(columns) if columns else None, pre_buffer=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
+    if missing := [name for name in columns or FACE_SCHEMA.names if name not in table.column_names]:
+        raise IndexFormatError(f"{os.fspath(path)} has no column '{missing[0]}'; {advice}")
+    return table
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo that has no face in the index, and why."""
+
+    photo: PhotoFile
+    stage: str
+    """``list``, ``read``, ``decode``, ``detect`` or ``align``."""
+    reason: str
+
+
+_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns")
+
+
+def format_errors(failures: Iterable[Failure]) -> str:
+    """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
+    rows = (
+        (encode_path(failure.photo.path), failure.stage, failure.reason, failure.photo.size, failure.photo.mtime_ns)
+        for failure in failures
+    )
+    return "".join(_csv_line(row) for row in (_ERROR_COLUMNS, *rows))
+
+
+def _csv_line(row: Iterable[object]) -> str:
+    """One row that ends in a line feed. Python quotes a lone carriage return only where rows end in one, too."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(row)
+    return out.getvalue()[:-2] + "\n"
+
+
+def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
+    """The rows that `format_errors` wrote; none if there is no such file.
+
+    Raises:
+        IndexFormatError: not such a file.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            Failure(
+                PhotoFile(decode_path(row["path"]), int(row["size"]), int(row["mtime_ns"])), row["stage"], row["reason"]
+            )
+            for row in rows
+        ]
+    except FileNotFoundError:
+        return []
+    except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
+        raise IndexFormatError(f"{os.fspath(path)} is damaged ({error}); delete it, or run with --fresh") from error

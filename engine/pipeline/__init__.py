@@ -1,0 +1,1 @@
+"""From photo files to embedded faces, batch by batch, on processors and on cards."""

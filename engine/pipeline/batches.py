@@ -1,0 +1,138 @@
+"""The pipeline: from photo files to embedded faces, batch by batch, in the order of the files.
+
+    read ahead (a few threads) ─► decode ─► detect ─► align ─► encode
+                                  └── one batch a core, side by side ──┘
+
+`chips` says how batches are made and run, and does all but the last stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.interface import Detector
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.rows import Failure
+from faceembed.engine.pipeline.chips import Cutter, Faces, Read
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import DeviceError
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceBatch(Faces):
+    """F embedded faces of one batch."""
+
+    norms: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    """(F, D), unit length."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one batch of photos: each is in ``faces`` or in ``failures``."""
+
+    photos: Sequence[PhotoFile]
+    faces: FaceBatch
+    failures: list[Failure]
+    seconds: dict[str, float]
+    """Seconds that one thread spent in each stage."""
+
+
+class Pipeline:
+    """The models of one run, ready to embed any number of photos.
+
+    Args:
+        settings: what to look for and how to batch.
+        detector: finds faces; None where photos are aligned crops already (``--aligner none``).
+        encoder: must have passed its parity gate before `run`.
+        workers: cores to compute on.
+    """
+
+    def __init__(self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, *, workers: int) -> None:
+        self.cutter = Cutter(settings, detector, encoder.model.spec, workers=workers)
+        self.settings = settings
+        self.detector = detector
+        self.encoder = encoder
+        self.workers = workers
+
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+        """Embed photos.
+
+        Args:
+            photos: what to embed.
+            boundary: no batch reaches across a multiple of this many photos; 0 for none.
+
+        Yields:
+            The batches in the order of ``photos``.
+
+        Raises:
+            FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
+        """
+        return self.cutter.run(photos, self._process, boundary=boundary)
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many batches `run` processes side by side."""
+        return self.cutter.batches_at_once
+
+    @property
+    def admitted(self) -> bool:
+        """Whether both models may run at their precision."""
+        return self.encoder.admitted and self.cutter.admitted
+
+    def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
+        """Pass the parity gates that are still to be passed.
+
+        Args:
+            photos: taken from the front until there are enough faces.
+            wanted: faces to compare on.
+
+        Returns:
+            What was measured, as lines for the user.
+
+        Raises:
+            DeviceError: no face in ``photos``, or a model does not agree with fp32.
+        """
+        decoded, chips = self.cutter.sample(photos, wanted)
+        precision = self.encoder.choice.precision
+        if len(chips) == 0:
+            raise DeviceError(f"no face in the first {len(photos)} photos to check {precision} on")
+        lines = []
+        if not self.encoder.admitted:
+            lowest = self.encoder.admit(chips)
+            lines.append(f"parity of {precision} with fp32 on {len(chips)} faces: smallest cosine {lowest:.5f}")
+        return lines + self.cutter.admit_on(decoded, chips, searched=len(photos))
+
+    def chips(self, photos: Sequence[PhotoFile], wanted: int) -> NDArray[np.uint8]:
+        """Aligned faces of the first photos that have any: uint8 RGB (up to ``wanted``, H, W, 3)."""
+        return self.cutter.sample(photos, wanted)[1]
+
+    def stages(self) -> dict[str, Callable[[Any], Any]]:
+        """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`).
+
+        ``read`` takes one of `batches`; photos that fail are dropped on the way.
+        """
+        return {**self.cutter.stages(), "encode": self.encoder.encode}
+
+    def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
+        """The runs of photos that are read together."""
+        return list(self.cutter.groups(photos))
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the runs so far, as lines."""
+        return []
+
+    def _process(self, read: Read, read_seconds: float) -> Outcome:
+        cut = self.cutter.cut_batch(read, read_seconds)
+        started = time.perf_counter()
+        embeddings, norms = self.encoder.encode(cut.chips)
+        seconds = {**cut.seconds, "encode": time.perf_counter() - started}
+        faces = FaceBatch(**vars(cut.faces), norms=norms, embeddings=embeddings)
+        return Outcome(cut.photos, faces, cut.failures, seconds)

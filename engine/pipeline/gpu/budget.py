@@ -1,0 +1,135 @@
+"""How much of a card's memory batches in flight may take, and what happens when it is not enough.
+
+A batch is admitted when what it will take fits beside those in flight; one that is larger than everything runs alone. The
+estimate is made from the photos' headers. Where it was too small the card says so: then the batch is halved and done again with
+nothing else in flight, and so are all later ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Sequence
+
+from faceembed.engine.pipeline.chips import Item
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import UsageError
+
+DEFAULT_SHARE = 0.6  # of the memory that is free once the models are loaded
+CHIP_BYTES = (
+    12 << 20
+)  # of what a batch takes beside its photos: canvases, activations of detector and encoder, per face
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|out_of_memory|bad_alloc|bad alloc|can't allocate|failed to allocate|alloc(ation)? failed|outofmemory",
+    re.IGNORECASE,
+)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a device's refusal of memory: each library has words of its own for that."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or _OUT_OF_MEMORY.search(f"{type(seen).__name__}: {seen}"):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def parse_bytes(text: str) -> int:
+    """``"20G"``, ``"512M"``, ``"1.5GiB"`` or plain bytes, as a number; K, M, G and T are powers of 1024.
+
+    Raises:
+        UsageError: anything else, or less than 256 MiB.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise UsageError(f"--gpu-memory '{text}' is not an amount of memory; write it as 20G or 512M")
+    amount = int(float(match[1]) * _UNITS[match[2].upper()])
+    if amount < 256 << 20:
+        raise UsageError(f"--gpu-memory {text} is too little; a batch and the models need 256M at least, better 2G")
+    return amount
+
+
+def with_gpu_memory(settings: EmbedSettings, text: str | None) -> EmbedSettings:
+    """The same settings with a card's memory as the user wrote it; None leaves them.
+
+    Raises:
+        UsageError: as `parse_bytes`, or there is no card in those settings.
+    """
+    return settings if text is None else dataclasses.replace(settings, gpu_memory=parse_bytes(text))
+
+
+def needed(items: Sequence[Item]) -> int:
+    """Bytes that a batch will take on a device: each photo whole, and once more while it is turned upright."""
+    return sum(2 * 3 * item.header.pixels + CHIP_BYTES for item in items)
+
+
+class Budget:
+    """Bytes and batches in flight.
+
+    Args:
+        limit: bytes, for all batches in flight together.
+        slots: batches in flight at most; a slot is taken until the result is.
+        batch: photos in a batch at most.
+    """
+
+    def __init__(self, limit: int, *, slots: int, batch: int) -> None:
+        self.limit = limit
+        self.batch = batch
+        self.peak = 0
+        """Most bytes that were in flight."""
+        self._slots = slots
+        self._in_flight = 0
+        self._bytes = 0
+        self._paused = False
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def acquire(self, size: int) -> bool:
+        """Wait until a batch of so many bytes may start; False when nothing may start any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._fits(size))
+            if self._closed:
+                return False
+            self._in_flight += 1
+            self._bytes += size
+            self.peak = max(self.peak, self._bytes)
+            return True
+
+    def _fits(self, size: int) -> bool:
+        room = self._bytes == 0 or self._bytes + size <= self.limit
+        return not self._paused and self._in_flight < self._slots and room
+
+    def free(self, size: int) -> None:
+        """A batch's memory is free again."""
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
+
+    def taken(self) -> None:
+        """A batch's result was taken."""
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def alone(self) -> None:
+        """Let nothing start any more, and wait until nothing has memory."""
+        with self._changed:
+            self._paused = True
+            self._changed.wait_for(lambda: self._closed or self._bytes == 0)
+
+    def resume(self, *, batch: int) -> None:
+        """Go on after `alone`, with batches of at most so many photos and no more bytes in flight than half of before."""
+        with self._changed:
+            self._paused = False
+            self.batch = max(1, min(self.batch, batch))
+            self.limit = max(1, self.limit // 2)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing may start any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

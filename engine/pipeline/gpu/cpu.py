@@ -1,0 +1,114 @@
+"""The GPU path without a card: DALI's CPU backend, any CPU session, and the CPU build of the kernels.
+
+It runs the whole path in tests, on real photos, and shows what a card would compute. ``--device cuda`` never comes here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.native import _native
+from faceembed.engine.pipeline.gpu.dali import Dali
+from faceembed.engine.pipeline.gpu.interface import Backend
+from faceembed.engine.runtimes.base import Session
+from faceembed.engine.runtimes.batching import run_in_chunks
+from faceembed.errors import DeviceError
+
+CHUNK = 32
+
+
+class CpuBackend(Backend):
+    """Everything in the host's memory.
+
+    Args:
+        threads: of each lane's DALI operators.
+    """
+
+    device = "cpu"
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._dali = Dali("cpu", threads=threads)
+
+    def lane(self) -> contextlib.AbstractContextManager[None]:
+        return self._dali.lane()
+
+    def decode(self, files: Sequence[bytes]) -> list[Any]:
+        return self._dali.decode(files)
+
+    def upload(self, pixels: NDArray[np.uint8]) -> Any:
+        return self._dali.upload(pixels)
+
+    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.array(self._dali.canvases(photos, shape, sizes))
+
+    def run(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        return run_in_chunks(session, pixels, chunk=CHUNK, step=8)
+
+    def faces(self, levels: tuple[Any, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
+        thresholds = {
+            "logit": math.log(settings.candidate_score / (1 - settings.candidate_score)),
+            "overlap": settings.overlap,
+            "blend": settings.blend,
+        }
+        owner = np.arange(len(scales), dtype=np.int32)
+        photo, boxes, landmarks, scores, broken = _native.find_faces(list(levels), scales, owner, **thresholds)
+        if broken:
+            raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
+        return Detections(photo, boxes, landmarks, scores)
+
+    def warp(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        session: Session,
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
+        pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
+        mean = np.array(spec.mean, np.float32)
+        chips: NDArray[np.uint8] = _native.gather(
+            pixels, owner, matrices, *size, mean=mean, scale=spec.scale, dtype="uint8"
+        )
+        return chips
+
+    def host(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return array
+
+    def finish(self) -> None:
+        return None
+
+    def follow(self, mark: object) -> None:
+        return None
+
+    def wait(self) -> None:
+        return None
+
+    def release(self) -> None:
+        return None
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def title(self) -> str:
+        return "the CPU backend"
+
+    def peak_tflops(self) -> float | None:
+        return None
+
+    def copy_bandwidth(self, nbytes: int) -> float:
+        source, target = np.ones(nbytes, np.uint8), np.ones(nbytes, np.uint8)
+        started = time.perf_counter()
+        np.copyto(target, source)
+        return nbytes / (time.perf_counter() - started)

@@ -1,0 +1,180 @@
+"""The GPU path on an NVIDIA card: DALI decodes and scales, TensorRT or ONNX Runtime computes, our kernels do the rest.
+
+Each stage has a stream of its own, so that the card works on several batches at once; `finish` and `follow` order them with
+events, without the host waiting. The host waits twice a batch: for the faces found, and for the embeddings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.pipeline.gpu import kernels
+from faceembed.engine.pipeline.gpu.dali import Dali
+from faceembed.engine.pipeline.gpu.interface import Backend
+from faceembed.engine.pipeline.gpu.lane import CudaLane
+from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.engine.runtimes.base import DeviceSession, Session
+from faceembed.engine.runtimes.cards import probe
+from faceembed.engine.runtimes.cuda_memory import CoreCuda
+from faceembed.errors import DeviceError
+
+_LARGE = 64  # inputs; batches are padded to powers of two up to this, and to its multiples above
+
+
+class CudaBackend(Backend):
+    """One card.
+
+    Args:
+        index: the card's number.
+        threads: of each lane's DALI operators, for what they do on the processor.
+
+    Raises:
+        DeviceError: DALI, cuda-core, the driver or the card is missing.
+    """
+
+    def __init__(self, index: int, *, threads: int = 1) -> None:
+        self.device = f"cuda:{index}"
+        self._index = index
+        self._cuda = CoreCuda(index)
+        self._dali = Dali("gpu", device_id=index, threads=threads)
+        self._local = threading.local()
+
+    @contextlib.contextmanager
+    def lane(self) -> Iterator[None]:
+        self._cuda.enter()
+        lane, before = CudaLane(self._cuda.stream()), getattr(self._local, "lane", None)
+        self._local.lane = lane
+        try:
+            with self._dali.lane(lane.stream):
+                yield
+        finally:
+            with contextlib.suppress(Exception):  # a broken card has had its error reported
+                lane.stream.sync()
+            self._local.lane = before
+
+    @property
+    def _lane(self) -> CudaLane:
+        lane: CudaLane = self._local.lane
+        return lane
+
+    def decode(self, files: Sequence[bytes]) -> list[Any]:
+        return self._dali.decode(files)
+
+    def upload(self, pixels: NDArray[np.uint8]) -> Any:
+        tensor = self._dali.upload(pixels)
+        self._lane.stream.sync()  # the host's pixels may go; few photos come this way
+        return tensor
+
+    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> DeviceArray:
+        return DeviceArray.of(self._dali.canvases(photos, shape, sizes))
+
+    def run(self, session: Session, pixels: DeviceArray) -> tuple[DeviceArray, ...]:
+        assert isinstance(session, DeviceSession)
+        count = pixels.shape[0]
+        outputs = session.run_device(self._padded(pixels), self._lane.stream)
+        return tuple(output.rows(0, count) for output in outputs)
+
+    def faces(
+        self, levels: tuple[DeviceArray, ...], scales: NDArray[np.float32], settings: OneShotSettings
+    ) -> Detections:
+        thresholds = kernels.Thresholds(settings.candidate_score, settings.overlap, settings.blend)
+        owner = np.arange(len(scales), dtype=np.int32)
+        return kernels.find_faces(self._lane, levels, scales, owner, thresholds)
+
+    def warp(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        session: Session,
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> DeviceArray:
+        assert isinstance(session, DeviceSession)
+        pixels = [DeviceArray.of(photo) for photo in photos]
+        dtype = np.float16 if session.entry == "chips" else np.uint8
+        return kernels.gather(self._lane, pixels, owner, matrices, spec, size=size, dtype=dtype)
+
+    def host(self, array: DeviceArray) -> NDArray[np.float32]:
+        return np.asarray(self._lane.get(array), np.float32)
+
+    def finish(self) -> Any:
+        return self._lane.stream.record()
+
+    def follow(self, mark: Any) -> None:
+        self._lane.stream.wait(mark)
+
+    def wait(self) -> None:
+        self._lane.stream.sync()
+
+    def release(self) -> None:
+        importlib.import_module("nvidia.dali.backend").ReleaseUnusedMemory()
+
+    def free_bytes(self) -> int | None:
+        from cuda.bindings import driver
+
+        self._cuda.enter()
+        status, free, _ = driver.cuMemGetInfo()
+        if int(status) != 0:
+            raise DeviceError(f"{self.device} does not say how much memory is free ({status!r}); give --gpu-memory")
+        return int(free)
+
+    def title(self) -> str:
+        driver = probe()
+        return f"{driver.card(self._index)}, driver {driver.release or 'unknown'}"
+
+    def peak_tflops(self) -> float | None:
+        from cuda.bindings import driver
+
+        from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK
+
+        card = probe().card(self._index)
+        status, kilohertz = driver.cuDeviceGetAttribute(
+            driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE, self._index
+        )
+        if int(status) != 0 or card.capability not in FLOPS_PER_CLOCK:
+            return None
+        return float(FLOPS_PER_CLOCK[card.capability] * card.multiprocessors * kilohertz * 1e3 / 1e12)
+
+    def copy_bandwidth(self, nbytes: int) -> float:
+        lane = self._lane
+        source, target = (lane.empty((nbytes,), np.uint8) for _ in range(2))
+        copies = 20
+
+        def copy(times: int) -> float:
+            lane.stream.sync()
+            started = time.perf_counter()
+            for _ in range(times):
+                self._cuda.copy(target.pointer, source.pointer, nbytes, lane.stream)
+            lane.stream.sync()
+            return time.perf_counter() - started
+
+        copy(3)  # to warm up
+        return copies * nbytes / copy(copies)
+
+    def _padded(self, pixels: DeviceArray) -> DeviceArray:
+        """A batch of one of few sizes: a runtime prepares itself anew for every size it meets. What is added is never read."""
+        count = pixels.shape[0]
+        wanted = padded_count(count)
+        if wanted == count:
+            return pixels
+        larger = self._lane.empty((wanted, *pixels.shape[1:]), pixels.dtype)
+        self._cuda.copy(larger.pointer, pixels.pointer, pixels.nbytes, self._lane.stream)
+        return DeviceArray(larger.pointer, larger.shape, larger.dtype, (larger.owner, pixels))
+
+
+def padded_count(count: int) -> int:
+    """The next power of two, or above `_LARGE` the next multiple of it."""
+    return -(-count // _LARGE) * _LARGE if count > _LARGE else 1 << (count - 1).bit_length()

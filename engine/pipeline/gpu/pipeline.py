@@ -1,0 +1,212 @@
+"""The pipeline on a device: what `engine.pipeline.batches.Pipeline` promises, with pixels that never come back to the host.
+
+    read ─► decode ─► detect ─► align ─► encode ─► copy back        every stage with a batch of its own at the same time
+
+`budget` bounds what is in flight. When the device is out of memory the batch is halved and done again with nothing else in
+flight, and later batches are no larger.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from faceembed.engine.detect.interface import Detector
+from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
+from faceembed.engine.pipeline.chips import READERS, Item, Read
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.gpu.budget import Budget, is_out_of_memory, needed
+from faceembed.engine.pipeline.gpu.flow import flow
+from faceembed.engine.pipeline.gpu.interface import Backend
+from faceembed.engine.pipeline.gpu.stages import Batch, Stages
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import DeviceError
+
+SLOTS = 8  # batches in flight: one in each of five stages, and some between them
+Groups = Iterable[tuple[int, Sequence[PhotoFile]]]
+
+
+class DevicePipeline(Pipeline):
+    """The models of one run on one device.
+
+    Args:
+        settings: what to look for and how to batch.
+        detector: works on ``backend``; None for ``--aligner none``.
+        encoder: its session runs on ``backend``'s device; it must have passed its parity gate before `run`.
+        backend: the device.
+        memory: bytes that batches in flight may take on it.
+    """
+
+    def __init__(
+        self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, backend: Backend, *, memory: int
+    ) -> None:
+        super().__init__(settings, detector, encoder, workers=1)
+        self.backend = backend
+        self.memory = memory
+        self.halvings = 0
+        """How often the device was out of memory."""
+        self.peak_bytes = 0
+        self._stages = Stages(backend, self.cutter, encoder)
+
+    @property
+    def batches_at_once(self) -> int:
+        """Of each stage."""
+        return self.workers
+
+    @property
+    def decoded_by(self) -> dict[str, int]:
+        """Photos decoded by the device and, by reason, by the host."""
+        return dict(self._stages.decoded_by)
+
+    def remarks(self) -> list[str]:
+        """Photos that the device did not decode itself, and how often it was out of memory."""
+        return remarks(self.decoded_by, self.halvings)
+
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+        """Embed photos, as `Pipeline.run` says."""
+        groups = enumerate(self.cutter.groups(photos, boundary=boundary))
+        for _, outcome in self.run_groups(groups):
+            yield outcome
+
+    def run_groups(self, groups: Groups) -> Iterator[tuple[int, Outcome]]:
+        """Embed runs of photos, each with a number; a run may come out in several parts.
+
+        Args:
+            groups: taken one after another, only when there is room for more.
+
+        Yields:
+            Number and outcome, in the order of the groups.
+        """
+        budget = Budget(self.memory, slots=SLOTS, batch=self.settings.batch_size)
+        stages = list(self._stages.all().values())
+        batches = flow(self._read_all(groups, budget), stages, self.backend.lane, close=budget.close)
+        try:
+            for batch in batches:
+                for done in self._settle(batch, budget, stages):
+                    yield done.tag, _outcome(done)
+                budget.taken()
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+            self.peak_bytes = max(self.peak_bytes, budget.peak)
+
+    def stages(self) -> dict[str, Callable[[Any], Any]]:
+        """Each stage as a function of one batch (for `bench`), to be called inside the backend's lane."""
+
+        def wrap(stage: Callable[[Batch], None]) -> Callable[[Batch], Batch]:
+            def run(batch: Batch) -> Batch:
+                stage(batch)
+                return batch
+
+            return run
+
+        def read(group: Sequence[PhotoFile]) -> Batch:
+            return Batch(0, [self._whole(self.cutter.read_one(photo)) for photo in group])
+
+        return {"read": read, **{name: wrap(stage) for name, stage in self._stages.all().items()}}
+
+    def _read_all(self, groups: Groups, budget: Budget) -> Iterator[Batch]:
+        """Read files ahead, and hand on as much at a time as the budget allows."""
+        with concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read") as readers:
+            for tag, group in groups:
+                started = time.perf_counter()
+                entries = [self._whole(entry) for entry in readers.map(self.cutter.read_one, group)]
+                spent = (time.perf_counter() - started) / max(len(entries), 1)
+                while entries:
+                    count = _fitting(entries, budget)
+                    batch = Batch(tag, entries[:count], seconds={"read": spent * count})
+                    if not budget.acquire(batch.needed):
+                        return
+                    if count > budget.batch:  # it became smaller while this one waited
+                        budget.free(batch.needed)
+                        budget.taken()
+                        continue
+                    batch.budget = budget
+                    entries = entries[count:]
+                    yield batch
+
+    @staticmethod
+    def _whole(entry: Any) -> Any:
+        """Photos are decoded whole on a device: its decoder has no reductions, and the warp takes every pixel."""
+        return Item(entry.photo, entry.data, entry.header, 1) if isinstance(entry, Item) else entry
+
+    def _settle(self, batch: Batch, budget: Budget, stages: Sequence[Callable[[Batch], None]]) -> Iterator[Batch]:
+        """A finished batch; or, if the device was out of memory, its parts, finished one after another."""
+        if batch.error is None:
+            yield batch
+            return
+        if not is_out_of_memory(batch.error):
+            raise batch.error
+        budget.alone()
+        try:
+            with self.backend.lane():
+                parts = list(self._halved(batch.tag, batch.read, batch.error, stages))
+        finally:
+            budget.resume(batch=max(1, len(batch.read) // 2))
+        yield from parts
+
+    def _halved(
+        self, tag: int, read: Read, error: BaseException, stages: Sequence[Callable[[Batch], None]]
+    ) -> Iterator[Batch]:
+        self.halvings += 1
+        self.backend.release()
+        middle = len(read) // 2
+        for part in (read[:middle], read[middle:]) if middle else (read,):
+            batch = Batch(tag, part)
+            try:
+                for stage in stages:
+                    stage(batch)
+            except Exception as again:
+                batch.drop()
+                if not is_out_of_memory(again):
+                    raise
+                if len(part) == 1:
+                    raise DeviceError(self._too_large(part)) from again
+                yield from self._halved(tag, part, again, stages)
+            else:
+                yield batch
+
+    def _too_large(self, read: Read) -> str:
+        (entry,) = read
+        size = f" ({entry.header.width}x{entry.header.height})" if isinstance(entry, Item) else ""
+        return (
+            f"{self.backend.device} is out of memory even for {printable(entry.photo.path)}{size} alone; end what else runs "
+            "there, or leave out such photos with --max-pixels; what was finished is kept"
+        )
+
+
+def remarks(decoded_by: Mapping[str, int], halvings: int) -> list[str]:
+    """What `DevicePipeline.remarks` says."""
+    lines = []
+    formats, refused = decoded_by.get("host: format", 0), decoded_by.get("host: refused", 0)
+    if formats or refused:
+        lines.append(
+            f"{formats + refused:,} photos decoded by OpenCV, on the CPU: {formats:,} of formats that DALI does not read, "
+            f"{refused:,} that it refused; {decoded_by.get('device', 0):,} by DALI"
+        )
+    if halvings:
+        lines.append(
+            f"out of memory {halvings} times, so batches were halved; a smaller --gpu-memory or --batch-size avoids it"
+        )
+    return lines
+
+
+def _fitting(entries: Read, budget: Budget) -> int:
+    """How many of the first entries make a batch: within its count and an equal share of the bytes, one at least."""
+    share = budget.limit // (SLOTS // 2)
+    count = size = 0
+    for entry in itertools.islice(entries, budget.batch):
+        size += needed([entry]) if isinstance(entry, Item) else 0
+        if count and size > share:
+            break
+        count += 1
+    return count
+
+
+def _outcome(batch: Batch) -> Outcome:
+    assert batch.faces is not None and batch.norms is not None and batch.embeddings is not None
+    faces = FaceBatch(**vars(batch.faces), norms=batch.norms, embeddings=batch.embeddings)
+    return Outcome(batch.files, faces, batch.failures, batch.seconds)

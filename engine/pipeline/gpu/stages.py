@@ -1,0 +1,195 @@
+"""The stages of the GPU path: decode, detect, align, encode, and the copy back. Each takes a `Batch` and adds to it.
+
+A file that the device cannot decode costs that file only: the decoder refuses a whole batch, so the batch is taken apart until
+the file is alone; then OpenCV tries it, and has the last word. Files of a kind that DALI does not read go to OpenCV at once. How
+many were decoded where is counted.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.align import similarity_matrices
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.photos.decode import Photo
+from faceembed.engine.photos.decode import decode as decode_on_host
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.rows import Failure
+from faceembed.engine.pipeline.chips import Cutter, Faces, Item, Read, faces_of
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.gpu.budget import Budget, needed
+from faceembed.engine.pipeline.gpu.dali import readable
+from faceembed.engine.pipeline.gpu.interface import Array, Backend, DevicePhoto, Undecodable
+from faceembed.errors import PhotoError
+
+
+@dataclasses.dataclass(eq=False)
+class Batch:
+    """Some neighbouring photos on their way."""
+
+    tag: int
+    """The run of photos that they belong to."""
+    read: Read
+    budget: Budget | None = None
+    """What is to be told when the device's memory is free again."""
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    items: list[Item] = dataclasses.field(default_factory=list)
+    """Those that were decoded."""
+    photos: list[DevicePhoto] = dataclasses.field(default_factory=list)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+    found: Detections = dataclasses.field(default_factory=Detections.none)
+    chips: Array = None
+    raw: Array = None
+    faces: Faces | None = None
+    embeddings: NDArray[np.float32] | None = None
+    norms: NDArray[np.float32] | None = None
+    mark: Any = None
+    error: BaseException | None = None
+
+    @property
+    def files(self) -> list[PhotoFile]:
+        """All photos of the batch."""
+        return [entry.photo for entry in self.read]
+
+    @property
+    def needed(self) -> int:
+        """Bytes on the device, estimated."""
+        return needed([entry for entry in self.read if isinstance(entry, Item)])
+
+    def drop(self) -> None:
+        """Let go of what lies on the device, and say so. Harmless when repeated."""
+        self.photos, self.chips, self.raw, self.mark = [], None, None, None
+        if self.budget is not None:
+            budget, self.budget = self.budget, None
+            budget.free(self.needed)
+
+
+class Stages:
+    """The work itself.
+
+    Args:
+        backend: the device.
+        cutter: finds faces (its detector works on the same backend) and knows the settings.
+        encoder: with its session.
+    """
+
+    def __init__(self, backend: Backend, cutter: Cutter, encoder: Encoder) -> None:
+        self.backend = backend
+        self.cutter = cutter
+        self.encoder = encoder
+        self.decoded_by: collections.Counter[str] = collections.Counter()
+        """Photos decoded by ``device`` and ``host``, the latter with the reason: ``host: format`` or ``host: refused``."""
+
+    def all(self) -> dict[str, Callable[[Batch], None]]:
+        """By name, in their order."""
+        stages = {"decode": self.decode, "detect": self.detect, "align": self.align, "encode": self.encode}
+        return {name: self._timed(name, stage) for name, stage in stages.items()} | {
+            "copy": self._timed("copy", self.copy)
+        }
+
+    def _timed(self, name: str, stage: Callable[[Batch], None]) -> Callable[[Batch], None]:
+        def run(batch: Batch) -> None:
+            started = time.perf_counter()
+            if batch.mark is not None:
+                self.backend.follow(batch.mark)
+            try:
+                stage(batch)
+            except BaseException:
+                with contextlib.suppress(Exception):  # the first error is the one to tell
+                    self.backend.wait()  # before the batch lets go of memory that the device may still read
+                raise
+            if name != "copy":
+                batch.mark = self.backend.finish()
+            batch.seconds[name] = time.perf_counter() - started
+
+        return run
+
+    def decode(self, batch: Batch) -> None:
+        """Files to photos on the device."""
+        batch.failures += [entry for entry in batch.read if isinstance(entry, Failure)]
+        wanted = [entry for entry in batch.read if isinstance(entry, Item)]
+        direct = [item for item in wanted if readable(item.data, item.header)]
+        pixels: dict[int, Array] = {}
+        for item, array in zip(direct, self._decode_apart(direct), strict=True):
+            if array is not None:
+                pixels[id(item)] = array
+        self.decoded_by["device"] += len(pixels)
+        for item in wanted:
+            if id(item) in pixels:
+                continue
+            try:
+                photo = decode_on_host(item.data, max_pixels=self.cutter.settings.max_pixels)
+                pixels[id(item)] = self.backend.upload(photo.pixels)
+                self.decoded_by["host: refused" if item in direct else "host: format"] += 1
+            except PhotoError as error:
+                batch.failures.append(Failure(item.photo, error.stage, error.reason))
+        batch.items = [item for item in wanted if id(item) in pixels]
+        batch.photos = [DevicePhoto(pixels[id(item)]) for item in batch.items]
+
+    def _decode_apart(self, items: Sequence[Item]) -> list[Array | None]:
+        """Decode as many at once as the decoder accepts; None for those it refuses even alone."""
+        if not items:
+            return []
+        try:
+            return list(self.backend.decode([item.data for item in items]))
+        except Undecodable as error:
+            if len(items) == 1:
+                return [None]
+            suspects = sorted(set(error.suspects) & set(range(len(items))))
+        if 0 < len(suspects) <= len(items) // 2:
+            result: list[Array | None] = [None] * len(items)
+            named = set(suspects)
+            rest = [place for place in range(len(items)) if place not in named]
+            for places in ([place] for place in suspects):
+                result[places[0]] = self._decode_apart([items[places[0]]])[0]
+            for place, array in zip(rest, self._decode_apart([items[place] for place in rest]), strict=True):
+                result[place] = array
+            return result
+        middle = len(items) // 2
+        return [*self._decode_apart(items[:middle]), *self._decode_apart(items[middle:])]
+
+    def detect(self, batch: Batch) -> None:
+        """Photos to faces; their few numbers come to the host."""
+        batch.found, without = self.cutter.find(cast("list[Photo]", batch.photos))
+        batch.failures += [Failure(batch.items[index].photo, "detect", reason) for index, reason in without.items()]
+
+    def align(self, batch: Batch) -> None:
+        """Faces to chips on the device."""
+        faces, spec = batch.found, self.encoder.model.spec
+        matrices = similarity_matrices(faces.landmarks, spec)
+        sound = np.isfinite(matrices).all(axis=(1, 2))
+        for index in sorted(set(faces.photo[~sound].tolist()) - set(faces.photo[sound].tolist())):
+            reason = "the five landmarks do not span a face"
+            batch.failures.append(Failure(batch.items[index].photo, "align", reason))
+        batch.found = faces.take(np.asarray(sound, np.bool_))
+        if len(batch.found):
+            pixels = [photo.pixels for photo in batch.photos]
+            owner = np.ascontiguousarray(batch.found.photo)
+            matrices = np.ascontiguousarray(matrices[sound])
+            batch.chips = self.backend.warp(pixels, owner, matrices, self.encoder.session, spec, spec.input_size)
+
+    def encode(self, batch: Batch) -> None:
+        """Chips to raw embeddings on the device."""
+        if batch.chips is not None:
+            (batch.raw,) = self.backend.run(self.encoder.session, batch.chips)[:1]
+
+    def copy(self, batch: Batch) -> None:
+        """Raw embeddings to the host, where they get unit length; the device's memory is free after this."""
+        dimension = self.encoder.model.spec.dimension
+        raw = np.zeros((0, dimension), np.float32) if batch.raw is None else self.backend.host(batch.raw)
+        raw = raw.reshape(-1, dimension)
+        norms = np.linalg.norm(raw, axis=1).astype(np.float32)
+        batch.embeddings, batch.norms = raw / np.maximum(norms, 1e-12)[:, None], norms
+        place = {id(entry): index for index, entry in enumerate(batch.read)}
+        places = np.array([place[id(item)] for item in batch.items], np.int32)
+        batch.faces = faces_of(cast("list[Photo]", batch.photos), batch.found, places)
+        batch.failures.sort(key=lambda failure: failure.photo.path)
+        batch.drop()

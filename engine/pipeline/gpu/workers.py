@@ -1,0 +1,207 @@
+"""Several cards: a process for each, all taking from one pile of work, their results put back in order.
+
+    photos ─► runs of photos ─► pile ─► worker on cuda:0 ─┐
+                                     └► worker on cuda:1 ─┴─► in order again ─► shards, one index
+
+Nothing is dealt out beforehand: a worker takes the next run when it has room for it, so a faster card does more and none waits
+for another until the pile is empty. The pile is fed no further ahead than the workers can use, so memory stays bounded. A worker that
+fails or dies ends the run with its error; what was finished is kept, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from faceembed import errors
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.pipeline.batches import Outcome, Pipeline
+from faceembed.engine.pipeline.gpu.opening import Opening
+from faceembed.engine.pipeline.gpu.pipeline import SLOTS, DevicePipeline, remarks
+from faceembed.errors import DeviceError, FaceEmbedError
+
+_AHEAD = SLOTS + 2  # runs of photos handed out per worker and not yet taken by the caller
+_END_SECONDS = 10.0  # for a worker to leave by itself
+
+Group = tuple[int, Sequence[PhotoFile]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failed:
+    """What a worker sends when it cannot go on."""
+
+    kind: str
+    """A class of `errors`, or empty for what nobody foresaw."""
+    message: str
+
+
+class ManyPipelines(Pipeline):
+    """One pipeline a card, each in a process of its own.
+
+    Args:
+        first: opened in this process, on the first card: it has passed the parity gates for all.
+        openings: how each worker opens its own.
+    """
+
+    def __init__(self, first: DevicePipeline, openings: Sequence[Opening]) -> None:
+        super().__init__(first.settings, first.detector, first.encoder, workers=len(openings))
+        self._openings = list(openings)
+        self.decoded_by: collections.Counter[str] = collections.Counter()
+        self.photos_by: collections.Counter[int] = collections.Counter()
+        """How many photos each worker did."""
+        self.halvings = 0
+
+    def remarks(self) -> list[str]:
+        """As `DevicePipeline.remarks`, of all workers together."""
+        return remarks(self.decoded_by, self.halvings)
+
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+        """Embed photos, as `Pipeline.run` says."""
+        groups = enumerate(self.cutter.groups(photos, boundary=boundary))
+        crew = _Crew(self._openings)
+        try:
+            yield from self._in_order(groups, crew)
+            crew.dismiss()
+            self.decoded_by.update(crew.decoded_by)
+            self.halvings += crew.halvings
+            self.photos_by.update(crew.photos_by)
+        finally:
+            crew.end()
+
+    @staticmethod
+    def _in_order(groups: Iterator[Group], crew: _Crew) -> Iterator[Outcome]:
+        waiting: dict[int, int] = {}  # photos of each run that have not come back
+        done: dict[int, list[Outcome]] = collections.defaultdict(list)
+        next_out = handed_out = 0
+        exhausted = False
+        while True:
+            while not exhausted and handed_out - next_out < _AHEAD * crew.size:
+                group = next(groups, None)
+                if group is None:
+                    exhausted = True
+                    break
+                waiting[group[0]] = len(group[1])
+                crew.hand_out(group)
+                handed_out += 1
+            if exhausted and next_out == handed_out:
+                return
+            for tag, outcome in crew.collect():
+                done[tag].append(outcome)
+                waiting[tag] -= len(outcome.photos)
+            while waiting.get(next_out) == 0:
+                del waiting[next_out]
+                yield from done.pop(next_out)
+                next_out += 1
+
+
+class _Crew:
+    """The processes."""
+
+    def __init__(self, openings: Sequence[Opening]) -> None:
+        context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+        self._pile: Any = context.Queue()
+        self._openings = openings
+        self._processes = []
+        self._pipes: list[Any] = []
+        self.decoded_by: collections.Counter[str] = collections.Counter()
+        self.photos_by: collections.Counter[int] = collections.Counter()
+        self.halvings = 0
+        for opening in openings:
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._pipes.append(ours)
+
+    @property
+    def size(self) -> int:
+        return len(self._processes)
+
+    def hand_out(self, group: Group | None) -> None:
+        """Put a run of photos on the pile; None sends one worker home."""
+        self._pile.put(group)
+
+    def collect(self) -> Iterator[tuple[int, Outcome]]:
+        """Results, one at least.
+
+        Raises:
+            FaceEmbedError: a worker failed or died.
+        """
+        for pipe in multiprocessing.connection.wait(self._pipes):
+            number = self._pipes.index(pipe)
+            tag, outcome = self._receive(number)
+            self.photos_by[number] += len(outcome.photos)
+            yield tag, outcome
+
+    def dismiss(self) -> None:
+        """Send all workers home, and take what they counted."""
+        for _ in self._processes:
+            self.hand_out(None)
+        for number in range(self.size):
+            decoded_by, halvings = self._receive(number)
+            self.decoded_by.update(decoded_by)
+            self.halvings += halvings
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(_END_SECONDS if process.exitcode is None and self.decoded_by else 0)
+            if process.is_alive():
+                process.terminate()
+                process.join(_END_SECONDS)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._pile.cancel_join_thread()
+        self._pile.close()
+
+    def _receive(self, number: int) -> Any:
+        try:
+            message = self._pipes[number].recv()
+        except (EOFError, OSError):
+            process = self._processes[number]
+            process.join(_END_SECONDS)
+            code = process.exitcode
+            how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+            raise DeviceError(
+                f"the worker on {self._openings[number].device} {how}; what was finished is kept, and the same command goes on"
+            ) from None
+        if isinstance(message, _Failed):
+            kind = getattr(errors, message.kind, None) if message.kind else None
+            raise kind(message.message) if kind else RuntimeError(message.message)
+        return message
+
+
+def _work(opening: Opening, pile: Any, pipe: Any) -> None:
+    """What a worker's process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    try:
+        pipeline = opening.open()
+        for result in pipeline.run_groups(iter(pile.get, None)):
+            pipe.send(result)
+        pipe.send((pipeline.decoded_by, pipeline.halvings))
+    except FaceEmbedError as error:
+        pipe.send(_Failed(type(error).__name__, str(error)))
+    except Exception:  # noqa: BLE001 - told by the parent, as an error of its own
+        pipe.send(_Failed("", f"on {opening.device}: {traceback.format_exc()}"))
+    pipe.close()
+
+
+def _leave_with(parent: Any) -> None:
+    """A worker does not outlive a parent that was killed."""
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,160 @@
+"""Photos that are in memory, embedded in batches: what a server needs of the pipeline.
+
+    embedder = open_embedder(settings, notice=print)
+    items = [embedder.take(data) for data in uploads]    # refuses what is no picture, or too large, before anything is decoded
+    seen = embedder.embed(items)                         # in one of several threads
+
+Nothing here touches a file, or knows what a photo is called: names cannot leak into messages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.chips import Cut, Cutter, Item
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import DeviceError
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenFace:
+    """One embedded face. Coordinates are continuous pixels of the full upright photo."""
+
+    box: tuple[float, float, float, float]
+    """x, y, width, height."""
+    landmarks: NDArray[np.float32]
+    """(5, 2)."""
+    score: float
+    norm: float
+    """Length of the embedding before normalisation, a measure of quality for many encoders."""
+    embedding: NDArray[np.float32]
+    """(D,), unit length."""
+    chip: NDArray[np.uint8]
+    """(H, W, 3) RGB, the aligned face."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenPhoto:
+    """What became of one photo."""
+
+    width: int
+    """Of the upright photo, in pixels; 0 if it could not be decoded."""
+    height: int
+    faces: tuple[SeenFace, ...]
+    """Largest first."""
+    chosen: int | None
+    """The most prominent face, which `verify` and `embed --faces largest` take; None without a face."""
+    stage: str = ""
+    """Without a face: where it ended, ``decode``, ``detect`` or ``align``."""
+    reason: str | None = None
+    """Without a face: why, in one line."""
+
+
+class Embedder:
+    """Both models, ready for photos that are in memory.
+
+    Args:
+        cutter: has passed its parity gate; its settings should say ``faces="all"`` where faces can be chosen.
+        encoder: likewise.
+    """
+
+    def __init__(self, cutter: Cutter, encoder: Encoder) -> None:
+        self.cutter = cutter
+        self.encoder = encoder
+        self.workers = cutter.workers
+        self._number = itertools.count()  # stands for a path inside of a batch
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Embedder:
+        """The models of an opened pipeline."""
+        return cls(pipeline.cutter, pipeline.encoder)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The encoder's contract."""
+        return self.encoder.model.spec
+
+    def take(self, data: bytes) -> Item:
+        """A photo's bytes, ready for `embed`. Reads the header alone.
+
+        Raises:
+            PhotoError: not a picture, cut off inside its header, or more pixels than the settings allow.
+        """
+        return self.cutter.item(PhotoFile(str(next(self._number)), len(data), 0), data)
+
+    def embed(self, items: Sequence[Item]) -> list[SeenPhoto]:
+        """Decode, detect, align and encode one batch. May be called from several threads at once.
+
+        Returns:
+            What became of each, in the order of ``items``.
+        """
+        cut = self.cutter.cut_batch(items, 0.0)
+        embeddings, norms = self.encoder.encode(cut.chips)
+        return _seen(cut, embeddings, norms)
+
+
+def open_embedder(
+    settings: EmbedSettings, *, gate: Sequence[PhotoFile] = (), notice: loading.Notice = lambda line: None
+) -> Embedder:
+    """Load the models of ``settings``.
+
+    Args:
+        settings: models, runtime and what to look for; the device ``auto`` is the CPU.
+        gate: photos to pass the parity gate of a fast precision on, where that is still to be done; without any,
+            ``auto`` stays with fp32 and ``notice`` says so.
+        notice: called with lines for the user.
+
+    Raises:
+        ModelError, DeviceError: as `loading.open_pipeline`; or a card is asked for, which is not served on yet.
+    """
+    if settings.runtime.device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"device '{settings.runtime.device}': photos in memory are served by the CPU; use --device cpu"
+        )
+    settings = dataclasses.replace(settings, runtime=dataclasses.replace(settings.runtime, device="cpu"))
+    return Embedder.of(loading.open_pipeline(settings, loading.resolve_models(settings), gate, notice=notice))
+
+
+def _seen(cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32]) -> list[SeenPhoto]:
+    faces, failures = cut.faces, {failure.photo.path: failure for failure in cut.failures}
+    found = Detections(faces.photo, faces.boxes, faces.landmarks, faces.scores)
+    prominence = found.prominence(cut.sizes.astype(np.float64)) if len(found) else np.zeros(0)
+    seen = []
+    for place, photo in enumerate(cut.photos):
+        width, height = cut.sizes[place].tolist()
+        mine = np.flatnonzero(faces.photo == place)
+        failure = failures.get(photo.path)
+        seen.append(
+            SeenPhoto(
+                width,
+                height,
+                tuple(_face(cut, index, embeddings, norms) for index in mine.tolist()),
+                int(prominence[mine].argmax()) if len(mine) else None,
+                failure.stage if failure else "",
+                failure.reason if failure else None,
+            )
+        )
+    return seen
+
+
+def _face(cut: Cut, index: int, embeddings: NDArray[np.float32], norms: NDArray[np.float32]) -> SeenFace:
+    left, top, right, bottom = cut.faces.boxes[index].tolist()
+    return SeenFace(
+        box=(left, top, right - left, bottom - top),
+        landmarks=cut.faces.landmarks[index],
+        score=float(cut.faces.scores[index]),
+        norm=float(norms[index]),
+        embedding=embeddings[index],
+        chip=cut.chips[index],
+    )

@@ -1,0 +1,52 @@
+"""What a run looks for and how: the settings that the verbs share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from faceembed.engine.photos.decode import MAX_PIXELS
+from faceembed.engine.runtimes.choose import RuntimeSettings
+from faceembed.errors import UsageError
+
+PREPROCESSING = 2  # raised whenever the same photo would give another chip
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedSettings:
+    """How photos become embeddings."""
+
+    encoder: str = "faceembed-r29"
+    """A model's name, or the path of an ONNX file."""
+    aligner: str = "faceembed-align"
+    """A model's name, or ``none`` where photos are aligned crops already (ArcFace's template, square)."""
+    faces: str = "largest"
+    """``largest``: one face a photo; ``all``: every face."""
+    min_face: int = 0
+    """Smallest face looked for, as a side in pixels of the photo; 0: 20 px in photos of up to 800 px, and 1/40 of the
+    longer side above."""
+    detect_size: int = 0
+    """Longer side, in pixels, in which an aligner of kind `one-shot` looks at photos, at most; 0: what `min_face` needs."""
+    batch_size: int = 32
+    """Photos in a batch, at most."""
+    max_pixels: int = MAX_PIXELS
+    """Photos with more pixels are refused."""
+    gpu_memory: int = 0
+    """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
+    runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
+    """What computes; ``runtime.threads`` batches are computed side by side."""
+
+    def __post_init__(self) -> None:
+        if self.faces not in ("largest", "all"):
+            raise UsageError(f"--faces '{self.faces}' is neither 'largest' nor 'all'")
+        if self.min_face and self.min_face < 8:
+            raise UsageError(f"--min-face {self.min_face} is too small; a face needs at least 8 pixels, better 20")
+        if self.detect_size and self.detect_size < 64:
+            raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
+        if self.gpu_memory < 0:
+            raise UsageError(f"--gpu-memory {self.gpu_memory} must be 0 (most of what is free) or more")
+        if self.gpu_memory and self.runtime.device == "cpu":
+            raise UsageError("--gpu-memory is for an NVIDIA card; leave it out with --device cpu")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")

@@ -1,0 +1,312 @@
+"""The verb `compare`: several encoders on one pair list, in one table.
+
+    comparison = compare_encoders(["faceembed-r29", "mine.onnx"], "pairs.csv")
+    comparison.write_html("encoders.html")
+
+Encoders that take faces of one template and size share detection and alignment: each photo is read once for all of them, and
+no chip is kept. Rates are measured afterwards, with nothing else under way: those encoders on the same faces, in turns, so that
+whatever else the machine does falls on all of them; encoders of another template or size follow in the same run. An encoder that fails is a row with its reason.
+
+With a folder to save to, each encoder's similarities are kept there, and a second run computes what is missing or has changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.evaluate import metrics
+from faceembed.engine.evaluate.encode_rates import Rate, measure_rates
+from faceembed.engine.evaluate.figures import FAILED_SCORE, INSUFFICIENT, Evaluation, evaluate, failed_pairs
+from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
+from faceembed.engine.evaluate.score_store import Scores, Store
+from faceembed.engine.explain.subject import Chips, Notify, OnProgress
+from faceembed.engine.models.registry import resolve
+from faceembed.engine.models.spec import Model
+from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.embed import Progress
+from faceembed.errors import DataError, FaceEmbedError, UsageError
+
+RATE_FACES = 256
+_ATTEMPT = (FaceEmbedError, OSError, RuntimeError, ValueError)  # what a broken model brings about in a runtime
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Row:
+    """One encoder: its figures, or why there are none."""
+
+    source: str
+    """As it was given."""
+    model: Model | None = None
+    precision: str = ""
+    scores: Scores | None = None
+    evaluation: Evaluation | None = None
+    rate: Rate | None = None
+    reused: bool = False
+    """Whether the similarities were kept from an earlier run."""
+    reason: str = ""
+    """Why it failed; empty where it did not."""
+
+    @property
+    def name(self) -> str:
+        """The encoder's name, or what was given for it."""
+        return self.model.spec.name if self.model else self.source
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the ONNX file."""
+        return os.path.getsize(self.model.path) if self.model and os.path.isfile(self.model.path) else None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """As plain types; the fields of an encoder that failed are null, and what the data cannot tell is ``"insufficient data"``."""
+        spec = self.model.spec if self.model else None
+        fields: dict[str, Any] = {
+            "encoder": self.name,
+            "source": self.source,
+            "reason": self.reason or None,
+            "dimension": spec.dimension if spec else None,
+            "input_size": list(spec.input_size) if spec else None,
+            "bytes": self.size_bytes,
+            "precision": self.precision or None,
+            "faces_per_second": self.rate.median if self.rate else None,
+            "faces_per_second_range": [self.rate.lowest, self.rate.highest] if self.rate else None,
+            "reused": self.reused,
+        }
+        names = ("eer", "eer_ci", "threshold", "eer_other", "eer_fake", "auc", "failure_to_enrol", "skipped_pairs")
+        found = self.evaluation.to_json_dict() if self.evaluation else {}
+        fields |= {name: found.get(name) for name in names}
+        fields["tar_at_far"] = None
+        if self.evaluation:
+            rates = self.evaluation.fnmr_at_fmr
+            fields["tar_at_far"] = {k: INSUFFICIENT if v is None else 1 - v for k, v in rates.items()}
+        return fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """All encoders on one list."""
+
+    pairs: PairList
+    rows: list[Row]
+    """In the order in which they were given."""
+    rate_faces: int
+    """Different faces that rates were measured on."""
+    aligner: str
+    runtime: dict[str, str]
+
+    @property
+    def failed(self) -> list[Row]:
+        """The encoders without figures."""
+        return [row for row in self.rows if row.reason]
+
+    def curve(self, row: Row) -> metrics.Roc:
+        """Error rates over the threshold of an encoder that did not fail."""
+        assert row.scores is not None and row.evaluation is not None
+        kept = ~row.scores.failed if row.evaluation.skipped_pairs else np.ones(len(self.pairs), np.bool_)
+        return metrics.roc(row.scores.similarity[kept], self.pairs.labels[kept])
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The fields of ``compare --json``."""
+        return {
+            "pairs": len(self.pairs),
+            "positives": int(self.pairs.labels.sum()),
+            "negatives": int((~self.pairs.labels).sum()),
+            "aligner": self.aligner,
+            **self.runtime,
+            "rate_faces": self.rate_faces,
+            "failed": len(self.failed),
+            "encoders": [row.to_json_dict() for row in self.rows],
+        }
+
+    def write_html(self, path: str | os.PathLike[str]) -> None:
+        """Write table and curves as one self-contained page.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from faceembed.engine.report.encoders import write_comparison
+
+        write_comparison(path, self)
+
+
+def compare_encoders(
+    encoders: Sequence[str],
+    pairs: str | os.PathLike[str] | PairList,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    settings: EmbedSettings | None = None,
+    skip_failures: bool = False,
+    save: str | os.PathLike[str] | None = None,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> Comparison:
+    """Measure encoders on a labelled pair list.
+
+    Args:
+        encoders: names, or paths of ONNX files; those given twice are measured once.
+        pairs: a list in one of the formats that `read_pairs` knows.
+        root: the folder that its photos lie in, where the list does not say.
+        settings: aligner, batches and runtime; its ``encoder`` is not looked at.
+        skip_failures: leave out pairs with a photo without a face, instead of scoring them -1.
+        save: a folder for similarities; a second run takes what is there.
+        notice, progress: called with lines for the user, and after every batch.
+
+    Raises:
+        PairListError: the list cannot be read or names photos that are not there.
+        DataError: no labels, or pairs of one class only.
+        UsageError: no encoder.
+    """
+    settings = dataclasses.replace(settings or EmbedSettings(), faces="largest")
+    if not encoders:
+        raise UsageError("give at least one encoder")
+    listed = pairs if isinstance(pairs, PairList) else read_pairs(pairs, root=root)
+    check_files(listed)
+    if not 0 < listed.labels.sum() < len(listed):
+        raise DataError(f"{listed.source}: error rates need pairs of one person and pairs that are not one person")
+    rows = [Row(source) for source in dict.fromkeys(encoders)]
+    for row in rows:
+        row.model = _attempt(row, functools.partial(resolve, row.source, task="encoder"))
+    run = _Run(listed, settings, Store(save, listed, settings), notice, progress)
+    for group in _groups(row for row in rows if row.model):
+        run.measure(group)
+    for row in rows:
+        if scores := row.scores:
+            judge = functools.partial(evaluate, failures=scores.failures, skip_failures=skip_failures)
+            row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
+    return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime)
+
+
+def size_text(size_bytes: int) -> str:
+    """``22.4 MB``, or ``5 KB`` for what is less than a tenth of a megabyte."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.0f} KB"
+
+
+def _attempt(row: Row, step: Callable[[], T]) -> T | None:
+    """What a step gives; None where the encoder fails, which is noted."""
+    try:
+        return step()
+    except _ATTEMPT as error:
+        row.reason = " ".join(str(error).split()) or type(error).__name__
+        return None
+
+
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Encoders that take the same chips together."""
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        assert row.model is not None
+        spec = row.model.spec
+        groups.setdefault((spec.template, spec.input_size), []).append(row)
+    return list(groups.values())
+
+
+class _Run:
+    """What the groups of one comparison share."""
+
+    def __init__(
+        self, pairs: PairList, settings: EmbedSettings, store: Store, notice: Notify, progress: OnProgress
+    ) -> None:
+        self.pairs, self.settings, self.store = pairs, settings, store
+        self.notice, self.progress = notice, progress
+        self.aligner = loading.resolve_aligner(settings)
+        self.photos = [photo_file(path) for path in pairs.photos]
+        self.rate_faces = 0
+        self.runtime: dict[str, str] = {}
+
+    def measure(self, rows: list[Row]) -> None:
+        """Similarities and rates of encoders that take the same chips."""
+        assert rows[0].model is not None
+        cutter = loading.open_cutter(self.settings, rows[0].model.spec, self.aligner, self.photos, notice=self.notice)
+        sample = cutter.sample(self.photos, RATE_FACES)[1]
+        if len(sample) == 0:
+            raise DataError(f"{self.pairs.source}: no face in any of its photos")
+        opened: dict[int, Encoder] = {}
+        for number, row in enumerate(rows):
+            if encoder := _attempt(row, functools.partial(self._open, row, sample)):
+                opened[number] = encoder
+        missing = []
+        for number, encoder in opened.items():
+            row = rows[number]
+            row.scores = self.store.load(encoder)
+            row.reused = row.scores is not None
+            if not row.reused:
+                missing.append((row, encoder))
+        if missing:
+            names = ", ".join(row.name for row, _ in missing)
+            self.notice(f"{names}: {len(self.photos):,} photos")
+            self._embed(cutter, missing)
+        measured = {number: encoder for number, encoder in opened.items() if not rows[number].reason}
+        rates = measure_rates(list(measured.values()), sample, workers=cutter.workers)
+        for number, rate in zip(measured, rates, strict=True):
+            rows[number].rate = rate
+        self.rate_faces = max(self.rate_faces, len(sample))
+
+    def _open(self, row: Row, sample: Chips) -> Encoder:
+        """An encoder at the precision that it may run at."""
+        from faceembed.engine.runtimes.choose import choose
+        from faceembed.engine.runtimes.watch import spoken
+
+        assert row.model is not None
+        choice = choose(self.settings.runtime)
+        threads = self.settings.runtime.thread_count
+        watch = spoken(self.notice)
+        encoder = Encoder(row.model, choice, threads=threads, watch=watch)
+        if not encoder.admitted:
+            try:
+                encoder.admit(sample)
+            except FaceEmbedError as error:
+                if self.settings.runtime.precision != "auto":
+                    raise
+                self.notice(f"{error}; fp32 instead")
+                choice = dataclasses.replace(choice, precision="fp32")
+                encoder = Encoder(row.model, choice, threads=threads, watch=watch)
+        row.precision = encoder.choice.precision
+        self.runtime = {"device": choice.device, "runtime": choice.runtime}
+        return encoder
+
+    def _embed(self, cutter: Cutter, missing: list[tuple[Row, Encoder]]) -> None:
+        """Read every photo once, for all of these encoders, and keep their similarities."""
+        vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in missing]
+        failures: dict[str, str] = {}
+        done = faces = 0
+        for cut in cutter.cut(self.photos):
+            failures.update({failure.photo.path: failure.reason for failure in cut.failures})
+            paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
+            for (row, encoder), found in zip(missing, vectors, strict=True):
+                if row.reason or not paths:
+                    continue
+                embedded = _attempt(row, functools.partial(_sound, encoder, cut.chips))
+                if embedded is not None:
+                    found.update(zip(paths, embedded, strict=True))
+            done, faces = done + len(cut.photos), faces + len(paths)
+            self.progress(Progress(done, len(self.photos), faces, len(failures)))
+        failed = failed_pairs(self.pairs, failures)
+        for (row, encoder), found in zip(missing, vectors, strict=True):
+            if row.reason:
+                continue
+            similarity = np.array(
+                [
+                    FAILED_SCORE if miss else float(found[pair.path_a] @ found[pair.path_b])
+                    for pair, miss in zip(self.pairs, failed, strict=True)
+                ]
+            )
+            row.scores = Scores(similarity, failed, failures)
+            self.store.save(encoder, row.scores)
+
+
+def _sound(encoder: Encoder, chips: Chips) -> NDArray[np.float32]:
+    vectors = encoder.encode(chips)[0]
+    if not np.isfinite(vectors).all():
+        raise DataError("an embedding is not finite; is the model damaged, or its colour order, mean or scale wrong?")
+    return vectors

@@ -1,0 +1,294 @@
+"""The verb `embed`: photos into an index, resuming what was interrupted and redoing only what changed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.store import check_index_type
+from faceembed.engine.index.update import Known, Merge
+from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
+from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
+from faceembed.errors import DataError, UsageError
+from faceembed.version import __version__
+
+if TYPE_CHECKING:
+    from faceembed.engine.pipeline.batches import Outcome, Pipeline
+
+SHARD = 1024  # photos; what a killed run has to do again at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    total: int
+    faces: int
+    failures: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedReport:
+    """What a run did and what the index holds now; the fields of ``embed --json``."""
+
+    images: int
+    """Photos listed."""
+    faces: int
+    """Faces in the index."""
+    no_face: int
+    """Listed photos without a face."""
+    failed: int
+    """Listed photos that could not be read or decoded."""
+    skipped: int
+    """Listed photos that were done by an earlier run."""
+    embedded: int
+    """Photos processed by this run."""
+    removed: int
+    """Photos that were in the index and are gone or changed."""
+    ignored: dict[str, int]
+    """Files left out because of their ending."""
+    seconds: float
+    images_per_second: float
+    """Photos processed by this run, per second of the whole run, loading included."""
+    stages: dict[str, float]
+    """Photos a second that each stage alone would do with all threads, from the time spent in it."""
+    device: str
+    runtime: str
+    precision: str
+    encoder: str
+    aligner: str
+    index: str
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """As a plain dictionary."""
+        return dataclasses.asdict(self)
+
+
+def embed(
+    photos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    settings: EmbedSettings | None = None,
+    index_type: str | None = None,
+    fresh: bool = False,
+    notice: Callable[[str], None] = lambda line: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> EmbedReport:
+    """Embed photos into a searchable index.
+
+    A second run over the same folders embeds what is new or changed and drops what is gone; photos of other folders that
+    the index holds stay. A run that was interrupted goes on after its last finished shard.
+
+    Args:
+        photos: folders (walked recursively) and photo files.
+        output: the index's name, ending in ``.faiss``; its other files lie beside it.
+        settings: models, faces, batches, runtime.
+        index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string; None keeps what the index has, else ``flat``.
+        fresh: start over, dropping an index and an unfinished run of that name.
+        notice: called with lines for the user.
+        progress: called after every batch.
+
+    Raises:
+        DataError: a folder does not exist, or there are no photos in what was given.
+        IndexFormatError: the index there was made by another encoder or with other settings.
+        FaceEmbedError: any other bad set-up. Bad photos are rows of the errors file instead.
+
+    Example:
+        faceembed.embed("photos", "index.faiss")
+    """
+    started = time.perf_counter()
+    settings = settings or EmbedSettings()
+    roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
+    files = IndexFiles.of(output)
+    _spare_models(files)
+    listing = list_photos(roots)
+    _announce(listing, notice)
+    files.faiss.parent.mkdir(parents=True, exist_ok=True)
+    files.recover()
+    models = loading.resolve_models(settings)
+    if index_type is not None:
+        check_index_type(index_type, models.encoder.spec.dimension)
+    fingerprint = _fingerprint(settings, models)
+    known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
+    shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
+    done = known.add_shards(shards)
+    if not listing.photos and not known.stamps:
+        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for JPEG, PNG, WebP, BMP and TIFF files")
+    todo = [photo for photo in listing.photos if known.stamps.get(photo.path) != photo.stamp]
+    run = _Run()
+    if todo:
+        pipeline = loading.open_pipeline(settings, models, todo, notice=notice)
+        if fresh:  # not before everything that can be asked for in error has been looked at
+            files.discard()
+        shards = shards or ShardFolder(files.partial, fingerprint)
+        _embed_all(pipeline, todo, shards, run, progress, already=len(listing.photos) - len(todo))
+        for line in pipeline.remarks():
+            notice(line)
+        done = list(shards.read())
+    kept_type = known.manifest.get("index", "flat") if known.manifest else "flat"
+    merge = Merge(listing, known, done)
+    changed = todo or merge.removed or done or merge.other_folders_fail
+    if changed or not known.manifest or index_type not in (None, kept_type):
+        manifest = {
+            **fingerprint,
+            **run.choice(known.manifest),
+            "index": index_type or kept_type,
+            "roots": sorted({*listing.roots, *(known.manifest or {}).get("roots", [])}),
+            "faceembed": __version__,
+        }
+        counts = merge.write(files, manifest, models.encoder.spec.dimension, index_type or kept_type)
+    else:
+        counts = {key: known.manifest[key] for key in ("faces", "no_face", "failed")}
+        notice("nothing new, changed or gone")
+    seconds = time.perf_counter() - started
+    choice = run.choice(known.manifest)
+    return EmbedReport(
+        images=len(listing.photos) + len(listing.failures),
+        faces=counts["faces"],
+        no_face=counts["no_face"],
+        failed=counts["failed"],
+        skipped=len(listing.photos) - len(todo),
+        embedded=len(todo),
+        removed=merge.removed,
+        ignored=dict(listing.ignored),
+        seconds=round(seconds, 3),
+        images_per_second=round(len(todo) / seconds, 2),
+        stages=run.rates(),
+        **choice,
+        encoder=models.encoder.spec.name,
+        aligner=models.aligner.spec.name if models.aligner else "none",
+        index=str(files.faiss),
+    )
+
+
+def _spare_models(files: IndexFiles) -> None:
+    """Refuse an index whose JSON would replace the one that describes a model."""
+    model = files.faiss.with_suffix(".onnx")
+    if model.exists():
+        raise UsageError(
+            f"{files.json} is where the model {model.name} is described, and would hold the index's own description; give the index "
+            "another name or folder"
+        )
+
+
+def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
+    if listing.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
+        notice(f"{listing.ignored.total()} files are not photos by their ending and were left out ({kinds})")
+
+
+def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:
+    """What must be equal for embeddings to belong in one index. Precisions may mix: each passed the parity gate."""
+
+    def entry(model: Any) -> dict[str, str]:
+        return {"name": model.spec.name, "sha256": model.spec.sha256} if model else {"name": "none", "sha256": ""}
+
+    return {
+        "encoder": entry(models.encoder),
+        "aligner": entry(models.aligner),
+        "dimension": models.encoder.spec.dimension,
+        "preprocessing": PREPROCESSING,
+        "choice_of_faces": settings.faces,
+        "min_face": settings.min_face,
+        "detect_size": settings.detect_size,
+    }
+
+
+@dataclasses.dataclass
+class _Run:
+    """What this run computed with, and how long each stage took."""
+
+    pipeline: Pipeline | None = None
+    seconds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    photos: int = 0
+
+    def choice(self, manifest: dict[str, Any] | None) -> dict[str, str]:
+        """Device, runtime and precision, of this run or, if it computed nothing, of the index."""
+        if self.pipeline:
+            choice = self.pipeline.encoder.choice
+            return {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
+        return {key: (manifest or {}).get(key, "none") for key in ("device", "runtime", "precision")}
+
+    def rates(self) -> dict[str, float]:
+        """Photos a second of each stage, had it all threads to itself."""
+        at_once = self.pipeline.batches_at_once if self.pipeline else 1
+        threads = {stage: 1 if stage == "read" else at_once for stage in self.seconds}
+        return {s: round(self.photos * threads[s] / spent, 1) for s, spent in self.seconds.items() if spent > 0}
+
+
+def _embed_all(
+    pipeline: Pipeline,
+    todo: list[PhotoFile],
+    shards: ShardFolder,
+    run: _Run,
+    progress: Callable[[Progress], None],
+    *,
+    already: int,
+) -> None:
+    run.pipeline = pipeline
+    dimension = pipeline.encoder.model.spec.dimension
+    faces = failures = 0
+    for outcomes in _by_shard(pipeline.run(todo, boundary=SHARD)):
+        tables: list[FaceTable] = []
+        failed: list[Failure] = []
+        for outcome in outcomes:
+            tables.append(_face_table(outcome))
+            failed += outcome.failures
+            run.seconds.update(outcome.seconds)
+            run.photos += len(outcome.photos)
+            faces += len(outcome.faces.photo)
+            failures += len(outcome.failures)
+            progress(Progress(already + run.photos, already + len(todo), faces, failures))
+        shards.write(Shard(FaceTable.concatenate(tables, dimension), failed))
+
+
+def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:
+    """Group outcomes into runs of `SHARD` photos; batches never reach across that boundary."""
+    for first in outcomes:
+
+        def shard(first: Outcome = first) -> Iterator[Outcome]:
+            yield first
+            count = len(first.photos)
+            while count < SHARD and (outcome := next(outcomes, None)) is not None:
+                count += len(outcome.photos)
+                yield outcome
+
+        yield shard()
+
+
+def _face_table(outcome: Outcome) -> FaceTable:
+    """The rows of a batch; ``face_id`` is given when the index is written."""
+    faces = outcome.faces
+    photos = [outcome.photos[index] for index in faces.photo.tolist()]
+    columns = {
+        "face_id": np.full(len(photos), -1, np.int64),
+        "path": [encode_path(photo.path) for photo in photos],
+        "face": faces.face,
+        "x": faces.boxes[:, 0],
+        "y": faces.boxes[:, 1],
+        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
+        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
+        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
+        "score": faces.scores,
+        "norm": faces.norms,
+        "image_width": faces.sizes[:, 0],
+        "image_height": faces.sizes[:, 1],
+        "size": np.array([photo.size for photo in photos], np.int64),
+        "mtime_ns": np.array([photo.mtime_ns for photo in photos], np.int64),
+    }
+    rows = pa.Table.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
+    )
+    return FaceTable(rows, faces.embeddings)

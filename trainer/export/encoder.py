@@ -1,0 +1,298 @@
+"""From a trained network to an ONNX file that the engine runs, proved on real faces before it is written.
+
+    model, spec, _ = load_encoder("best.pt")
+    encoder = export_onnx(model, spec, "mine.onnx", precision="fp16")
+
+The file takes float32 chips as its spec says and any number of them, and gives float32 embeddings. In fp16 it is strongly
+typed: the weights and everything between are half precision, so every runtime computes what was checked here. Batch
+normalisations are folded into the convolutions before them; the weights lie inside the one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from faceembed.engine.models.fp16 import rounded, to_fp16
+from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.sample import sample_photos
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.choose import RuntimeSettings
+from faceembed.errors import DataError, ModelError, UsageError
+from faceembed.files import atomic_write
+from faceembed.trainer.backbones.checkpoints import why_not_written
+from faceembed.trainer.backbones.registry import preprocess
+from faceembed.trainer.data.crops import read_crops
+from faceembed.trainer.data.people import CROPS_FILE
+
+Precision = Literal["fp32", "fp16"]
+MIN_PARITY: dict[Precision, float] = {"fp32": 0.99999, "fp16": 0.999}
+"""Smallest cosine allowed between the ONNX file's embedding of a face and PyTorch's."""
+FACES = 32  # that parity is checked on, at most
+_OPSET = 18
+_IR_VERSION = 8  # the first that knows this opset, so that older runtimes read it
+_REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """An ONNX file in memory that passed its parity gate."""
+
+    data: bytes
+    spec: ModelSpec
+    """With the SHA-256 of ``data``."""
+    precision: Precision
+    min_cosine: float
+    """Smallest cosine between its embeddings and PyTorch's, on ``faces`` faces."""
+    faces: int
+
+
+def export_onnx(
+    model: nn.Module,
+    spec: ModelSpec,
+    path: str | os.PathLike[str],
+    *,
+    precision: Precision = "fp32",
+    chips: NDArray[np.uint8] | None = None,
+) -> Model:
+    """Write a network as ONNX with its spec beside it, if it passes the parity gate.
+
+    Args:
+        model: as for `convert`.
+        spec: as for `convert`.
+        path: ends in ``.onnx``; the spec's file has the same name with ``.json``.
+        precision: as for `convert`.
+        chips: as for `convert`; faces of the sample photos if None.
+
+    Returns:
+        The model on disk, as `resolve` gives it for this path.
+
+    Raises:
+        ModelError, DataError, UsageError: as `convert`, or the file cannot be written. Nothing is left then.
+    """
+    check_path(path)
+    return write(convert(model, spec, faces(spec) if chips is None else chips, precision=precision), path)
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that the engine would not take for a model's.
+
+    Raises:
+        UsageError: it does not end in ``.onnx``.
+    """
+    if not os.fspath(path).endswith(".onnx"):
+        raise UsageError(f"{path} must end in .onnx, as in: -o model.onnx")
+
+
+def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, precision: Precision = "fp32") -> Converted:
+    """Turn a network into ONNX and compare both on real faces.
+
+    Args:
+        model: float32 chips (N, 3, H, W) to raw embeddings (N, D); its mode and device are as before afterwards.
+        spec: its input contract; the name is the one that the model will have.
+        chips: uint8 RGB (N, H, W, 3), N >= 1, aligned faces.
+        precision: ``fp32`` or ``fp16``.
+
+    Raises:
+        DataError: no faces.
+        ModelError: the network cannot be exported, or an embedding differs by more than `MIN_PARITY` allows.
+        UsageError: no such precision.
+    """
+    if precision not in MIN_PARITY:
+        raise UsageError(f"precision '{precision}' is not one of {', '.join(MIN_PARITY)}")
+    if len(chips) == 0:
+        raise DataError("no faces to compare the exported network on")
+    with _at_rest(model):
+        proto = _to_onnx(model, spec)
+        if precision == "fp16":
+            to_fp16(proto)
+        data: bytes = proto.SerializeToString(deterministic=True)
+        spec = dataclasses.replace(spec, normalised=False, sha256=hashlib.sha256(data).hexdigest())
+        checked = (
+            data if precision == "fp32" else rounded(proto).SerializeToString()
+        )  # as a card rounds, and the CPU does not
+        lowest = parity(model, checked, spec, chips[:FACES])
+    if not lowest >= MIN_PARITY[precision]:  # NaN fails too
+        raise ModelError(
+            f"the exported network ({precision}) gives other embeddings than PyTorch: smallest cosine {lowest:.6f} on "
+            f"{len(chips[:FACES])} faces, at least {MIN_PARITY[precision]} wanted"
+            + ("; use --precision fp32" if precision == "fp16" else "")
+        )
+    return Converted(data, spec, precision, lowest, len(chips[:FACES]))
+
+
+def write(converted: Converted, path: str | os.PathLike[str]) -> Model:
+    """Write the ONNX file and its spec, each whole or not at all.
+
+    Raises:
+        ModelError: they cannot be written.
+    """
+    target = Path(path)
+    try:
+        with atomic_write(target.with_suffix(".json"), "w") as spec_file, atomic_write(target) as file:
+            spec_file.write(converted.spec.to_json())
+            file.write(converted.data)
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {why_not_written(error)}") from error
+    return Model(converted.spec, str(target))
+
+
+def parity(model: nn.Module, data: bytes, spec: ModelSpec, chips: NDArray[np.uint8]) -> float:
+    """The smallest cosine between PyTorch's embeddings of faces and those of the engine with ONNX Runtime.
+
+    Args:
+        model: the network, in eval mode.
+        data: its ONNX file.
+        spec: the contract of both.
+        chips: uint8 RGB (N, H, W, 3), N >= 1.
+    """
+    with tempfile.TemporaryDirectory(prefix="faceembed-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(data)
+        encoder = Encoder(Model(spec, str(path)), _REFERENCE, threads=1)
+        exported = torch.from_numpy(encoder.encode(chips)[0])
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        expected = model(preprocess(torch.from_numpy(chips).to(device), spec)).float().cpu()
+    return float((nn.functional.normalize(expected) * exported).sum(1).min())
+
+
+def faces(spec: ModelSpec, photos: str | os.PathLike[str] | None = None) -> NDArray[np.uint8]:
+    """Real faces for the gate: uint8 RGB (up to `FACES`, H, W, 3).
+
+    Args:
+        spec: the encoder that they are cut for.
+        photos: a folder of photos, or a crop set made for the same template and size; the sample photos if None.
+
+    Raises:
+        DataError: there are none, or scikit-image, which has the sample photos, is not installed.
+        UsageError: a crop set of another template or size.
+    """
+    folder = sample_photos() if photos is None else Path(photos)
+    if (folder / CROPS_FILE).is_file():
+        return _crops(folder, spec)
+    settings = EmbedSettings(runtime=RuntimeSettings(precision="fp32"))
+    listing = list_photos([folder])
+    cutter = open_cutter(settings, spec, resolve_aligner(settings), listing.photos, notice=lambda line: None)
+    chips = cutter.sample(listing.photos[: 8 * FACES], FACES)[1]
+    if len(chips) == 0:
+        raise DataError(f"no face in the photos of {folder} to compare the exported network on; give others: --photos")
+    return chips
+
+
+def _crops(folder: Path, spec: ModelSpec) -> NDArray[np.uint8]:
+    import cv2
+
+    crops = read_crops(folder)
+    if (crops.height, crops.width) != spec.input_size or crops.template != spec.template:
+        raise UsageError(
+            f"the crops of {folder} were cut for '{crops.info.encoder}', which takes other chips than '{spec.name}'; "
+            "give a folder of photos"
+        )
+    chips = []
+    for sample in crops.samples[:FACES]:
+        if (pixels := cv2.imread(sample.path, cv2.IMREAD_COLOR)) is None:
+            raise DataError(f"{sample.path} cannot be read; run data align again")
+        chips.append(np.ascontiguousarray(pixels[:, :, ::-1], np.uint8))
+    if not chips:
+        raise DataError(f"{folder} has no crops")
+    return np.stack(chips)
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
+    """The network as an fp32 ONNX ``ModelProto``: input ``chips`` (N, 3, H, W), output ``embedding`` (N, D)."""
+    device = next(model.parameters()).device
+    example = torch.zeros(2, 3, *spec.input_size, device=device)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                _Exported(model),
+                (example,),
+                input_names=["chips"],
+                output_names=["embedding"],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except ImportError as error:
+        raise ModelError("exporting needs onnxscript; run: pip install 'faceembed[train]'") from error
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise ModelError(f"PyTorch cannot export this network ({reason})") from error
+    if program is None:
+        raise ModelError("PyTorch gave no ONNX program for this network")
+    proto = program.model_proto
+    _strip(proto)
+    return proto
+
+
+class _Exported(nn.Module):
+    """Names the one input, whatever the network calls it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, chips: Tensor) -> Tensor:
+        return self.model(chips)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PyTorch's exporter warns of its own insides and of packages that are not needed here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _strip(proto: Any) -> None:
+    """Take out what the exporter notes of this machine: source lines, paths, names of its passes."""
+    proto.ir_version = _IR_VERSION
+    graph = proto.graph
+    del proto.metadata_props[:]
+    del graph.value_info[:]
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def name_from(path: str | os.PathLike[str]) -> str:
+    """A model's name from its file's: lower-case letters, digits, ``.``, ``_`` and ``-``."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(path).stem.lower()).strip("-._")
+    return name[:64] or "encoder"

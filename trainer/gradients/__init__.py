@@ -1,0 +1,1 @@
+"""Looking into encoders by gradients: white-box attacks and maps, also through a finished ONNX file."""

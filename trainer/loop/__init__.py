@@ -1,0 +1,1 @@
+"""The training itself: from settings to a trained network in a folder of its own."""
