@@ -47,10 +47,12 @@ class Detector(abc.ABC):
         """Whether the precision needs no parity check any more."""
         return self.choice.precision == "fp32" or bool(parity_memory.recall(self.model, self.choice))
 
-    def admit(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> DetectionParity:
-        """The parity gate: compare this precision with fp32 on real photos, and remember the result on this machine.
+    def admit(
+        self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool, remember: bool = True
+    ) -> DetectionParity:
+        """The parity gate: compare this precision with fp32, and remember the result on this machine.
 
-        Arguments are those of `detect`.
+        Arguments are those of `detect`; ``remember`` is false for what is no photo.
 
         Raises:
             DeviceError: faces are missed, or landmarks lie elsewhere.
@@ -63,5 +65,6 @@ class Detector(abc.ABC):
                 f"faces that fp32 finds, landmarks {100 * parity.deviation:.1f} % of the eyes' distance apart; "
                 "use --precision fp32"
             )
-        parity_memory.remember(self.model, self.choice, dataclasses.asdict(parity))
+        if remember:
+            parity_memory.remember(self.model, self.choice, dataclasses.asdict(parity))
         return parity

@@ -19,7 +19,8 @@ from pathlib import Path
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, Task
 from faceembed.engine.parity import memory as parity_memory
-from faceembed.engine.parity.gate import FACES, MIN_COSINE, calibration_chips, check_parity
+from faceembed.engine.parity.gate import calibration_chips, check_parity
+from faceembed.engine.parity.rule import FACES, loss
 from faceembed.engine.runtimes import engine_cache
 from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
@@ -214,9 +215,7 @@ def _graphs(
     if len(calibration) < FACES:
         where = "the sample photos" if settings.photos is None else settings.photos
         notice(f"{where}: {len(calibration)} faces for the scales of int8, {4 * FACES} are better: --photos")
-    made = quantise_encoder(
-        model, network, calibration, checked, at_least=MIN_COSINE["int8"], progress=lambda what: progress(what, 0.0)
-    )
+    made = quantise_encoder(model, network, calibration, checked, progress=lambda what: progress(what, 0.0))
     notice(quantised_line(made.facts))
     return [made.graph], made.facts
 
@@ -287,7 +286,9 @@ def session_of(
 def parity_line(precision: str, parity: dict[str, float]) -> str:
     """What the gate measured, in words."""
     faces = f"{parity['faces']:.0f} faces"
-    if "min_cosine" in parity:
+    if "rms" in parity:
+        return f"{loss(parity['rms'], parity['largest'], precision)} on {faces}"
+    if "min_cosine" in parity:  # of an engine that a version before this rule built
         return f"parity of {precision} with fp32: smallest cosine {parity['min_cosine']:.5f} on {faces}"
     return (
         f"parity of {precision} with fp32: {100 * parity['found']:.0f} % of {faces}, "

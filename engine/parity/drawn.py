@@ -12,12 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 
 _FINER = 3  # drawn so many times larger, then reduced
 _SKIN = ((255, 219, 172), (241, 194, 125), (224, 172, 105), (198, 134, 66), (141, 85, 36), (92, 60, 40))
 _HAIR = ((28, 22, 18), (62, 43, 30), (120, 84, 52), (190, 160, 110), (150, 150, 150))
 Chip = NDArray[np.uint8]
+DRAWN_FACE = 20.0
+"""Side in pixels of the smallest face worth looking for in `drawn_photos`; theirs is seven times as large."""
+_PHOTO = 2  # a drawn photo's side, in chips of ArcFace's
+_PHOTOS = 16
 
 
 def drawn_chips(spec: ModelSpec, count: int) -> Chip:
@@ -33,6 +37,14 @@ def drawn_chips(spec: ModelSpec, count: int) -> Chip:
     return np.stack([_draw(spec, np.random.default_rng(seed)) for seed in range(count)])
 
 
+def drawn_photos() -> list[Chip]:
+    """Drawn faces for an aligner, one in each picture: uint8 RGB (224, 224, 3)."""
+    side = 112 * _PHOTO
+    points = tuple((x * _PHOTO, y * _PHOTO) for x, y in ARCFACE_TEMPLATE)
+    frame = ModelSpec(name="drawn", task="encoder", input_size=(side, side), dimension=1, template=points)
+    return list(drawn_chips(frame, _PHOTOS))
+
+
 def _draw(spec: ModelSpec, rng: np.random.Generator) -> Chip:
     height, width = spec.input_size
     points = np.array(spec.template, np.float64)
@@ -44,12 +56,12 @@ def _draw(spec: ModelSpec, rng: np.random.Generator) -> Chip:
     canvas = np.empty((height * _FINER, width * _FINER, 3), np.float64)
     canvas[:] = rng.uniform(20, 235, 3)
     canvas += np.linspace(-30, 30, canvas.shape[1])[None, :, None] * rng.uniform(-1, 1)
-    centre = points.mean(axis=0) + (0, -0.1 * unit)
+    centre = points.mean(axis=0) - np.array((0, 0.1 * unit))
     axes = np.array([rng.uniform(0.95, 1.15), rng.uniform(1.3, 1.55)]) * unit
-    _ellipse(canvas, centre - (0, 0.35 * unit), axes * rng.uniform(1.05, 1.2), hair)
+    _ellipse(canvas, centre - np.array((0, 0.35 * unit)), axes * rng.uniform(1.05, 1.2), hair)
     _ellipse(canvas, centre, axes, skin)
     for eye in points[:2]:
-        _ellipse(canvas, eye - (0, rng.uniform(0.25, 0.35) * unit), (0.28 * unit, 0.05 * unit), hair)
+        _ellipse(canvas, eye - np.array((0, rng.uniform(0.25, 0.35) * unit)), (0.28 * unit, 0.05 * unit), hair)
         _ellipse(canvas, eye, (0.2 * unit, rng.uniform(0.08, 0.12) * unit), np.full(3, 240.0))
         _ellipse(canvas, eye, (0.08 * unit, 0.08 * unit), rng.uniform(10, 110, 3))
     _ellipse(canvas, points[2], (rng.uniform(0.12, 0.2) * unit, 0.1 * unit), skin * 0.8)
@@ -72,7 +84,7 @@ def _ellipse(
     axes: tuple[float, float] | NDArray[np.float64],
     colour: NDArray[np.float64],
 ) -> None:
-    where = (int(round(float(centre[0]))), int(round(float(centre[1]))))
+    where = (round(float(centre[0])), round(float(centre[1])))
     size = (max(int(axes[0]), 1), max(int(axes[1]), 1))
     cv2.ellipse(
         canvas, where, size, 0, 0, 360, tuple(float(value) for value in colour), thickness=-1, lineType=cv2.LINE_8

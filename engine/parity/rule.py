@@ -24,9 +24,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.parity.drawn import drawn_chips
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.models.strangers import read_templates
+from faceembed.engine.parity.drawn import drawn_chips
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8 RGB (N, H, W, 3) to rows (N, D) of any length."""
@@ -39,7 +39,7 @@ ENOUGH = 8
 """Below so many faces, drawn ones are added; and the strangers' spread is not estimated from them."""
 DRAWN = 16
 LIMITS = {"fp32": (0.02, 0.1)}
-LOW = (0.05, 0.5)
+LOW = (0.03, 0.25)
 """Root mean square and largest change allowed, in standard deviations of strangers' similarities; below fp32 all precisions have `LOW`."""
 _NO_LENGTH = 1e-6
 
@@ -73,11 +73,13 @@ class Change:
         return self.lost == 0 and self.rms <= rms and self.largest <= largest
 
     def words(self, precision: str) -> str:
-        """The loss, for people."""
-        name = precision.upper()
+        """The loss, for people; ``precision`` may be what `said` gives."""
+        name = precision if " " in precision else precision.upper()
+        if not self.faces:
+            return f"{name} cannot be compared with fp32, which gives no face an embedding itself"
         if self.lost:
             return f"{name} loses the embedding of {self.lost} of {self.faces} faces (numbers beyond its range)"
-        return f"{name} moves similarities by {100 * self.rms:.2g} % of the strangers' spread (largest {100 * self.largest:.2g} %)"
+        return loss(self.rms, self.largest, name)
 
     def source(self) -> str:
         """On what it was measured."""
@@ -106,17 +108,29 @@ def limits(precision: str) -> tuple[float, float]:
     return LIMITS.get(precision, LOW)
 
 
+def loss(rms: float, largest: float, name: str) -> str:
+    """A loss in words."""
+    name = name if " " in name else name.upper()
+    return f"{name} moves similarities by {100 * rms:.2g} % of the strangers' spread (largest {100 * largest:.2g} %)"
+
+
+def said(precision: str, exact_layers: int) -> str:
+    """A precision as it is computed, for people."""
+    behind = f" behind {exact_layers} layers in FP32" if exact_layers > 1 else " behind one layer in FP32"
+    return precision.upper() + (behind if exact_layers else "")
+
+
 def passed(facts: dict[str, float], precision: str) -> bool:
     """Whether kept figures pass today's rule; figures of an older one do not."""
     rms, largest = limits(precision)
     return facts.get("rms", np.inf) <= rms and facts.get("largest", np.inf) <= largest
 
 
-def refusal(change: Change, precision: str) -> str:
+def refusal(change: Change, precision: str, allowed: tuple[float, float] | None = None) -> str:
     """Why a precision may not be used, for people."""
-    rms, largest = limits(precision)
-    allowed = "" if change.lost else f"; allowed are {100 * rms:g} % and {100 * largest:g} %"
-    return f"{change.words(precision)} on {change.source()}{allowed}"
+    rms, largest = allowed or limits(precision)
+    wanted = "" if change.lost or not change.faces else f"; allowed are {100 * rms:g} % and {100 * largest:g} %"
+    return f"{change.words(precision)} on {change.source()}{wanted}"
 
 
 class Gate:
@@ -160,7 +174,7 @@ class Gate:
         return Change(
             rms=float("nan") if nothing else float(np.sqrt(np.square(moved.astype(np.float64)).mean())),
             largest=float("nan") if nothing else float(np.abs(moved).max()),
-            min_cosine=float((fast * self._exact).sum(axis=1).min(initial=1.0)) if not lost else float("nan"),
+            min_cosine=float("nan") if nothing else float((fast * self._exact).sum(axis=1).min()),
             faces=len(self._chips),
             drawn=self._drawn,
             templates=len(self._templates),

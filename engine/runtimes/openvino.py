@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
 
 _FIRST_RUN = threading.Lock()
@@ -51,16 +52,20 @@ class OpenVinoSession(Session):
         import openvino
 
         core = openvino.Core()
-        config = {
-            "INFERENCE_PRECISION_HINT": _HINTS[choice.precision],
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-        }
+        config = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
+        hint = _HINTS[choice.precision]
         try:
-            self._compiled = core.compile_model(core.read_model(with_pixel_input(model, outputs)), "CPU", config)
+            parts = [(core.read_model(with_pixel_input(model, outputs)), hint)]
+            if choice.exact_layers:
+                parts = _exact_first(parts[0][0], choice, hint, model.path)
+            self._stages = [
+                core.compile_model(part, "CPU", {**config, "INFERENCE_PRECISION_HINT": precision})
+                for part, precision in parts
+            ]
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise DeviceError(f"OpenVINO cannot run {model.path} in {choice.precision}: {reason}") from error
+        self._compiled = self._stages[-1]
         self.choice = choice
         self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
@@ -72,17 +77,28 @@ class OpenVinoSession(Session):
         OpenVINO's Python binding fills its table of types at the first call, holding a lock while it may give up the GIL:
         two threads that come first together wait for each other for ever (seen with 2026.4 in one run of ten).
         """
-        shape = self._compiled.inputs[0].partial_shape
+        shape = self._stages[0].inputs[0].partial_shape
         sides = [dim.get_length() if dim.is_static else _FIRST_SIDE for dim in list(shape)[1:]]
         with _FIRST_RUN:
             self.run(np.zeros((1, *sides), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         try:
-            request = self._idle.get_nowait()
+            requests = self._idle.get_nowait()
         except queue.Empty:
-            request = self._compiled.create_infer_request()
-        results = request.infer([pixels], share_inputs=True)
+            requests = [stage.create_infer_request() for stage in self._stages]
+        given: Any = pixels
+        for request in requests[:-1]:
+            given = request.infer([given], share_inputs=True, share_outputs=True)[0]
+        results = requests[-1].infer([given], share_inputs=True)
         copies = tuple(np.array(results[output], np.float32) for output in self._outputs)
-        self._idle.put(request)
+        self._idle.put(requests)
         return copies
+
+
+def _exact_first(whole: Any, choice: RuntimeChoice, hint: str, path: str) -> list[tuple[Any, str]]:
+    """The first layers in fp32, the rest as hinted."""
+    parts = cut_behind(whole, choice.exact_layers)
+    if parts is None:
+        raise DeviceError(f"{path} cannot be cut behind its first {choice.exact_layers} layers with weights")
+    return [(parts[0], _HINTS["fp32"]), (parts[1], hint)]

@@ -123,11 +123,14 @@ def test_fp16_is_strongly_typed(narrow: nn.Module, chips: Chips) -> None:
     assert len(floats) >= 8 and set(floats.values()) == {TensorProto.FLOAT16}
 
 
+LEAST = {"fp32": 0.99999, "fp16": 0.999}
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_engine_runs_it(
     runtime: str, converted: Converted, narrow: nn.Module, chips: Chips, tmp_path: Path
 ) -> None:
-    assert converted.faces == 11 and converted.min_cosine >= export.MIN_PARITY[converted.precision]
+    assert converted.faces == 11 and converted.min_cosine >= LEAST[converted.precision]
     written = write(converted, tmp_path / "mine.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "mine.onnx"]
     found = resolve(tmp_path / "mine.onnx", task="encoder")
@@ -140,7 +143,7 @@ def test_the_engine_runs_it(
     model.train()
     for count in (1, 5, 11):
         cosine = (encoder.encode(chips[:count])[0] * expected[:count]).sum(1)
-        assert cosine.min() >= export.MIN_PARITY[converted.precision]
+        assert cosine.min() >= LEAST[converted.precision]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -158,7 +161,9 @@ def test_a_failed_gate_leaves_no_file(
         return proto
 
     monkeypatch.setattr(export, "_to_onnx", wrong)
-    with pytest.raises(ModelError, match=rf"\({precision}\) gives other embeddings than PyTorch: smallest cosine 0\."):
+    with pytest.raises(
+        ModelError, match=rf"\({precision}\) gives other embeddings than PyTorch: (smallest cosine 0\.|FP16 moves)"
+    ):
         export_onnx(narrow, NARROW, tmp_path / "a.onnx", precision=precision, chips=chips)
     assert list(tmp_path.iterdir()) == []
 
