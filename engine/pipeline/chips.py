@@ -28,6 +28,7 @@ from faceembed.engine.detect.align import crop_landmarks, similarity_matrices, w
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
 from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
 from faceembed.engine.photos.listing import PhotoFile
@@ -184,7 +185,7 @@ class Cutter:
     @property
     def admitted(self) -> bool:
         """Whether the aligner may run at its precision."""
-        return self.detector is None or self.detector.admitted
+        return self.detector is None or admitted(self.detector)
 
     def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
         """Pass the aligner's parity gate, if it is still to be passed; arguments and errors as for `Pipeline.admit`."""
@@ -192,17 +193,16 @@ class Cutter:
 
     def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8]) -> list[str]:
         """The same on the photos and chips of a `sample`; on drawn faces where it found none."""
-        if self.detector is None or self.detector.admitted:
+        if self.detector is None or admitted(self.detector):
             return []
-        precision = self.detector.choice.precision
         if len(chips):
             pixels, what = [photo.pixels for photo in decoded], "faces"
-            found = self.detector.admit(pixels, self._smallest(decoded), only_largest=self._only_largest)
+            found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
         else:
             pixels, what = drawn_photos(), "drawn faces"
-            found = self.detector.admit(pixels, [DRAWN_FACE] * len(pixels), only_largest=True, remember=False)
+            found = admit(self.detector, pixels, [DRAWN_FACE] * len(pixels), only_largest=True, remember=False)
         line = (
-            f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} {what}, "
+            f"parity of {self.detector.choice.precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} {what}, "
             f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"
         )
         return [line]

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from faceembed.engine.models.spec import Model
 from faceembed.engine.parity import memory as parity_memory
 from faceembed.engine.parity import rule
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
@@ -32,6 +33,7 @@ class Encoder:
         self.model = model
         self.choice = choice
         self._chunk = chunk
+        ready(model, choice, watch)
         self._threads = threads
         if layers := int(self._remembered().get("exact_layers", 0)):
             self.choice = dataclasses.replace(choice, exact_layers=layers)

@@ -15,6 +15,7 @@ from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
 from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
+from faceembed.telemetry import without_openvino_telemetry
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any
@@ -22,18 +23,21 @@ _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes a
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
+def _openvino() -> Any:
+    """The library, imported at its first use; nowhere else is it imported (a rule of ruff)."""
+    with without_openvino_telemetry():
+        import openvino  # noqa: TID251
+    return openvino
+
+
 def version() -> str:
     """The installed release; it is part of the key under which a parity result is kept."""
-    import openvino
-
-    return str(openvino.__version__)
+    return str(_openvino().__version__)
 
 
 def supported_precisions() -> tuple[Precision, ...]:
     """The precisions this processor runs at full speed, fastest first."""
-    import openvino
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
@@ -49,9 +53,7 @@ class OpenVinoSession(Session):
     """
 
     def __init__(self, model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino().Core()
         config = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         hint = _HINTS[choice.precision]
         try:
@@ -65,9 +67,9 @@ class OpenVinoSession(Session):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise DeviceError(f"OpenVINO cannot run {model.path} in {choice.precision}: {reason}") from error
-        self._compiled = self._stages[-1]
         self.choice = choice
-        self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
+        last = self._stages[-1]
+        self._outputs = [last.output(name) for name in outputs] or list(last.outputs)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
         self._first_run()
 
@@ -98,7 +100,7 @@ class OpenVinoSession(Session):
 
 def _exact_first(whole: Any, choice: RuntimeChoice, hint: str, path: str) -> list[tuple[Any, str]]:
     """The first layers in fp32, the rest as hinted."""
-    parts = cut_behind(whole, choice.exact_layers)
+    parts = cut_behind(_openvino(), whole, choice.exact_layers)
     if parts is None:
         raise DeviceError(f"{path} cannot be cut behind its first {choice.exact_layers} layers with weights")
     return [(parts[0], _HINTS["fp32"]), (parts[1], hint)]

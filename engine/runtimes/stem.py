@@ -16,10 +16,11 @@ _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 _SHAPES_ONLY = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-def cut_behind(model: Any, layers: int) -> tuple[Any, Any] | None:
+def cut_behind(openvino: Any, model: Any, layers: int) -> tuple[Any, Any] | None:
     """Cut a model where everything goes through one tensor.
 
     Args:
+        openvino: the library, which `runtimes.openvino` alone imports.
         model: an ``openvino.Model`` of one input; it becomes the second part.
         layers: how many layers with weights the first part has.
 
@@ -27,9 +28,6 @@ def cut_behind(model: Any, layers: int) -> tuple[Any, Any] | None:
         Both parts; None where there are no so many layers, or more than one tensor goes from them to the rest. The model is of no
         use then.
     """
-    import openvino
-    from openvino import opset8
-
     weighted = [node for node in model.get_ordered_ops() if node.get_type_name() in _WEIGHTED]
     if len(weighted) <= layers:
         return None
@@ -38,8 +36,8 @@ def cut_behind(model: Any, layers: int) -> tuple[Any, Any] | None:
         border = border.get_node().input(0).get_source_output()
     if border.get_element_type() != openvino.Type.f32:
         return None
-    first = openvino.Model([opset8.result(border)], model.get_parameters()).clone()
-    between = opset8.parameter(border.get_partial_shape(), openvino.Type.f32)
+    first = openvino.Model([openvino.opset8.result(border)], model.get_parameters()).clone()
+    between = openvino.opset8.parameter(border.get_partial_shape(), openvino.Type.f32)
     for target in list(border.get_target_inputs()):
         target.replace_source_output(between.output(0))
     try:

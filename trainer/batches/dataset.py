@@ -21,12 +21,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.cores import available_cores
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import decode, read_file
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.data.crops import CropSet, read_crops
-from faceembed.trainer.data.people import Sample, people_in_pairs
+from faceembed.trainer.data.people import people_in_pairs
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import read_split, split_people
 from faceembed.trainer.recipes.settings import Data, TrainConfig
 
@@ -283,5 +285,4 @@ class CropCache:
 def loader_threads(data: Data) -> int:
     """How many threads decode and augment; OpenCV's own are turned off, as each crop is the work of one thread."""
     cv2.setNumThreads(1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return data.threads or cores or 1
+    return data.threads or available_cores()

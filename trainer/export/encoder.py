@@ -36,13 +36,14 @@ from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import RuntimeSettings, open_session
+from faceembed.engine.runtimes.choose import RuntimeSettings
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, ModelError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.backbones.checkpoints import why_not_written
 from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.data.crops import read_crops
-from faceembed.trainer.data.people import CROPS_FILE
+from faceembed.trainer.data.samples import CROPS_FILE
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")

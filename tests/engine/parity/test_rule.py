@@ -18,7 +18,7 @@ from faceembed.engine.parity.drawn import drawn_chips
 from faceembed.engine.parity.gate import embed_with
 from faceembed.engine.parity.rule import ENOUGH, Change, Gate, passed, refusal
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, ModelError
 
 EXACT = RuntimeChoice("onnxruntime", "cpu", "fp32", "test")
