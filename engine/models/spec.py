@@ -64,6 +64,8 @@ class ModelSpec:
     """The people it was measured on."""
     templates: str = ""
     """Embeddings of some of them, as `faceembed.engine.models.strangers` writes them; empty for none."""
+    unfit: tuple[str, ...] = ()
+    """Runtimes that compute the network otherwise than ONNX defines it, found at import; they are not used for it."""
     licence: str = "unknown"
     source: str = ""
     sha256: str = ""
@@ -106,6 +108,8 @@ class ModelSpec:
             if "mean" in values:
                 red, green, blue = values["mean"]
                 values["mean"] = (float(red), float(green), float(blue))
+            if "unfit" in values:
+                values["unfit"] = tuple(str(name) for name in values["unfit"])
             if "template" in values:
                 values["template"] = tuple((float(x), float(y)) for x, y in values["template"])
             return cls(**values)
