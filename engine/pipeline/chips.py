@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -24,16 +22,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.align import crop_landmarks, similarity_matrices, warp_chips
+from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
-from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rows import Failure
+from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of, whole_crops
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DeviceError, PhotoError
 
@@ -42,57 +40,6 @@ READ_BYTES = 64 << 20  # of encoded files read at a time
 READERS = 4
 SPARE = 1  # batches under way in `Cutter.run` beyond one a core; a server does better without (419 against 471 photos/s of 32 clients)
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Faces:
-    """F faces of one batch. Coordinates are continuous pixels of the full upright photos."""
-
-    photo: NDArray[np.int32]
-    """(F,) position in the batch's photos."""
-    face: NDArray[np.int32]
-    """(F,) number of the face in its photo, the largest is 0."""
-    boxes: NDArray[np.float32]
-    """(F, 4) x1, y1, x2, y2."""
-    landmarks: NDArray[np.float32]
-    """(F, 5, 2)."""
-    scores: NDArray[np.float32]
-    sizes: NDArray[np.int32]
-    """(F, 2) width and height of the photo."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """What became of one batch of photos: each is in ``faces`` or in ``failures``."""
-
-    photos: Sequence[PhotoFile]
-    faces: Faces
-    chips: NDArray[np.uint8]
-    """uint8 RGB (F, H, W, 3)."""
-    sizes: NDArray[np.int32]
-    """(P, 2) upright width and height of each of the photos; 0 for one that could not be decoded."""
-    failures: list[Failure]
-    seconds: dict[str, float]
-    """Seconds that one thread spent in each stage."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A photo whose file is in memory, and how it will be decoded."""
-
-    photo: PhotoFile
-    data: bytes
-    header: Header
-    reduction: int
-
-    @property
-    def decoded_bytes(self) -> int:
-        """What its pixels will take."""
-        return 3 * self.header.pixels // self.reduction**2
-
-
-Read = Sequence[Item | Failure]
-"""A batch whose files are in memory, or could not be read."""
 
 
 class Cutter:
@@ -281,7 +228,7 @@ class Cutter:
         if not photos:
             return Detections.none(), {}
         if self.detector is None:
-            return _whole_crops(photos)
+            return whole_crops(photos)
         smallest = self._smallest(photos)
         faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self._only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
@@ -370,47 +317,7 @@ def _decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item]
     return photos, items, failures
 
 
-def _whole_crops(photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
-    """Each square photo is one face whose landmarks are the template's."""
-    refused = {
-        index: f"not a square crop ({photo.width}x{photo.height}); --aligner none takes aligned faces"
-        for index, photo in enumerate(photos)
-        if photo.width != photo.height
-    }
-    kept = [index for index in range(len(photos)) if index not in refused]
-    sides = [photos[index].width for index in kept]
-    faces = Detections(
-        np.array(kept, np.int32),
-        np.array([(0, 0, side, side) for side in sides], np.float32).reshape(-1, 4),
-        np.array([crop_landmarks(side, side) for side in sides], np.float32).reshape(-1, 5, 2),
-        np.ones(len(kept), np.float32),
-    )
-    return faces, refused
-
-
 def _too_coarse(photos: Sequence[Photo], faces: Detections, matrices: NDArray[np.float64]) -> list[int]:
     """Photos decoded at reduced size, of which a chip would be magnified."""
     magnified = np.abs(np.linalg.det(matrices[:, :, :2])) < 1
     return [int(index) for index in np.unique(faces.photo[magnified]) if photos[index].reduction > 1]
-
-
-def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int32]) -> Faces:
-    """Faces in full pixels, numbered within their photos, which lie at ``places`` of the batch."""
-    zoom = (
-        np.array([photo.reduction for photo in photos], np.float32)[faces.photo]
-        if len(faces)
-        else np.ones(0, np.float32)
-    )
-    offset = np.array([photo.offset for photo in photos], np.float32).reshape(-1, 2)
-    offset = offset[faces.photo] if len(faces) else np.zeros((0, 2), np.float32)
-    counts = collections.Counter(faces.photo.tolist())
-    number = itertools.chain.from_iterable(range(counts[index]) for index in sorted(counts))
-    sizes = np.array([(photo.width, photo.height) for photo in photos], np.int32).reshape(-1, 2)
-    return Faces(
-        photo=places[faces.photo] if len(faces) else np.zeros(0, np.int32),
-        face=np.fromiter(number, np.int32, len(faces)),
-        boxes=faces.boxes * zoom[:, None] - np.tile(offset, 2),
-        landmarks=faces.landmarks * zoom[:, None, None] - offset[:, None],
-        scores=faces.scores,
-        sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
-    )
