@@ -37,6 +37,8 @@ _PATIENCE_SECONDS = 60  # of a reader that meets an exchange; it takes as long a
 
 
 T = TypeVar("T")
+Signature = tuple[tuple[int, int, int], ...]
+"""What changes when the set of files is exchanged: number, size and time of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +118,8 @@ class IndexFiles:
             )
         return files
 
-    def signature(self) -> tuple[tuple[int, int, int], ...]:
-        """What changes when the set of files is exchanged: number, size and time of each."""
+    def signature(self) -> Signature:
+        """That of the files that are there now."""
         found = []
         for path in self._all():
             with contextlib.suppress(OSError):

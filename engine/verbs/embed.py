@@ -20,6 +20,7 @@ from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.store import check_index_type
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
+from faceembed.engine.photos.probe import READ
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
@@ -65,7 +66,7 @@ class EmbedReport:
     vanished: int
     """Photos that were listed and went while the run worked."""
     ignored: dict[str, int]
-    """Files left out because of their ending."""
+    """Files left out, by their ending: neither that nor their first bytes are a photo's."""
     seconds: float
     images_per_second: float
     """Photos processed by this run, per second of the whole run, loading included."""
@@ -155,7 +156,7 @@ def _embed(
     listing = list_roots(roots, known)
     _announce(listing, notice)
     if not listing.photos and not known.photos:
-        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for JPEG, PNG, WebP, BMP and TIFF files")
+        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
     selection = Selection(listing, known.selections)
     found = recognise(listing.photos, known.photos, check=check)
     merge = Merge(listing, selection, known, found, earlier)
@@ -225,7 +226,7 @@ def _embed(
 def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
     if listing.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notice(f"{listing.ignored.total()} files are not photos by their ending and were left out ({kinds})")
+        notice(f"{listing.ignored.total()} files are no photos by ending and content and were left out ({kinds})")
 
 
 def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:
