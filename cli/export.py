@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from faceembed.trainer.export.encoder import Converted, Precision
 
 # Written out, because the modules that know them load torch; a test holds the two together.
-ARCHITECTURES = ("ir18", "ir50", "ir101", "resnet29", "mobilefacenet", "ghostfacenet", "inception-resnet-v1")
+ARCHITECTURES = (
+    "ir18",
+    "ir50",
+    "ir101",
+    "resnet29",
+    "resnet29-131",
+    "mobilefacenet",
+    "ghostfacenet",
+    "inception-resnet-v1",
+)
 EXPORT_PRECISIONS = ("fp32", "fp16")
 
 arch_option = click.option(

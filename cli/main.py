@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from faceembed.cli.attack import attack
@@ -16,6 +18,7 @@ from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
 from faceembed.cli.group import Group
+from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
@@ -23,6 +26,7 @@ from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
 from faceembed.cli.verify import verify
+from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 
@@ -36,6 +40,9 @@ def main() -> None:
         faceembed embed photos -o people.faiss
         faceembed search people.faiss query.jpg
     """
+    keep_at_home()
+    for name, value in thread_limits().items():  # before a library is loaded that reads them
+        os.environ.setdefault(name, value)
 
 
 for _command in (

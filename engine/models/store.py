@@ -28,6 +28,7 @@ from faceembed.files import atomic_write
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CHUNK_BYTES = 1 << 20
+_NOWHERE = Path("/nonexistent/faceembed")  # the home that Debian gives to users without one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +45,17 @@ class Stored:
 
 
 def home() -> Path:
-    """The folder of models and lock file: ``FACEEMBED_HOME``, else the user's cache folder."""
-    chosen = os.environ.get("FACEEMBED_HOME")
-    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("faceembed"))
+    """The folder of models and lock file: ``FACEEMBED_HOME``, else the user's cache folder.
+
+    A user without either (a number that has no account, as containers run) gets a folder that is not there: what is only
+    remembered is not, and what must be written says that FACEEMBED_HOME is to be set.
+    """
+    if chosen := os.environ.get("FACEEMBED_HOME"):
+        with contextlib.suppress(RuntimeError):  # "~" of somebody without a home
+            return Path(chosen).expanduser().absolute()
+        return _NOWHERE
+    cache = Path(platformdirs.user_cache_dir("faceembed"))
+    return cache if cache.is_absolute() else _NOWHERE  # "~/.cache" as it stands, in the current folder
 
 
 def models_folder() -> Path:

@@ -14,6 +14,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
 from faceembed.errors import DeviceError
+from faceembed.telemetry import without_openvino_telemetry
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any
@@ -21,18 +22,21 @@ _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes a
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
+def _openvino() -> Any:
+    """The library, imported at its first use; nowhere else is it imported (a rule of ruff)."""
+    with without_openvino_telemetry():
+        import openvino  # noqa: TID251
+    return openvino
+
+
 def version() -> str:
     """The installed release; it is part of the key under which a parity result is kept."""
-    import openvino
-
-    return str(openvino.__version__)
+    return str(_openvino().__version__)
 
 
 def supported_precisions() -> tuple[Precision, ...]:
     """The precisions this processor runs at full speed, fastest first."""
-    import openvino
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
@@ -48,9 +52,7 @@ class OpenVinoSession(Session):
     """
 
     def __init__(self, model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino().Core()
         config = {
             "INFERENCE_PRECISION_HINT": _HINTS[choice.precision],
             "NUM_STREAMS": threads,

@@ -18,15 +18,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faceembed.errors import FaceEmbedError
+from faceembed.telemetry import switch_off
 from faceembed.version import __version__
+
+switch_off()
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.choose import RuntimeSettings
     from faceembed.engine.verbs.embed import embed
     from faceembed.engine.verbs.evaluate import evaluate_pairs as evaluate
+    from faceembed.engine.verbs.matrix import matrix
     from faceembed.engine.verbs.search import search
-    from faceembed.engine.verbs.verify import matrix, verify
+    from faceembed.engine.verbs.verify import verify
 
 __all__ = [
     "EmbedSettings",
@@ -45,7 +49,7 @@ _HOMES = {
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
     "embed": ("faceembed.engine.verbs.embed", "embed"),
     "evaluate": ("faceembed.engine.verbs.evaluate", "evaluate_pairs"),
-    "matrix": ("faceembed.engine.verbs.verify", "matrix"),
+    "matrix": ("faceembed.engine.verbs.matrix", "matrix"),
     "search": ("faceembed.engine.verbs.search", "search"),
     "verify": ("faceembed.engine.verbs.verify", "verify"),
 }

@@ -21,12 +21,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.cores import available_cores
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import decode, read_file
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.data.crops import CropSet, read_crops
-from faceembed.trainer.data.people import Sample, people_in_pairs
+from faceembed.trainer.data.people import people_in_pairs
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import read_split, split_people
 from faceembed.trainer.recipes.settings import Data, TrainConfig
 
@@ -102,9 +104,12 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
     rows: list[tuple[Sample, str]] = []
     extra: set[str] = set()
     alone: set[str] = set()
-    for folders, fake in ((data.crops, False), (data.extra, False), (data.validate_extra, False), (data.fakes, True)):
+    real = (data.crops, data.extra, data.unlabelled, data.validate_extra)
+    for folders, fake in (*((given, False) for given in real), (data.fakes, True)):
         for folder in folders:
             crop_set = read_crops(folder)
+            if folders is data.unlabelled:
+                crop_set = _of_nobody(crop_set)
             _check_fits(crop_set, spec)
             wrong = sum(sample.fake is not fake for sample in crop_set.samples)
             if wrong:
@@ -112,7 +117,7 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
                 raise DataError(
                     f"{printable(folder)} holds {wrong:,} {kind}, but was given as {key}; make sets of one kind"
                 )
-            if folders is data.extra:
+            if folders is data.extra or folders is data.unlabelled:
                 extra |= {sample.person for sample in crop_set.samples}
             if folders is data.validate_extra:
                 alone |= {sample.person for sample in crop_set.samples}
@@ -125,6 +130,13 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
     height, width = spec.input_size
     samples, photos = (tuple(column) for column in zip(*kept, strict=True))
     return Crops(samples, photos, height, width, spec.template, frozenset(extra), frozenset(alone))
+
+
+def _of_nobody(crop_set: CropSet) -> CropSet:
+    """The same crops, each of a person of its own, whom no folder can be called after."""
+    return dataclasses.replace(
+        crop_set, rows=tuple(dataclasses.replace(row, person=f"/{crop_set.folder}/{row.crop}") for row in crop_set.rows)
+    )
 
 
 def _check_fits(crop_set: CropSet, spec: ModelSpec) -> None:
@@ -283,5 +295,4 @@ class CropCache:
 def loader_threads(data: Data) -> int:
     """How many threads decode and augment; OpenCV's own are turned off, as each crop is the work of one thread."""
     cv2.setNumThreads(1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return data.threads or cores or 1
+    return data.threads or available_cores()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faceembed.cores import available_cores
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec
@@ -22,8 +23,9 @@ from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import openvino
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import RuntimeSettings, available_cores, choose, open_session
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DeviceError, ModelError, UsageError
 
 RUNTIMES = ("openvino", "onnxruntime")

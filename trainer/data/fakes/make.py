@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 import threadpoolctl
 
+from faceembed.cores import available_cores
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import decode, read_file
 from faceembed.engine.photos.listing import is_below, printable
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rows import Failure, format_errors
-from faceembed.engine.runtimes.choose import available_cores
-from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.fakes import manifest
