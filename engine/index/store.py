@@ -24,6 +24,7 @@ from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write
+from faceembed.plain import to_json
 
 FORMAT = 2
 _READ = (1, 2)  # 1: every vector was stored, also where copies of a photo have the same, and no effort was measured
@@ -111,8 +112,7 @@ def write_index(
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:
-        json.dump({"format": FORMAT, **manifest, "search": effort.to_json()}, file, indent=2, allow_nan=False)
-        file.write("\n")
+        file.write(to_json({"format": FORMAT, **manifest, "search": effort.to_json()}, indent=2) + "\n")
     files.exchange()
 
 

@@ -13,6 +13,7 @@ from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.sessions import open_session
+from faceembed.engine.runtimes.unit import is_sound, to_unit
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
@@ -65,7 +66,12 @@ class Encoder:
         if self.choice.device != "cpu":  # an engine at fp32 would have to be built for this alone
             exact = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
         reference = _embed(open_session(self.model, exact, threads=1), chips, self._chunk)[0]
-        lowest = float((_embed(self._session, chips, self._chunk)[0] * reference).sum(1).min())
+        able = is_sound(reference)  # of the others there is nothing to compare
+        if not able.any():
+            raise DeviceError(
+                f"{self.model.spec.name} gives no embedding of any of {len(chips)} faces, to check {self.choice.precision} on"
+            )
+        lowest = float((_embed(self._session, chips, self._chunk)[0] * reference)[able].sum(1).min())
         if not lowest >= MIN_PARITY:  # NaN fails too
             raise DeviceError(
                 f"{self.model.spec.name} in {self.choice.precision}: an embedding differs from fp32 "
@@ -82,8 +88,8 @@ class Encoder:
             chips: uint8 RGB (N, H, W, 3) of the spec's input size.
 
         Returns:
-            embeddings: float32 (N, D), unit length.
-            norms: float32 (N,) the length before normalisation, a measure of quality for many encoders.
+            embeddings: float32 (N, D), unit length; NaN for a face that the network gives no direction for (`unit.is_sound`).
+            norms: float32 (N,) the length before normalisation, a measure of quality for many encoders; 0 there.
 
         Raises:
             DeviceError: the parity gate has not been passed.
@@ -96,6 +102,4 @@ class Encoder:
 
 
 def _embed(session: Session, chips: NDArray[np.uint8], chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    raw = run_in_chunks(session, chips, chunk=chunk, step=8)[0].reshape(len(chips), -1)
-    norms = np.linalg.norm(raw, axis=1)
-    return raw / np.maximum(norms, 1e-12)[:, None], norms.astype(np.float32)
+    return to_unit(run_in_chunks(session, chips, chunk=chunk, step=8)[0])
