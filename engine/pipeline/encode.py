@@ -88,7 +88,7 @@ class Encoder:
             chips: uint8 RGB (N, H, W, 3) of the spec's input size.
 
         Returns:
-            embeddings: float32 (N, D), unit length; NaN for a face that the network gives no direction for (`unit.is_sound`).
+            embeddings: float32 (N, D), unit length; zeros for a face that the network gives no direction for (`unit.is_sound`).
             norms: float32 (N,) the length before normalisation, a measure of quality for many encoders; 0 there.
 
         Raises:

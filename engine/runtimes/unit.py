@@ -7,6 +7,8 @@ vector of length 0.001 comes out 0.945 long.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,21 @@ def to_unit(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.f
         raw: float32 (N, ...), what a network gave for N faces.
 
     Returns:
-        embeddings: float32 (N, D), unit length; NaN all along where a row is not finite or has no length (`is_sound`).
+        embeddings: float32 (N, D), unit length; zeros where a row is not finite or has no length (`is_sound`).
         norms: float32 (N,) the length before; 0 there.
     """
-    rows = raw.reshape(len(raw), -1).astype(np.float64)  # squares of float32 may pass what float32 holds
+    rows = raw.reshape(len(raw), math.prod(raw.shape[1:])).astype(
+        np.float64
+    )  # squares of float32 may pass what float32 holds
     with np.errstate(invalid="ignore", over="ignore"):
         norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     sound = np.isfinite(norms) & (norms > _LEAST) & (norms < float(np.finfo(np.float32).max))
     norms[~sound] = 0
-    unit = np.full(rows.shape, np.nan, np.float32)
+    unit = np.zeros(rows.shape, np.float32)
     unit[sound] = rows[sound] / norms[sound, None]
     return unit, norms.astype(np.float32)
 
 
 def is_sound(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(N,) bool: which rows of `to_unit` are embeddings."""
-    return np.asarray(np.isfinite(embeddings).all(axis=1), np.bool_)
+    return np.asarray(embeddings.any(axis=1), np.bool_)
