@@ -58,6 +58,8 @@ class ModelSpec:
     """Cosine similarity above which two photos count as one person; None where it was never measured."""
     threshold_source: str = ""
     """The data the threshold was chosen on."""
+    unfit: tuple[str, ...] = ()
+    """Runtimes that compute the network otherwise than ONNX defines it, found at import; they are not used for it."""
     licence: str = "unknown"
     source: str = ""
     sha256: str = ""
@@ -96,6 +98,8 @@ class ModelSpec:
             if "mean" in values:
                 red, green, blue = values["mean"]
                 values["mean"] = (float(red), float(green), float(blue))
+            if "unfit" in values:
+                values["unfit"] = tuple(str(name) for name in values["unfit"])
             if "template" in values:
                 values["template"] = tuple((float(x), float(y)) for x, y in values["template"])
             return cls(**values)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import Failure
-from faceembed.engine.pipeline.chips import Cutter, Faces, Read
+from faceembed.engine.pipeline.batch import Faces, Read
+from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.sound import only_sound

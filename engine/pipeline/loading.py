@@ -83,6 +83,7 @@ def open_pipeline(
         photos,
         notice,
         cpu_only=cpu_only(models.aligner),
+        unfit=models.encoder.spec.unfit,
     )
     return _on_all_cards(settings, models, opened, photos, notice) if all_cards else opened
 
@@ -135,9 +136,10 @@ def _settled(
     notice: Notice,
     *,
     cpu_only: str,
+    unfit: Sequence[str] = (),
 ) -> G:
     """Open something with a runtime and a precision that it may run at."""
-    choice = choose(settings.runtime, cpu_only=cpu_only)
+    choice = choose(settings.runtime, cpu_only=cpu_only, unfit=unfit)
     if settings.gpu_memory and choice.device == "cpu":
         raise UsageError(f"--gpu-memory is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
     opened = open_with(choice)

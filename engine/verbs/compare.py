@@ -154,7 +154,7 @@ class _Run:
     def _open(self, row: Row, sample: Chips) -> Encoder:
         """An encoder at the precision that it may run at."""
         assert row.model is not None
-        choice = choose(self.settings.runtime)
+        choice = choose(self.settings.runtime, unfit=row.model.spec.unfit)
         threads = self.settings.runtime.thread_count
         watch = spoken(self.notice)
         encoder = Encoder(row.model, choice, threads=threads, watch=watch)
