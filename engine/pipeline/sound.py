@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import Failure
-from faceembed.engine.pipeline.chips import Cut, Faces
+from faceembed.engine.pipeline.batch import Cut, Faces
 from faceembed.engine.runtimes.unit import NO_EMBEDDING
 
 F = TypeVar("F", bound=Faces)
