@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faceembed.plain import to_json
@@ -22,6 +22,7 @@ def refuse(name: str) -> Any:
 
 
 @given(documents)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 def test_every_document_is_json_that_anybody_reads(document: Any) -> None:
     read = json.loads(to_json(document), parse_constant=refuse)
 
