@@ -127,7 +127,10 @@ class Searcher:
             positions: int64 (Q, min(k, N)), most similar first, of equals the one that was added first.
             similarity: float32 of the same shape: cosines.
         """
-        return self.nearest_with(queries, k, *self.effort.at(k, self._most))
+        # Fewer than were measured are the first of as many as were: coarse codes may put the nearest anywhere among these.
+        looked = max(k, self.effort.steps[0].k if self.effort.steps else 1)
+        positions, similarity = self.nearest_with(queries, looked, *self.effort.at(looked, self._most))
+        return positions[:, :k], similarity[:, :k]
 
     def nearest_with(self, queries: Floats, k: int, effort: int, candidates: int) -> tuple[Ints, Floats]:
         """The same with an effort, and candidates for each one wanted."""

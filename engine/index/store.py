@@ -217,7 +217,7 @@ class FaceIndex:
             for number, row_places, values in zip(left.tolist(), places, similarity, strict=True):
                 rows, alike = self._expanded(row_places, values)
                 # One more than wanted was looked at: unless it is less alike, others that are as alike may not have been seen.
-                if fetched < stored and not values[-1] < alike[wanted - 1]:
+                if fetched < stored and (len(alike) < wanted or not values[-1] < alike[wanted - 1]):
                     open_ended.append(number)
                 else:
                     pairs = zip(rows[:wanted].tolist(), alike[:wanted].tolist(), strict=True)
@@ -229,6 +229,8 @@ class FaceIndex:
         self, places: NDArray[np.int64], similarity: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The rows of all faces whose vectors were found, by (-similarity, face_id), and their similarities."""
+        there = places >= 0  # not so where vectors are not finite, as versions before stored them
+        places, similarity = places[there], similarity[there]
         groups, first = np.unique(self._group_of[places], return_index=True)  # copies that are stored each: once
         rows, place = self._groups.members(groups)
         alike = similarity[first][place]
@@ -258,6 +260,10 @@ def load_faces(files: IndexFiles) -> FaceTable:
         ids = ids_of(index)
         order = np.argsort(ids, kind="stable")
         vectors = _reconstruct(index)[order[np.searchsorted(ids[order], first)]]
+    if wrong := int((~np.isfinite(vectors).all(axis=1)).sum()):
+        raise IndexFormatError(
+            f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {_AGAIN}"
+        )
     return FaceTable(rows, np.asarray(vectors, np.float32))
 
 

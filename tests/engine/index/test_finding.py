@@ -240,6 +240,21 @@ def test_a_lossy_index_without_its_vectors_is_one_line(tmp_path: Path, crowd: Fl
         FaceIndex(tmp_path / "p.faiss")
 
 
+def test_an_index_with_faces_that_are_not_finite(tmp_path: Path, crowd: Floats) -> None:
+    """As versions before wrote it: found are the others, and what needs all vectors says so in one line."""
+    write(tmp_path / "p.faiss", crowd[:50], "flat")
+    damaged = crowd[:50].copy()
+    damaged[7] = np.nan
+    flat = faiss.IndexFlatIP(D)
+    store = faiss.IndexIDMap2(flat)
+    store.add_with_ids(damaged, np.arange(50))
+    faiss.write_index(store, str(tmp_path / "p.faiss"))
+    (hits,) = FaceIndex(tmp_path / "p.faiss").search(crowd[:1], k=50)
+    assert sorted(hit.face_id for hit in hits) == [number for number in range(50) if number != 7]
+    with pytest.raises(IndexFormatError, match="holds 1 faces whose embedding is not finite"):
+        load_faces(IndexFiles.of(tmp_path / "p.faiss"))
+
+
 @pytest.mark.parametrize(("kind", "reason"), [("NSG16,Flat", "IndexNSG"), ("PCA24,NSG16,Flat", "IndexNSG")])
 def test_kinds_that_cannot_give_any_number_are_refused(kind: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
