@@ -195,7 +195,9 @@ class _Run:
             if row.reason:
                 continue
             if found and len(lost) == len(found):
-                row.reason = "no embedding is finite and not zero; is the model damaged, or its colour order, mean or scale wrong?"
+                row.reason = (
+                    "an embedding is not finite; is the model damaged, or its colour order, mean or scale wrong?"
+                )
                 continue
             reasons = {**failures, **lost}
             failed = failed_pairs(self.pairs, reasons)
