@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,14 @@ class Merge:
         return [now for now in self._now.get(photo.path, [photo]) if now.path not in self._vanished]
 
     def write(
-        self, files: IndexFiles, manifest: Mapping[str, Any], dimension: int, index_type: str, new: Sequence[Shard]
+        self,
+        files: IndexFiles,
+        manifest: Mapping[str, Any],
+        dimension: int,
+        index_type: str,
+        new: Sequence[Shard],
+        *,
+        notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
         """Write the joined index in place of the old one; returns its counts of faces and failures."""
         old = self._known.manifest
@@ -102,7 +109,8 @@ class Merge:
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
-        write_index(files, faces, failures, {**manifest, **counts, "next_face_id": first_id + len(fresh)}, index_type)
+        description = {**manifest, **counts, "next_face_id": first_id + len(fresh)}
+        write_index(files, faces, failures, description, index_type, notice=notice)
         return counts
 
     def _known_faces(self, files: IndexFiles, first_id: int) -> tuple[FaceTable, FaceTable]:

@@ -100,7 +100,7 @@ class Failure:
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``detect``, ``align``, or ``removed`` by hand."""
+    """``list``, ``read``, ``decode``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
     reason: str
 
 

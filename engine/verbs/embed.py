@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.looking import list_roots, roots_of, vanished
 from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
-from faceembed.engine.index.store import check_index_type
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.probe import READ
@@ -190,7 +190,8 @@ def _embed(
             FIELD: (known.manifest or {}).get(FIELD, {}),
             "faceembed": __version__,
         }
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, index_type or kept_type, new)
+        kind = index_type or kept_type
+        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, new, notice=notice)
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
         notice(
