@@ -24,6 +24,8 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
+        if not name.isalpha():  # damaged; a file's worth of zeros would be millions of chunks
+            return
         if at + 12 + length > len(data):
             raise PhotoError("decode", "damaged or truncated PNG")
         yield at, name, length
@@ -54,6 +56,7 @@ def sound_png(data: bytes) -> bytes:
     """
     kept: list[bytes | memoryview] = [data[:8]]
     view = memoryview(data)
+    name = b""
     dropped = False
     for at, name, length in chunks(data):
         whole = view[at : at + 12 + length]
@@ -66,4 +69,6 @@ def sound_png(data: bytes) -> bytes:
             dropped = True
         else:
             kept.append(whole)
+    if name != b"IEND":
+        raise PhotoError("decode", "damaged or truncated PNG")
     return b"".join(kept) if dropped else data
