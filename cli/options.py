@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.plain import to_json
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.settings import EmbedSettings
@@ -108,7 +108,7 @@ class Output:
 
     def result(self, document: object, text: str) -> None:
         """Print the result: one JSON document with ``--json``, else ``text``."""
-        click.echo(json.dumps(document) if self.as_json else text)
+        click.echo(to_json(document) if self.as_json else text)
 
     def summary(self, document: object, text: str) -> None:
         """The same for a command whose result is in files: with ``-q``, ``text`` is not needed."""

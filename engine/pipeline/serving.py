@@ -25,6 +25,8 @@ from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.sound import only_sound
+from faceembed.engine.runtimes.unit import is_sound
 from faceembed.errors import DeviceError
 
 
@@ -57,7 +59,7 @@ class SeenPhoto:
     chosen: int | None
     """The most prominent face, which `verify` and `embed --faces largest` take; None without a face."""
     stage: str = ""
-    """Without a face: where it ended, ``decode``, ``detect`` or ``align``."""
+    """Without a face: where it ended, ``decode``, ``detect``, ``align`` or ``encode``."""
     reason: str | None = None
     """Without a face: why, in one line."""
 
@@ -102,7 +104,8 @@ class Embedder:
         """
         cut = self.cutter.cut_batch(items, 0.0)
         embeddings, norms = self.encoder.encode(cut.chips)
-        return _seen(cut, embeddings, norms)
+        sound = is_sound(embeddings)
+        return _seen(only_sound(cut, sound), embeddings[sound], norms[sound])
 
 
 def open_embedder(
