@@ -20,7 +20,6 @@ from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 DECODERS = ("mtcnn", "one-shot")
 """Kinds of aligner output that the engine can turn into faces."""
 
-_MID: Triple = (127.5, 127.5, 127.5)
 _ZERO: Triple = (0.0, 0.0, 0.0)
 _RESEARCH = "non-commercial research only (InsightFace model zoo)"
 # The card of every CVLface model: "follow the license of the training dataset".
@@ -112,11 +111,14 @@ _ONNX_ENCODERS = (
         threshold=0.332,
         threshold_source="FMR 0.1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2; "
         "1 %: 0.248, 0.01 %: 0.412",
+        spread=0.1025,
+        spread_source="180 training people of people_wild, FP32",
         url="https://github.com/nytdevansh/V-Face/raw/ce7dd1b29166b24b10dea100f2f802ced180ca5c/model/mobilefacenet.onnx",
         sha256="85cdeb7368ed6a1e9cbaaa6f283c6b2439f1fa533c17450bfdc7f357d285d5d1",
         size_bytes=3_998_450,
     ),
-    # Weights: quantised checkpoints of EdgeFace as a copy of the authors' repository holds them; digest: of the files in that commit. See `edgeface` for the licence:
+    # Weights: quantised checkpoints of EdgeFace as a copy of the authors' repository holds them; digest: of the files in that commit. See
+    # `edgeface` for the licence:
     # two statements that differ, both shown, and never shipped with faceembed.
     *(
         Entry(
@@ -129,6 +131,8 @@ _ONNX_ENCODERS = (
             template=ARCFACE_TEMPLATE,
             threshold=edgeface_shapes.ARCHITECTURES[arch].threshold,
             threshold_source=edgeface_shapes.ARCHITECTURES[arch].threshold_source,
+            spread=edgeface_shapes.ARCHITECTURES[arch].spread,
+            spread_source="180 training people of people_wild, FP32",
             format="edgeface",
             url="https://github.com/yayoimizuha/face_recognition_train/raw/3e631e35bf207a09aa2af79239961cfb14248c0a/"
             + f"checkpoints/{file}",

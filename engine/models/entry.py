@@ -33,6 +33,8 @@ class Entry:
     template: Points = ()
     threshold: float | None = None
     threshold_source: str = ""
+    spread: float | None = None
+    spread_source: str = ""
     decoder: str = ""
     """For an aligner: who can read its outputs; see `catalog.DECODERS`."""
     format: FileFormat = "onnx"

@@ -115,8 +115,8 @@ def open_embedder(
 
     Args:
         settings: models, runtime and what to look for; the device ``auto`` is the CPU.
-        gate: photos to pass the parity gate of a fast precision on, where that is still to be done; without any,
-            ``auto`` stays with fp32 and ``notice`` says so.
+        gate: photos to pass the gates of a fast precision on, where that is still to be done; without any, drawn faces
+            decide.
         notice: called with lines for the user.
 
     Raises:
