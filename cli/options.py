@@ -67,6 +67,7 @@ class ModelOptions:
     min_face: int
     detect_size: int
     max_pixels: int | None
+    max_bytes: str | None
 
     def settings(self, *, faces: str = "largest") -> EmbedSettings:
         """The library's settings.
@@ -74,11 +75,13 @@ class ModelOptions:
         Raises:
             UsageError: values that cannot be met.
         """
+        from faceembed.engine.pipeline.amounts import parse_amount
         from faceembed.engine.pipeline.settings import EmbedSettings
         from faceembed.engine.runtimes.choose import RuntimeSettings
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
-        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels}
+        most = None if self.max_bytes is None else parse_amount(self.max_bytes, "--max-bytes")
+        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
         return EmbedSettings(
             encoder=self.encoder,
             aligner=self.aligner,
@@ -156,6 +159,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         help="Longer side in which photos are searched, at most.  [default: what --min-face needs]",
     ),
     click.option("--max-pixels", type=int, metavar="N", help="Refuse photos with more pixels.  [default: 120 million]"),
+    click.option("--max-bytes", metavar="BYTES", help="Refuse files with more bytes, as in 1G.  [default: 400M]"),
 )
 
 _OUTPUT_OPTIONS: tuple[Decorator, ...] = (

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.parity.detectors import compare
-from faceembed.engine.photos.decode import decode, min_face_of, read_file
+from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice, Session

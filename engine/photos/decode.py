@@ -18,6 +18,7 @@ from faceembed.errors import PhotoError
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; decoded it is 360 MB
 DETECTOR_MIN_FACE = 20  # pixels of a face's side that the aligners need
+_NO_MEMORY = "out of memory: {}x{} pixels do not fit into what is left; --max-pixels refuses such photos at once"
 
 # OpenCV prints every damaged file to stderr; ours become rows of the errors file.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -44,19 +45,6 @@ class Photo:
         """
         ratio = max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0])
         return float(next(reduction for reduction in (1, 2, 4, 8, ratio) if reduction >= ratio))
-
-
-def read_file(path: str) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        PhotoError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise PhotoError("read", error.strerror or str(error)) from error
 
 
 def check_size(header: Header, max_pixels: int = MAX_PIXELS) -> None:
@@ -100,7 +88,7 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
         max_pixels: refuse pictures with more pixels than this.
 
     Raises:
-        PhotoError: not a picture, too large, cut off or damaged.
+        PhotoError: not a picture, too large, cut off or damaged; or there is no memory for it.
     """
     header = probe(data)
     check_size(header, max_pixels)
@@ -113,7 +101,11 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
     }
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | scaled[reduction])
-    except (cv2.error, MemoryError) as error:
+    except MemoryError as error:
+        raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
         raise PhotoError("decode", f"damaged {header.format}: {str(error).splitlines()[0][:120]}") from error
     if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 3:
         raise PhotoError("decode", f"damaged or truncated {header.format}")

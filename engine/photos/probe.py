@@ -7,6 +7,7 @@ BMP and TIFF, and recognises common other files to say what they are; it does no
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 
 from faceembed.errors import PhotoError
@@ -32,8 +33,7 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
-    if not data:
-        raise PhotoError("decode", "empty file (0 bytes)")
+    check_kind(data)
     for magic, read in _READERS:
         if data.startswith(magic):
             try:
@@ -43,7 +43,22 @@ def probe(data: bytes) -> Header:
             if header.width <= 0 or header.height <= 0:
                 raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
             return header
-    raise PhotoError("decode", f"not a JPEG, PNG, WebP, BMP or TIFF picture ({_describe(data)})")
+    raise AssertionError("check_kind knows the same kinds")
+
+
+def check_kind(head: bytes) -> None:
+    """Refuse what is no picture by its first bytes.
+
+    Args:
+        head: the whole file, or some hundred bytes of its beginning.
+
+    Raises:
+        PhotoError: not a picture of a kind that is read.
+    """
+    if not head:
+        raise PhotoError("decode", "empty file (0 bytes)")
+    if not head.startswith(tuple(magic for magic, _ in _READERS)):
+        raise PhotoError("decode", f"not a JPEG, PNG, WebP, BMP or TIFF picture ({_describe(head)})")
 
 
 def _jpeg(data: bytes) -> Header:
@@ -124,14 +139,14 @@ _READERS = (
 
 
 def _describe(data: bytes) -> str:
+    if not data[:4096].strip(b"\0"):
+        return "a file of zeros: it was not copied, or not written, to its end"
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "a GIF"
     if data[4:8] == b"ftyp":
         return "a HEIC, AVIF or video file"
     if data.lstrip()[:1] == b"<":
         return "HTML, XML or SVG text"
-    try:
-        data[:512].decode("ascii")
+    if re.fullmatch(rb"[\t\n\f\r\x1b -~]+", data[:512]):
         return "a text file"
-    except UnicodeDecodeError:
-        return f"it begins with {data[:4].hex(' ')}"
+    return f"it begins with {data[:4].hex(' ')}"

@@ -65,7 +65,7 @@ class Failure:
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``detect`` or ``align``."""
+    """``list``, ``read``, ``decode``, ``memory``, ``detect`` or ``align``."""
     reason: str
 
 

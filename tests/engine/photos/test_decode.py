@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, read_file, reduction_for
+from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, reduction_for
 from faceembed.engine.photos.probe import Header, probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}, "TIFF": {}, "BMP": {}}
