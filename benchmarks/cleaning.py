@@ -48,7 +48,8 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.trainer.data.clean import CleanSettings, judge
 from faceembed.trainer.data.clean_faces import PeopleFaces, embed_people
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample, read_people
+from faceembed.trainer.data.people import People, read_people
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import split_people
 
 AUDIT = Path(__file__).with_name("cleaning_audit.csv")

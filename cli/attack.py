@@ -132,6 +132,8 @@ def pgd(ctx: click.Context, **options: Any) -> None:
 
 
 def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
+    from faceembed.engine.report.attack import write_attack_report
+    from faceembed.engine.report.attack_picture import write_cases
     from faceembed.engine.verbs.attack import AttackSettings, attack_pairs
 
     models: ModelOptions = options.pop("models")
@@ -148,9 +150,9 @@ def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
         result.write_scores(save)
     out.result(result.to_json_dict(), _text(result))
     if html is not None:  # pictures last, so that a disk that is full loses nothing else
-        result.write_html(html)
+        write_attack_report(html, result)
     if png is not None:
-        result.write_png(png)
+        write_cases(png, result.cases, threshold=result.threshold, title=result.title)
 
 
 def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attack:

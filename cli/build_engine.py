@@ -11,7 +11,7 @@ from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ENCODER, Output, file_option, output_file_option, output_options
 
 if TYPE_CHECKING:
-    from faceembed.engine.parity.build_engine import Built
+    from faceembed.engine.pipeline.build_engine import Built
     from faceembed.engine.runtimes.engine_file import EngineFacts
 
 # Written out, because the engine's module that knows them loads numpy; a test holds the two together.
@@ -89,8 +89,8 @@ def build_engine(
         raise click.UsageError("give --add or --inspect, not both")
     ctx.meta[OUTPUT] = output
     from faceembed.engine.models.registry import resolve
-    from faceembed.engine.parity import build_engine as engine
-    from faceembed.engine.runtimes.networks import parse_batch
+    from faceembed.engine.pipeline import build_engine as engine
+    from faceembed.engine.runtimes.profile import parse_batch
 
     if inspect:
         facts = engine.inspect_engine(inspect)
@@ -115,7 +115,8 @@ def _document(built: Built) -> dict[str, Any]:
 
 
 def _describe(path: str, facts: EngineFacts, *, built: Built | None = None) -> str:
-    from faceembed.engine.parity.build_engine import parity_line, quantised_line
+    from faceembed.engine.parity.gate import parity_line
+    from faceembed.engine.parity.quantise import quantised_line
     from faceembed.engine.runtimes.flavours import TITLES
 
     size = sum(network.plan_bytes for network in facts.networks) / 1e6

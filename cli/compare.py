@@ -18,7 +18,7 @@ from faceembed.cli.options import (
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.verbs.compare import Comparison, Row
+    from faceembed.engine.evaluate.comparison import Comparison, Row
 
 
 @click.command()
@@ -53,6 +53,7 @@ def compare(
         faceembed compare faceembed-r29 tuned.onnx --pairs pairs.csv --html encoders.html
         faceembed compare faceembed-r29 sface --pairs lfw_pairs.txt --root lfw --save kept --json
     """
+    from faceembed.engine.report.encoders import write_comparison
     from faceembed.engine.verbs.compare import compare_encoders
 
     ctx.meta[OUTPUT] = html or save or ""
@@ -71,7 +72,7 @@ def compare(
         )
     out.result(result.to_json_dict(), _text(result))
     if html is not None:  # last, so that a disk that is full loses nothing else
-        result.write_html(html)
+        write_comparison(html, result)
     if failed := result.failed:
         click.echo(f"Error: {len(failed)} of {len(result.rows)} encoders failed; their rows say why", err=True)
         ctx.exit(1)
@@ -100,7 +101,7 @@ def _text(result: Comparison) -> str:
 
 
 def _cells(row: Row, kinds: list[str]) -> list[str]:
-    from faceembed.engine.verbs.compare import size_text
+    from faceembed.engine.evaluate.comparison import size_text
 
     found = row.evaluation
     assert found is not None and row.model is not None

@@ -12,7 +12,7 @@ from faceembed.cli.options import ModelOptions, Output, file_argument, model_opt
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.verbs.explain import Explained
+    from faceembed.engine.explain.explained import Explained
 
 
 @click.command()
@@ -78,6 +78,8 @@ def explain(
         from faceembed.engine.photos.sample import sample_pair
 
         photos = tuple(map(str, sample_pair()))
+    from faceembed.engine.report.explanation import write_explanation_html, write_explanation_png
+
     ctx.meta[OUTPUT] = html or png or ""
     with out.reporter() as reporter:
         if method == "occlusion":
@@ -104,9 +106,9 @@ def explain(
             )
     out.result(result.to_json_dict(), _text(result))
     if html is not None:  # pictures last, so that a disk that is full loses nothing else
-        result.write_html(html)
+        write_explanation_html(html, result)
     if png is not None:
-        result.write_png(png)
+        write_explanation_png(png, result)
 
 
 def _text(result: Explained) -> str:

@@ -12,7 +12,7 @@ from faceembed.cli.options import ModelOptions, Output, file_argument, model_opt
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.verbs.verify import Matrix
+    from faceembed.engine.verbs.matrix import Matrix
 
 
 @click.command()
@@ -39,7 +39,7 @@ def matrix(
         faceembed matrix a.jpg b.jpg c.jpg
         faceembed matrix family/ --html family.html
     """
-    from faceembed.engine.verbs.verify import matrix as compare_photos
+    from faceembed.engine.verbs.matrix import matrix as compare_photos
 
     ctx.meta[OUTPUT] = html or png or ""
     with out.reporter() as reporter:

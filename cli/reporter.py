@@ -12,7 +12,7 @@ import click
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
-    from faceembed.engine.verbs.embed import Progress
+    from faceembed.engine.pipeline.progress import Progress
 
 EVERY_SECONDS = 5.0  # between lines in a log
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.mtcnn import MtcnnDetector
+from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.catalog import DECODERS
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -52,12 +54,8 @@ def open_detector(
     """
     check_decoder(model)
     if model.spec.decoder == "one-shot":
-        from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
-
         settings = OneShotSettings(detect_side=detect_size)
         return OneShotDetector(model, for_aligner(choice), threads=threads, settings=settings, watch=watch)
     if detect_size:
         raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")
-    from faceembed.engine.detect.mtcnn import MtcnnDetector
-
     return MtcnnDetector(model, choice, threads=threads)

@@ -25,7 +25,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 
 CANVAS_PIXELS = 4 << 20  # in one run of PNet, which takes some 150 bytes for each; a single larger canvas runs alone
 

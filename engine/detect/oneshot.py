@@ -27,16 +27,14 @@ from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
+from faceembed.engine.models.oneshot import OUTPUTS, REFINED, STRIDES
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 
-STRIDES = (8, 16, 32)
-CHANNELS = 15
-OUTPUTS = tuple(f"level_{stride}" for stride in STRIDES)
 CANVAS_PIXELS = 1 << 20  # in one run of the network; a single larger canvas runs alone
 _REACH = 6.0  # of the logarithm of a distance, so that nothing overflows
 
@@ -90,7 +88,7 @@ class OneShotDetector(Detector):
         self.settings = settings or OneShotSettings()
         self._session, self._refiner = sessions or (
             open_session(model, choice, outputs=OUTPUTS, threads=threads, watch=watch),
-            open_session(model, choice, outputs=(refine.OUTPUT,), threads=threads, watch=watch),
+            open_session(model, choice, outputs=(REFINED,), threads=threads, watch=watch),
         )
 
     def exact(self) -> OneShotDetector:

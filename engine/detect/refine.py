@@ -12,21 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
+from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 
-OUTPUT = "refined"
-CHANNELS = 11
-SIDE = 56  # of a crop, in pixels
 EYES = 15.0  # distance of the template's eyes in pixels, which leaves room around the face for landmarks that are off
 
 
 def _template() -> NDArray[np.float64]:
     points: NDArray[np.float64] = np.array(ARCFACE_TEMPLATE)
     points = points - points.mean(axis=0)
-    placed: NDArray[np.float64] = points * (EYES / (points[1, 0] - points[0, 0])) + (SIDE - 1) / 2
+    placed: NDArray[np.float64] = points * (EYES / (points[1, 0] - points[0, 0])) + (REFINED_SIDE - 1) / 2
     return placed
 
 
@@ -48,7 +46,9 @@ def refine(session: Session, photos: Sequence[NDArray[np.uint8]], faces: Detecti
     if len(sound) == 0:
         return Detections(faces.photo, faces.boxes, faces.landmarks, np.zeros(len(faces), np.float32))
     matrices = np.ascontiguousarray(matrices[sound])
-    crops = _native.warp_many(list(photos), np.ascontiguousarray(faces.photo[sound]), matrices, SIDE, SIDE)
+    crops = _native.warp_many(
+        list(photos), np.ascontiguousarray(faces.photo[sound]), matrices, REFINED_SIDE, REFINED_SIDE
+    )
     (answers,) = run_in_chunks(session, crops, chunk=64, step=8)
     exact = TEMPLATE + answers[:, 1:].reshape(-1, 5, 2)  # crop pixels
     placed = exact @ matrices[:, :, :2].transpose(0, 2, 1) + matrices[:, None, :, 2]

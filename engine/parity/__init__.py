@@ -1,1 +1,1 @@
-"""The precision gate: whether what runs fast agrees with fp32 on real faces. Runtimes do not know it."""
+"""The precision gate: whether what runs fast agrees with fp32 on faces. Runtimes do not know it."""

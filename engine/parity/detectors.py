@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.interface import Detector, Photos
+from faceembed.engine.parity import memory
+from faceembed.errors import DeviceError
 
 SAME_FACE = 0.25  # mean distance of the five landmarks, in units of the eyes' distance, up to which it is the same face
 
@@ -45,3 +49,28 @@ def compare(fast: Detections, exact: Detections) -> DetectionParity:
         found=len(same) / max(len(distances), 1),
         deviation=float(np.median(same)) if same else float("inf"),
     )
+
+
+def admitted(detector: Detector) -> bool:
+    """Whether a detector's precision needs no parity check any more."""
+    return detector.choice.precision == "fp32" or bool(memory.recall(detector.model, detector.choice))
+
+
+def admit(detector: Detector, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> DetectionParity:
+    """The parity gate: compare a detector's precision with fp32 on real photos, and remember the result on this machine.
+
+    Arguments are those of `Detector.detect`.
+
+    Raises:
+        DeviceError: faces are missed, or landmarks lie elsewhere.
+    """
+    fast = detector.detect(photos, min_faces, only_largest=only_largest)
+    parity = compare(fast, detector.exact().detect(photos, min_faces, only_largest=only_largest))
+    if not parity.passes:
+        raise DeviceError(
+            f"{detector.model.spec.name} in {detector.choice.precision} finds {100 * parity.found:.0f} % of {parity.faces} "
+            f"faces that fp32 finds, landmarks {100 * parity.deviation:.1f} % of the eyes' distance apart; "
+            "use --precision fp32"
+        )
+    memory.remember(detector.model, detector.choice, dataclasses.asdict(parity))
+    return parity

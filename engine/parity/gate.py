@@ -7,64 +7,51 @@ TensorRT was given is, in ONNX Runtime, each layer's result rounded as on a card
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.detect.oneshot import OneShotDetector
+from faceembed.engine.models.spec import Model
 from faceembed.engine.parity.detectors import compare
 from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.sample import sample_photos
-from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import RuntimeSettings, open_session
 from faceembed.engine.runtimes.networks import Network, networks_of
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, DeviceError, PhotoError
 
 MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.999}
-FACES = 32
-CALIBRATION_FACES = 96
+_CHUNK = 32
 _PHOTOS = 64
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
 OpenNetwork = Callable[[Network], Session]
 
 
-def check_parity(
-    model: Model, precision: str, open_network: OpenNetwork, photos: str | os.PathLike[str] | None
-) -> dict[str, float]:
-    """The gate.
-
-    Args:
-        model: an encoder, or a one-shot aligner.
-        precision: of what is compared.
-        open_network: opens one of the model's networks.
-        photos: a folder of photos with faces; the sample photos if None.
-
-    Returns:
-        What was measured: ``min_cosine`` and ``faces``, or ``found``, ``deviation`` and ``faces``.
-
-    Raises:
-        DataError: there is no face to compare on.
-        DeviceError: it differs too much.
-    """
-    folder = sample_photos() if photos is None else Path(photos)
-    if model.spec.task == "encoder":
-        return _encoder_parity(model, precision, open_network, sample_chips(model.spec, folder))
-    return _aligner_parity(model, precision, open_network, _sample_pixels(folder), folder)
-
-
-def _encoder_parity(
+def check_encoder(
     model: Model, precision: str, open_network: OpenNetwork, chips: NDArray[np.uint8]
 ) -> dict[str, float]:
+    """The gate of an encoder.
+
+    Args:
+        model: the encoder.
+        precision: of what is compared.
+        open_network: opens its network as it is to run.
+        chips: uint8 RGB (N, H, W, 3), N >= 1, faces cut for it.
+
+    Returns:
+        What was measured: ``min_cosine`` and ``faces``.
+
+    Raises:
+        DeviceError: it differs too much.
+    """
     (network,) = networks_of(model)
     exact, fast = (
-        _unit(run_in_chunks(session, chips, chunk=FACES, step=1)[0])
+        _unit(run_in_chunks(session, chips, chunk=_CHUNK, step=1)[0])
         for session in (open_session(model, _REFERENCE, threads=1), open_network(network))
     )
     lowest = float((exact * fast).sum(axis=1).min())
@@ -76,11 +63,23 @@ def _encoder_parity(
     return {"min_cosine": lowest, "faces": len(chips)}
 
 
-def _aligner_parity(
-    model: Model, precision: str, open_network: OpenNetwork, photos: list[NDArray[np.uint8]], folder: Path
-) -> dict[str, float]:
-    from faceembed.engine.detect.oneshot import OneShotDetector
+def check_aligner(model: Model, precision: str, open_network: OpenNetwork, folder: Path) -> dict[str, float]:
+    """The gate of a one-shot aligner.
 
+    Args:
+        model: the aligner.
+        precision: of what is compared.
+        open_network: opens one of its networks as it is to run.
+        folder: of photos with faces.
+
+    Returns:
+        What was measured: ``found``, ``deviation`` and ``faces``.
+
+    Raises:
+        DataError: there is no face to compare on.
+        DeviceError: it differs too much.
+    """
+    photos = _sample_pixels(folder)
     detect, refine = networks_of(model)
     sessions = (open_network(detect), open_network(refine))
     fast = OneShotDetector(model, dataclasses.replace(_REFERENCE, why="compared"), threads=1, sessions=sessions)
@@ -99,39 +98,15 @@ def _aligner_parity(
     return {"found": found.found, "deviation": found.deviation, "faces": found.faces}
 
 
-def calibration_chips(
-    spec: ModelSpec, photos: str | os.PathLike[str] | None
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Faces for the gate, and others for the scales of INT8; where there are few, the same for both.
-
-    Args:
-        spec: of the encoder that the chips are for.
-        photos: a folder of photos with faces; the sample photos if None.
-
-    Raises:
-        DataError: there are none.
-    """
-    folder = sample_photos() if photos is None else Path(photos)
-    chips = sample_chips(spec, folder, faces=FACES + CALIBRATION_FACES)
-    rest = chips[FACES:]
-    return chips[:FACES], rest if len(rest) >= FACES else chips
-
-
-def sample_chips(spec: ModelSpec, folder: Path, *, faces: int = FACES) -> NDArray[np.uint8]:
-    """Faces of a folder's photos, cut for an encoder: uint8 RGB (up to ``faces``, H, W, 3).
-
-    Raises:
-        DataError: there are none.
-    """
-    from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
-
-    settings = EmbedSettings(runtime=RuntimeSettings(device="cpu", precision="fp32"))
-    listed = list_photos([folder]).photos[: faces * _PHOTOS // FACES]
-    cutter = open_cutter(settings, spec, resolve_aligner(settings), listed, notice=lambda line: None)
-    chips = cutter.sample(listed, faces)[1]
-    if len(chips) == 0:
-        raise DataError(f"no face in the photos of {folder} to compare on; give others: --photos")
-    return chips
+def parity_line(precision: str, parity: dict[str, float]) -> str:
+    """What the gate measured, in words."""
+    faces = f"{parity['faces']:.0f} faces"
+    if "min_cosine" in parity:
+        return f"parity of {precision} with fp32: smallest cosine {parity['min_cosine']:.5f} on {faces}"
+    return (
+        f"parity of {precision} with fp32: {100 * parity['found']:.0f} % of {faces}, "
+        f"landmarks {100 * parity['deviation']:.1f} % of the eyes' distance apart"
+    )
 
 
 def _sample_pixels(folder: Path) -> list[NDArray[np.uint8]]:

@@ -13,6 +13,8 @@ import platform
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.store import home
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.cards import index_of, probe
+from faceembed.engine.runtimes.choose import runtime_version
 from faceembed.files import atomic_write
 
 FILE = "parity.json"
@@ -42,14 +44,10 @@ def remember(model: Model, choice: RuntimeChoice, figures: dict[str, float]) -> 
 
 
 def _key(model: Model, choice: RuntimeChoice) -> str:
-    from faceembed.engine.runtimes.choose import runtime_version
-
     where = platform.processor() if choice.device == "cpu" else _card(choice.device)
     return f"{model.spec.sha256} {choice.runtime} {runtime_version(choice)} {choice.precision} {where}"
 
 
 def _card(device: str) -> str:
-    from faceembed.engine.runtimes.cards import index_of, probe
-
     driver = probe()
     return f"{driver.card(index_of(device))} driver {driver.release}"

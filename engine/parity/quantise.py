@@ -59,6 +59,14 @@ class Quantised:
         return {"layers": self.layers, "of": self.of, "flops": self.share, "faces": self.faces}
 
 
+def quantised_line(facts: dict[str, float]) -> str:
+    """How much of a network runs in INT8, in words."""
+    return (
+        f"int8: {facts['layers']:.0f} of {facts['of']:.0f} layers with {100 * facts['flops']:.0f} % of the operations, the rest fp16; "
+        f"scales from {facts['faces']:.0f} faces"
+    )
+
+
 def quantise_encoder(
     model: Model,
     network: Network,

@@ -29,6 +29,7 @@ from faceembed.engine.detect.align import crop_landmarks, similarity_matrices, w
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, reduction_for
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import Header, probe
@@ -186,7 +187,7 @@ class Cutter:
     @property
     def admitted(self) -> bool:
         """Whether the aligner may run at its precision."""
-        return self.detector is None or self.detector.admitted
+        return self.detector is None or admitted(self.detector)
 
     def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
         """Pass the aligner's parity gate, if it is still to be passed; arguments and errors as for `Pipeline.admit`."""
@@ -194,13 +195,13 @@ class Cutter:
 
     def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8], *, searched: int) -> list[str]:
         """The same on the photos and chips of a `sample` from so many photos."""
-        if self.detector is None or self.detector.admitted:
+        if self.detector is None or admitted(self.detector):
             return []
         precision = self.detector.choice.precision
         if len(chips) == 0:
             raise DeviceError(f"no face in the first {searched} photos to check {precision} on")
         pixels = [photo.pixels for photo in decoded]
-        found = self.detector.admit(pixels, self._smallest(decoded), only_largest=self._only_largest)
+        found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
         line = (
             f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} faces, "
             f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"

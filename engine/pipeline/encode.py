@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.parity import memory as parity_memory
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
@@ -31,6 +32,7 @@ class Encoder:
         self.model = model
         self.choice = choice
         self._chunk = chunk
+        ready(model, choice, watch)
         self._session = open_session(model, choice, threads=threads, watch=watch)
         self._admitted = (
             choice.precision == "fp32" or parity_memory.recall(model, choice).get("min_cosine", 0.0) >= MIN_PARITY

@@ -14,10 +14,15 @@ from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards
+from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
+from faceembed.engine.pipeline.gpu.workers import ManyPipelines
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.runtimes.choose import choose, for_aligner
 from faceembed.engine.runtimes.watch import Watch, spoken
 from faceembed.errors import DeviceError, UsageError
 
@@ -105,6 +110,7 @@ def open_cutter(
 
     def open_with(choice: RuntimeChoice) -> Cutter:
         watch = spoken(notice)
+        ready(aligner, for_aligner(choice), watch)
         detector = open_detector(aligner, choice, threads=threads, detect_size=settings.detect_size, watch=watch)
         return Cutter(settings, detector, spec, workers=threads)
 
@@ -154,11 +160,7 @@ def _settled(
 
 def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch: Watch) -> Pipeline:
     if choice.device != "cpu":
-        from faceembed.engine.pipeline.gpu.opening import Opening
-
         return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open(watch)
-    from faceembed.engine.pipeline.encode import Encoder
-
     threads = settings.runtime.thread_count
     with concurrent.futures.ThreadPoolExecutor(1, "faceembed-open") as pool:  # both at once: 0.36 s in place of 0.45
         encoder = pool.submit(Encoder, models.encoder, choice, threads=threads)
@@ -174,13 +176,8 @@ def _on_all_cards(
     settings: EmbedSettings, models: Models, opened: Pipeline, photos: Sequence[PhotoFile], notice: Notice
 ) -> Pipeline:
     """The same on every card, where no single one was asked for and there are photos for all."""
-    from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
-
     if not isinstance(opened, DevicePipeline) or settings.runtime.device not in ("auto", "cuda"):
         return opened
-    from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards
-    from faceembed.engine.pipeline.gpu.workers import ManyPipelines
-
     choice = opened.encoder.choice
     cards = serving_cards()
     if len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):

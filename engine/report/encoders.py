@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.evaluate import metrics
+from faceembed.engine.evaluate.comparison import Comparison, Row, size_text
 from faceembed.engine.report import plots
 from faceembed.engine.report.page import percent, shown, write_page
-from faceembed.engine.verbs.compare import Comparison, Row, size_text
 
 _LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
 

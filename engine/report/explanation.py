@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.explain.deletion import Deletion
+from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.occlusion import Chip, overlay
 from faceembed.engine.report.page import short_names, shown, write_page
 from faceembed.engine.report.pixels import png_bytes, png_source
-from faceembed.engine.verbs.explain import Explained
 from faceembed.files import atomic_write
 
 _SIDE = 448  # px of each face in the picture, about

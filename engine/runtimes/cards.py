@@ -37,6 +37,20 @@ _WRONG = {
     999: "the driver fails for a reason that it does not tell; see dmesg, and reboot or reinstall it",
 }
 
+# Dense FP16 operations of the tensor cores per clock and multiprocessor, by compute capability; from NVIDIA's white papers of
+# Turing, Ampere GA100 and GA102, Ada, Hopper and Blackwell. Times multiprocessors and clock they give the data sheets' figures.
+FLOPS_PER_CLOCK = {
+    (7, 0): 1024,
+    (7, 5): 1024,
+    (8, 0): 2048,
+    (8, 6): 1024,
+    (8, 9): 1024,
+    (9, 0): 4096,
+    (10, 0): 8192,
+    (10, 3): 8192,
+    (12, 0): 1024,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
 
 from faceembed.cores import available_cores
-from faceembed.engine.models.spec import Model
-from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
+from faceembed.engine.runtimes import openvino
+from faceembed.engine.runtimes.base import Precision, RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
-from faceembed.engine.runtimes.engine_file import read_plans
 from faceembed.engine.runtimes.flavours import for_card
-from faceembed.engine.runtimes.kernel_cache import kernel_cache
-from faceembed.engine.runtimes.networks import network_for
 from faceembed.engine.runtimes.onnxruntime import (
     CUDA,
-    OnnxRuntimeCudaSession,
-    OnnxRuntimeSession,
     providers,
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
-from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError, UsageError
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
@@ -179,8 +172,6 @@ def _precision(asked: str, runtime: str) -> tuple[Precision, str]:
         if asked == "bf16":
             raise DeviceError("ONNX Runtime computes in fp32 on the CPU; use --precision fp32 or --runtime openvino")
         return "fp32", "fp32"
-    from faceembed.engine.runtimes import openvino
-
     supported = openvino.supported_precisions()
     if asked == "auto":
         fast = supported[0]
@@ -193,8 +184,6 @@ def _precision(asked: str, runtime: str) -> tuple[Precision, str]:
 def runtime_version(choice: RuntimeChoice) -> str:
     """The release of what was chosen: a parity result holds for one."""
     if choice.runtime == "openvino":
-        from faceembed.engine.runtimes import openvino
-
         return openvino.version()
     if choice.runtime == "tensorrt":
         return for_card(probe().card(index_of(choice.device))).title
@@ -204,48 +193,3 @@ def runtime_version(choice: RuntimeChoice) -> str:
 def for_aligner(choice: RuntimeChoice) -> RuntimeChoice:
     """The same for an aligner, which runs in half precision beside an encoder in INT8."""
     return dataclasses.replace(choice, precision="fp16") if choice.precision == "int8" else choice
-
-
-def open_session(
-    model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int, watch: Watch = SILENT
-) -> Session:
-    """Load a model with the runtime chosen.
-
-    Args:
-        model: the model on disk.
-        choice: from `choose`.
-        outputs: names of the outputs wanted, in order; empty for all.
-        threads: how many threads will call `run` side by side.
-        watch: told of an engine that must be built first.
-
-    Raises:
-        DeviceError: the runtime refuses the model.
-        ModelError: the file is damaged.
-    """
-    if choice.runtime == "openvino":
-        from faceembed.engine.runtimes.openvino import OpenVinoSession
-
-        return OpenVinoSession(model, choice, outputs=outputs, threads=threads)
-    if choice.runtime == "tensorrt":
-        return _tensorrt_session(model, choice, outputs, watch)
-    if choice.device != "cpu":
-        from faceembed.engine.runtimes.cuda_memory import open_cuda
-
-        cuda = open_cuda(index_of(choice.device))
-        cuda.enter()
-        return OnnxRuntimeCudaSession(model, choice, outputs=outputs, stream=cuda.stream())
-    return OnnxRuntimeSession(model, choice, outputs=outputs, threads=threads)
-
-
-def _tensorrt_session(model: Model, choice: RuntimeChoice, outputs: Sequence[str], watch: Watch) -> Session:
-    """From the engine that is kept, which is built first where there is none."""
-    from faceembed.engine.parity.build_engine import ensure, session_of
-
-    network = network_for(model, outputs)
-    path = ensure(model, choice, notice=watch.notice, progress=watch.progress)
-    facts, plans = read_plans(path)
-    card = probe().card(index_of(choice.device))
-    flavour = for_card(card)
-    (plan,) = [one.plan_sha256 for one in facts.networks if one.name == network.name]
-    kernels = kernel_cache(path, network.name, plan, flavour=flavour, sm=card.sm, notice=watch.notice)
-    return session_of(facts, plans, network, model, choice, flavour, kernels=kernels)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from faceembed.engine.runtimes.base import Entry
-from faceembed.engine.runtimes.networks import Profile
+from faceembed.engine.runtimes.profile import Profile
 from faceembed.errors import FaceEmbedError, ModelError
 from faceembed.files import atomic_write
 

@@ -9,38 +9,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from faceembed.engine.models.oneshot import OUTPUTS, REFINED, REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Entry
 from faceembed.engine.runtimes.frontend import with_entry
-from faceembed.errors import DeviceError, UsageError
+from faceembed.engine.runtimes.profile import Profile
+from faceembed.errors import DeviceError
 
-BATCH = (1, 64, 128)
-MAX_BATCH = 4096
 _FIRST_LOOK = (32, 160, 256)  # sides of a canvas in pixels: least, usual, largest
 _SECOND_LOOK = (32, 480, 2048)
 _LARGE_CANVASES = 32  # at most in one run; more of the largest would pass what TensorRT can count in one tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """The shapes that an engine takes, and the one among them that it is tuned for."""
-
-    batch: tuple[int, int, int]
-    """Least, usual and largest number of inputs."""
-    sides: tuple[int, int, int] = ()  # type: ignore[assignment]
-    """The same for height and width in pixels; empty where the network's input has one size."""
-
-    def __post_init__(self) -> None:
-        least, usual, most = self.batch
-        if not 1 <= least <= usual <= most <= MAX_BATCH:
-            raise UsageError(
-                f"--batch {least},{usual},{most}: give MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX <= {MAX_BATCH}"
-            )
-
-    def takes(self, count: int, height: int, width: int) -> bool:
-        """Whether an input of this shape fits."""
-        sides = self.sides or (height, height, height)
-        return self.batch[0] <= count <= self.batch[2] and all(sides[0] <= side <= sides[2] for side in (height, width))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +31,6 @@ class Network:
     entry: Entry
     size: tuple[int, int]
     """Height and width of the input in pixels; (0, 0) for any."""
-
-
-def parse_batch(text: str) -> tuple[int, int, int]:
-    """``MIN,OPT,MAX``, or one number for all three.
-
-    Raises:
-        UsageError: neither.
-    """
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3:
-        raise UsageError(f"--batch '{text}': give MIN,OPT,MAX, as in 1,64,128, or one number")
-    return Profile((numbers[0], numbers[1], numbers[2])).batch
 
 
 def networks_of(model: Model) -> tuple[Network, ...]:
@@ -85,11 +46,9 @@ def networks_of(model: Model) -> tuple[Network, ...]:
         raise DeviceError(
             f"aligner '{spec.name}' runs on the CPU only; on a card use a one-shot aligner, or --aligner none for crops"
         )
-    from faceembed.engine.detect import oneshot, refine
-
     return (
-        Network("detect", oneshot.OUTPUTS, "pixels", (0, 0)),
-        Network("refine", (refine.OUTPUT,), "chips", (refine.SIDE, refine.SIDE)),
+        Network("detect", OUTPUTS, "pixels", (0, 0)),
+        Network("refine", (REFINED,), "chips", (REFINED_SIDE, REFINED_SIDE)),
     )
 
 

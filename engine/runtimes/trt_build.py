@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faceembed.engine.runtimes.flavours import Flavour
-from faceembed.engine.runtimes.networks import Profile
+from faceembed.engine.runtimes.profile import Profile
 from faceembed.errors import DeviceError
 
 BuildProgress = Callable[[str, float], None]

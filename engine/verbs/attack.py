@@ -2,7 +2,7 @@
 
     result = attack_pairs("pairs.csv", Noise(), settings=AttackSettings(epsilons=(0.05, 0.1)))
     print(result.to_json_dict()["rows"])
-    result.write_html("noise.html")
+    write_attack_report("noise.html", result)        # report.attack
 
 The attacker owns the second photo of each pair. The first photo, and its embedding, is what they are compared with. They want a
 negative to pass (impersonation) and a positive to fail (dodging). What is changed is the chip, the aligned face as the encoder
@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate.figures import FAILED_SCORE
 from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
 from faceembed.engine.explain.attack_result import Attacked, Case, figures
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress, Subject, Vectors, open_subject
+from faceembed.engine.explain.subject import Subject, open_subject
+from faceembed.engine.pipeline.encodes import Chips, Vectors
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, UsageError
 

@@ -29,8 +29,11 @@ from typing import Any
 from faceembed.engine.photos.listing import PhotoFile, list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.gpu import bench as on_device
+from faceembed.engine.pipeline.gpu.bench import roofline
+from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, UsageError
 
 LEAST_PHOTOS = 512
@@ -141,12 +144,8 @@ def measure(
 
 
 def _roofline(pipeline: Pipeline, report: BenchReport, chosen: list[PhotoFile]) -> dict[str, Any] | None:
-    from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
-
     if not isinstance(pipeline, DevicePipeline):
         return None
-    from faceembed.engine.pipeline.gpu.bench import roofline
-
     rate = report.stages["encode"]
     found = roofline(pipeline, chosen, encode_rate=rate, end_to_end=report.end_to_end, faces=report.faces)
     return found.to_json_dict()
@@ -188,11 +187,7 @@ def stage_seconds(
     pipeline: Pipeline, photos: Sequence[PhotoFile], step: Callable[[int], None] = lambda photos: None
 ) -> dict[str, float]:
     """Wall seconds of each stage alone over all photos, a bounded number of batches at a time."""
-    from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
-
     if isinstance(pipeline, DevicePipeline):
-        from faceembed.engine.pipeline.gpu import bench as on_device
-
         return on_device.stage_seconds(pipeline, photos, step)
     stages = pipeline.stages()
     read = stages.pop("read")

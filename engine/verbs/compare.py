@@ -1,7 +1,7 @@
 """The verb `compare`: several encoders on one pair list, in one table.
 
     comparison = compare_encoders(["faceembed-r29", "mine.onnx"], "pairs.csv")
-    comparison.write_html("encoders.html")
+    write_comparison("encoders.html", comparison)        # report.encoders
 
 Encoders that take faces of one template and size share detection and alignment: each photo is read once for all of them, and
 no chip is kept. Rates are measured afterwards, with nothing else under way: those encoders on the same faces, in turns, so that
@@ -16,128 +16,31 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.evaluate import metrics
-from faceembed.engine.evaluate.encode_rates import Rate, measure_rates
-from faceembed.engine.evaluate.figures import FAILED_SCORE, INSUFFICIENT, Evaluation, evaluate, failed_pairs
+from faceembed.engine.evaluate.comparison import Comparison, Row
+from faceembed.engine.evaluate.encode_rates import measure_rates
+from faceembed.engine.evaluate.figures import FAILED_SCORE, evaluate, failed_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
 from faceembed.engine.evaluate.score_store import Scores, Store
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import Model
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.encodes import Chips
+from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.runtimes.watch import spoken
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 
 RATE_FACES = 256
 _ATTEMPT = (FaceEmbedError, OSError, RuntimeError, ValueError)  # what a broken model brings about in a runtime
 T = TypeVar("T")
-
-
-@dataclasses.dataclass
-class Row:
-    """One encoder: its figures, or why there are none."""
-
-    source: str
-    """As it was given."""
-    model: Model | None = None
-    precision: str = ""
-    scores: Scores | None = None
-    evaluation: Evaluation | None = None
-    rate: Rate | None = None
-    reused: bool = False
-    """Whether the similarities were kept from an earlier run."""
-    reason: str = ""
-    """Why it failed; empty where it did not."""
-
-    @property
-    def name(self) -> str:
-        """The encoder's name, or what was given for it."""
-        return self.model.spec.name if self.model else self.source
-
-    @property
-    def size_bytes(self) -> int | None:
-        """Of the ONNX file."""
-        return os.path.getsize(self.model.path) if self.model and os.path.isfile(self.model.path) else None
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """As plain types; the fields of an encoder that failed are null, and what the data cannot tell is ``"insufficient data"``."""
-        spec = self.model.spec if self.model else None
-        fields: dict[str, Any] = {
-            "encoder": self.name,
-            "source": self.source,
-            "reason": self.reason or None,
-            "dimension": spec.dimension if spec else None,
-            "input_size": list(spec.input_size) if spec else None,
-            "bytes": self.size_bytes,
-            "precision": self.precision or None,
-            "faces_per_second": self.rate.median if self.rate else None,
-            "faces_per_second_range": [self.rate.lowest, self.rate.highest] if self.rate else None,
-            "reused": self.reused,
-        }
-        names = ("eer", "eer_ci", "threshold", "eer_other", "eer_fake", "auc", "failure_to_enrol", "skipped_pairs")
-        found = self.evaluation.to_json_dict() if self.evaluation else {}
-        fields |= {name: found.get(name) for name in names}
-        fields["tar_at_far"] = None
-        if self.evaluation:
-            rates = self.evaluation.fnmr_at_fmr
-            fields["tar_at_far"] = {k: INSUFFICIENT if v is None else 1 - v for k, v in rates.items()}
-        return fields
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """All encoders on one list."""
-
-    pairs: PairList
-    rows: list[Row]
-    """In the order in which they were given."""
-    rate_faces: int
-    """Different faces that rates were measured on."""
-    aligner: str
-    runtime: dict[str, str]
-
-    @property
-    def failed(self) -> list[Row]:
-        """The encoders without figures."""
-        return [row for row in self.rows if row.reason]
-
-    def curve(self, row: Row) -> metrics.Roc:
-        """Error rates over the threshold of an encoder that did not fail."""
-        assert row.scores is not None and row.evaluation is not None
-        kept = ~row.scores.failed if row.evaluation.skipped_pairs else np.ones(len(self.pairs), np.bool_)
-        return metrics.roc(row.scores.similarity[kept], self.pairs.labels[kept])
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The fields of ``compare --json``."""
-        return {
-            "pairs": len(self.pairs),
-            "positives": int(self.pairs.labels.sum()),
-            "negatives": int((~self.pairs.labels).sum()),
-            "aligner": self.aligner,
-            **self.runtime,
-            "rate_faces": self.rate_faces,
-            "failed": len(self.failed),
-            "encoders": [row.to_json_dict() for row in self.rows],
-        }
-
-    def write_html(self, path: str | os.PathLike[str]) -> None:
-        """Write table and curves as one self-contained page.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        from faceembed.engine.report.encoders import write_comparison
-
-        write_comparison(path, self)
 
 
 def compare_encoders(
@@ -185,11 +88,6 @@ def compare_encoders(
             judge = functools.partial(evaluate, failures=scores.failures, skip_failures=skip_failures)
             row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
     return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime)
-
-
-def size_text(size_bytes: int) -> str:
-    """``22.4 MB``, or ``5 KB`` for what is less than a tenth of a megabyte."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.0f} KB"
 
 
 def _attempt(row: Row, step: Callable[[], T]) -> T | None:
@@ -254,9 +152,6 @@ class _Run:
 
     def _open(self, row: Row, sample: Chips) -> Encoder:
         """An encoder at the precision that it may run at."""
-        from faceembed.engine.runtimes.choose import choose
-        from faceembed.engine.runtimes.watch import spoken
-
         assert row.model is not None
         choice = choose(self.settings.runtime)
         threads = self.settings.runtime.thread_count

@@ -16,7 +16,6 @@ from typing import Any, Literal
 from faceembed.cores import available_cores, cpu_quota
 from faceembed.engine.models import builtin
 from faceembed.engine.models.catalog import CATALOG
-from faceembed.engine.models.packages import BOOTSTRAP
 from faceembed.engine.models.registry import info
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Driver, probe, without_advice
@@ -211,8 +210,8 @@ def _bootstrap_models() -> Finding:
     """The models whose weights other packages carry; no command needs them unless it names one, or makes training data."""
     states = {entry.name: info(entry.name).state for entry in CATALOG.values() if entry.importer}
     if missing := [name for name, state in states.items() if state != "ready"]:
-        needed = f"only commands that name them, and training, need them (pip install '{BOOTSTRAP}')"
-        text = f"{', '.join(missing)} not installed; {needed}"
+        extras = " or ".join(f"pip install '{extra}'" for extra in sorted({CATALOG[name].extra for name in missing}))
+        text = f"{', '.join(missing)} not installed; only commands that name them, and training, need them ({extras})"
         return Finding("models of others", "missing", text)
     return Finding("models of others", "ok", ", ".join(states))
 

@@ -19,6 +19,7 @@ from faceembed.engine.index.update import Known, Merge
 from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
 from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
 from faceembed.errors import DataError, UsageError
 from faceembed.version import __version__
@@ -27,16 +28,6 @@ if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome, Pipeline
 
 SHARD = 1024  # photos; what a killed run has to do again at most
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run is."""
-
-    done: int
-    total: int
-    faces: int
-    failures: int
 
 
 @dataclasses.dataclass(frozen=True)

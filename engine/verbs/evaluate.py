@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate import figures as evaluation
 from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
 from faceembed.engine.photos.thumbnail import thumbnail
+from faceembed.engine.pipeline.few_photos import Embedded, embed_photos
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report import write_eval_report
-from faceembed.engine.verbs.verify import Embedded, Notify, OnProgress, embed_photos
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,86 +1,23 @@
 """The verb `explain`: two photos, and which parts of their faces make them similar.
 
     explained = explain_photos("a.jpg", "b.jpg")
-    explained.write_html("why.html")
+    write_explanation_html("why.html", explained)        # report.explanation
 
 What is not known here: how a map is made (`explain`, `faceembed.trainer.gradients.explain`) and drawn (`report.explanation`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any
 
-import numpy as np
-
-from faceembed.engine.explain.deletion import Deletion, deletion
+from faceembed.engine.explain.deletion import deletion
+from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.face_parts import part_means
-from faceembed.engine.explain.occlusion import Chip, Explanation, OcclusionSettings, explain
-from faceembed.engine.explain.subject import Notify, Subject, identity, open_subject
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.explain.occlusion import Explanation, OcclusionSettings, explain
+from faceembed.engine.explain.subject import Subject, open_subject
+from faceembed.engine.pipeline.encodes import identity
+from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.settings import EmbedSettings
-
-
-@dataclasses.dataclass(frozen=True)
-class Explained:
-    """Two faces, their maps, and what they say."""
-
-    photos: tuple[str, str]
-    chips: tuple[Chip, Chip]
-    """The aligned faces, (H, W, 3)."""
-    explanation: Explanation
-    parts: tuple[dict[str, float], dict[str, float]]
-    """Mean of the map in each part of the face, the largest first."""
-    deletions: tuple[Deletion, Deletion]
-    """How far each map is to be believed."""
-    gated: bool
-    """Whether maps and deletions are of the identity alone, because the encoder is gated; the similarity never is."""
-    encoder: str
-    threshold: float | None
-    """The encoder's own, if one was measured."""
-    runtime: dict[str, str]
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The fields of ``explain --json``."""
-        found = self.explanation
-        maps = [np.round(values.astype(np.float64), 7).tolist() for values in (found.map_a, found.map_b)]
-        return {
-            "photos": [encode_path(photo) for photo in self.photos],
-            "similarity": found.similarity,
-            "threshold": self.threshold,
-            "encoder": self.encoder,
-            "gated": self.gated,
-            "method": found.method,
-            **found.details,
-            **self.runtime,
-            "parts_a": self.parts[0],
-            "parts_b": self.parts[1],
-            "deletion_a": self.deletions[0].to_json_dict(),
-            "deletion_b": self.deletions[1].to_json_dict(),
-            "map_a": maps[0],
-            "map_b": maps[1],
-        }
-
-    def write_png(self, path: str | os.PathLike[str]) -> None:
-        """Draw both faces with their maps.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        from faceembed.engine.report.explanation import write_explanation_png
-
-        write_explanation_png(path, self)
-
-    def write_html(self, path: str | os.PathLike[str]) -> None:
-        """Write faces, maps and figures as one self-contained page.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        from faceembed.engine.report.explanation import write_explanation_html
-
-        write_explanation_html(path, self)
 
 
 def explain_photos(

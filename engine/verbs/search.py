@@ -10,8 +10,9 @@ import numpy as np
 from faceembed.engine.index.store import FaceIndex, Hit, check_encoder
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.few_photos import embed_photos
+from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.verify import Notify, embed_photos
 from faceembed.errors import DataError
 
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from faceembed.engine.runtimes.choose import RuntimeSettings
     from faceembed.engine.verbs.embed import embed
     from faceembed.engine.verbs.evaluate import evaluate_pairs as evaluate
+    from faceembed.engine.verbs.matrix import matrix
     from faceembed.engine.verbs.search import search
-    from faceembed.engine.verbs.verify import matrix, verify
+    from faceembed.engine.verbs.verify import verify
 
 __all__ = [
     "EmbedSettings",
@@ -48,7 +49,7 @@ _HOMES = {
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
     "embed": ("faceembed.engine.verbs.embed", "embed"),
     "evaluate": ("faceembed.engine.verbs.evaluate", "evaluate_pairs"),
-    "matrix": ("faceembed.engine.verbs.verify", "matrix"),
+    "matrix": ("faceembed.engine.verbs.matrix", "matrix"),
     "search": ("faceembed.engine.verbs.search", "search"),
     "verify": ("faceembed.engine.verbs.verify", "verify"),
 }

@@ -39,7 +39,8 @@ def switch_off() -> None:
 def without_openvino_telemetry() -> Iterator[None]:
     """While the block runs, openvino_telemetry cannot be imported; afterwards it is as it was."""
     with _ONE_AT_A_TIME:
-        kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == _OPENVINO}
+        # A copy: other threads import other things meanwhile.
+        kept = {name: module for name, module in sys.modules.copy().items() if name.partition(".")[0] == _OPENVINO}
         for name in kept:
             del sys.modules[name]
         sys.modules[_OPENVINO] = None  # type: ignore[assignment]  # how Python says "not to be found"

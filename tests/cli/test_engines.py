@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from faceembed.cli import build_engine as command
-from faceembed.engine.parity import build_engine as module
-from faceembed.engine.parity import gate as engine_parity
+from faceembed.engine.pipeline import build_engine as module
+from faceembed.engine.pipeline import sample_faces
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes import flavours
 from faceembed.engine.verbs import doctor
@@ -38,7 +38,7 @@ def test_build_inspect_and_refuse(
     import numpy as np
 
     faces = np.random.default_rng(0).integers(0, 256, (4, 150, 150, 3), dtype=np.uint8)
-    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder: faces)
+    monkeypatch.setattr(sample_faces, "sample_chips", lambda spec, folder: faces)
     path = tmp_path / "a.engine"
     result = run("build-engine", "--target", "sm89,sm120", "--batch", "1,16,32", "-o", path, "--json")
     document = json.loads(result.stdout)

@@ -11,12 +11,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from faceembed.telemetry import without_openvino_telemetry
 
 REFUSE = Path(__file__).with_name("refuse.c")
 MAIN = "from faceembed.cli.main import main; main(prog_name='faceembed')"
@@ -259,3 +262,23 @@ def _no_network_of_ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     yield
+
+
+def test_other_threads_may_import_meanwhile() -> None:
+    """Models are opened side by side: while one thread imports OpenVINO, another may import anything."""
+    done = threading.Event()
+
+    def importing() -> None:
+        while not done.is_set():
+            sys.modules["_a_module"] = sys
+            del sys.modules["_a_module"]
+
+    thread = threading.Thread(target=importing)
+    thread.start()
+    try:
+        for _ in range(300):
+            with without_openvino_telemetry():
+                pass
+    finally:
+        done.set()
+        thread.join()

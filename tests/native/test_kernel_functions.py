@@ -18,7 +18,8 @@ from faceembed.engine.detect import canvas
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.detect.oneshot import decode as decode_levels
-from faceembed.engine.detect.refine import SIDE, TEMPLATE, refine
+from faceembed.engine.detect.refine import TEMPLATE, refine
+from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import decode

@@ -27,9 +27,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES
-from faceembed.engine.detect.refine import OUTPUT, SIDE
 from faceembed.engine.models.graph import GraphWriter
+from faceembed.engine.models.oneshot import CHANNELS, OUTPUTS, STRIDES
+from faceembed.engine.models.oneshot import REFINED as OUTPUT
+from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeSession

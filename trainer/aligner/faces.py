@@ -23,10 +23,10 @@ from faceembed.engine.photos.listing import Listing, PhotoFile, printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import REASON, in_halves
 from faceembed.engine.runtimes.choose import choose
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.aligner.labels import LabelledPhoto, write_labels

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceembed.engine.detect.oneshot import CHANNELS, STRIDES
+from faceembed.engine.models.oneshot import CHANNELS, STRIDES
 
 PRIOR = (
     0.01  # the score of every cell before training, so that background does not swamp the first steps (RetinaNet, 4.1)

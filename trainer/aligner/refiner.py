@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from faceembed.engine.detect.refine import CHANNELS, SIDE, TEMPLATE
+from faceembed.engine.detect.refine import TEMPLATE
+from faceembed.engine.models.oneshot import REFINED_CHANNELS as CHANNELS
+from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
 from faceembed.engine.native import _native
 from faceembed.trainer.aligner.labels import LabelledPhoto, pixels_of
 from faceembed.trainer.aligner.teacher import MIRRORED

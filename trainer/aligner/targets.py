@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.oneshot import STRIDES
+from faceembed.engine.models.oneshot import STRIDES
 
 Floats = NDArray[np.float32]
 RANGES = ((0.0, 40.0), (28.0, 88.0), (60.0, np.inf))

@@ -28,7 +28,8 @@ from faceembed.engine.photos.listing import printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.data.crops import CropSet, read_crops
-from faceembed.trainer.data.people import Sample, people_in_pairs
+from faceembed.trainer.data.people import people_in_pairs
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import read_split, split_people
 from faceembed.trainer.recipes.settings import Data, TrainConfig
 

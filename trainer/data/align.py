@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from faceembed.engine.models import builtin
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.models.store import find, is_name, names
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
 from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, ModelError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import CropNames
@@ -39,7 +43,8 @@ from faceembed.trainer.data.crops import (
 )
 from faceembed.trainer.data.fakes.compress import compress
 from faceembed.trainer.data.journal import Done, Journal
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import Sample
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.chips import Cutter, Item, Read
@@ -170,20 +175,15 @@ def encoder_spec(name: str) -> ModelSpec:
     Raises:
         ModelError, UsageError: there is none of that name.
     """
-    from faceembed.engine.models import builtin
-    from faceembed.engine.models.catalog import CATALOG
-    from faceembed.engine.models.registry import resolve
-    from faceembed.engine.models.store import find, is_name, names
-
     if name.endswith(".pt"):
-        from faceembed.trainer.backbones.checkpoints import load_checkpoint
+        from faceembed.trainer.backbones.checkpoints import load_checkpoint  # optional: PyTorch
 
         return load_checkpoint(name).spec
     entry = CATALOG.get(name)
     if entry and entry.task == "encoder" and not entry.importer:
         return entry.spec()
     if entry is None and is_name(name) and name not in builtin.names() and find(name) is None:
-        from faceembed.trainer.backbones.registry import ARCHITECTURES
+        from faceembed.trainer.backbones.registry import ARCHITECTURES  # optional: PyTorch
 
         if name in ARCHITECTURES:
             return ARCHITECTURES[name].spec

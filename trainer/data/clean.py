@@ -21,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.page import Thumbnails
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import CSV, PARQUET, Row, write_manifest
+from faceembed.trainer.data.clean_report import write_cleaning_report
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import Layout, People, check_people, read_people
-from faceembed.trainer.report.cleaning import write_cleaning_report
 
 REPORT = "report.html"
 OUTLIER, SECOND, ALONE, DISAGREE = "outlier", "second identity", "only photo of its person", "photos disagree"

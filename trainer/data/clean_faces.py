@@ -9,15 +9,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.explain.subject import identities
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.pictures import Pictures
 from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
 from faceembed.engine.photos.listing import decode_path, printable
 from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.encodes import identities
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress, embed
+from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.people import People
 

@@ -14,7 +14,7 @@ import os
 import unicodedata
 from collections.abc import Iterable
 
-from faceembed.trainer.data.people import Sample
+from faceembed.trainer.data.samples import Sample
 
 _SIGNS = frozenset("_-+=@,() .")
 _LONGEST_BYTES = 180  # of a name; file systems end at 255

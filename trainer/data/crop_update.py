@@ -17,7 +17,8 @@ from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.trainer.data.crop_names import CropNames
 from faceembed.trainer.data.crops import ERRORS_FILE, INFO_FILE, Crop, CropInfo, read_crops, read_info, write_crops
 from faceembed.trainer.data.journal import JOURNAL_FILE, Done, read_journal
-from faceembed.trainer.data.people import CROPS_FILE, People
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import CROPS_FILE
 
 
 def check_output(folder: str, people: People) -> None:

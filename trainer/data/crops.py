@@ -29,7 +29,7 @@ from faceembed.engine.photos.listing import decode_path, encode_path
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError
 from faceembed.files import atomic_write
-from faceembed.trainer.data.people import CROPS_FILE, Sample
+from faceembed.trainer.data.samples import CROPS_FILE, Sample
 
 Format = Literal["jpg", "png"]
 VERSION = 1

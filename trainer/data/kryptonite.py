@@ -15,8 +15,8 @@ from typing import Any
 
 from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.engine.verbs.evaluate import similarities
 from faceembed.errors import DataError, PairListError
 from faceembed.files import atomic_write

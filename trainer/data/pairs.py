@@ -19,8 +19,9 @@ from faceembed.engine.photos.listing import encode_path, printable
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import safe_name
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
 from faceembed.trainer.data.sampler import KINDS, RATIOS, DrawnPairs, PairSampler, apportion
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import PARTS, Split, part_of
 
 HEADER = ("path_a", "path_b", "label", "kind", "method")

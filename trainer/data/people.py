@@ -25,27 +25,14 @@ from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.engine.photos.listing import decode_path, list_photos, printable
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, PairListError, UsageError
+from faceembed.trainer.data.crops import read_crops
+from faceembed.trainer.data.samples import CROPS_FILE, Sample
 
 Layout = Literal["auto", "folders", "celeba", "lfw", "kryptonite", "fakes", "crops"]
 
 FAKES_FILE = "fakes.parquet"
-CROPS_FILE = "crops.parquet"
 UNKNOWN_METHOD = "unknown"  # of fakes in a set that does not say how they were made
 _CELEBA_IMAGES = ("img_celeba", "img_align_celeba", os.path.join("..", "Img", "img_celeba"))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sample:
-    """One photo, or crop, and whom it shows."""
-
-    path: str
-    person: str
-    """Identity; for a fake the person it pretends to show (the source of a swap)."""
-    fake: bool = False
-    method: str = ""
-    """How the fake was made; empty for a real photo."""
-    other: str = ""
-    """The second person in a fake, in whose photo the face was put; empty if there is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,6 +295,4 @@ def _read_fakes(source: str) -> list[Sample]:
 
 
 def _read_crops(source: str) -> list[Sample]:
-    from faceembed.trainer.data.crops import read_crops
-
     return list(read_crops(source).samples)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.evaluate.pairs import Kind
 from faceembed.errors import DataError, UsageError
-from faceembed.trainer.data.people import Sample
+from faceembed.trainer.data.samples import Sample
 
 T = TypeVar("T")
 Number = tuple[int, int]

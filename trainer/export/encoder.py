@@ -43,7 +43,7 @@ from faceembed.files import atomic_write
 from faceembed.trainer.backbones.checkpoints import why_not_written
 from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.data.crops import read_crops
-from faceembed.trainer.data.people import CROPS_FILE
+from faceembed.trainer.data.samples import CROPS_FILE
 
 Precision = Literal["fp32", "fp16"]
 MIN_PARITY: dict[Precision, float] = {"fp32": 0.99999, "fp16": 0.999}

@@ -12,7 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.explain.subject import Chips, Notify, OnProgress, Subject
+from faceembed.engine.explain.subject import Subject
+from faceembed.engine.pipeline.encodes import Chips
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.attack import LEVELS, Attack, Noise, Turn
 from faceembed.errors import UsageError
@@ -72,7 +74,7 @@ class Fgsm(_OnNetwork):
         return levels_of(epsilon)
 
     def change(self, turn: Turn) -> Chips:
-        from faceembed.trainer.gradients.attack_gradient import fgsm
+        from faceembed.trainer.gradients.attack_gradient import fgsm  # optional: PyTorch
 
         assert turn.levels is not None
         return fgsm(self.network, turn.chips, turn.references, turn.sign, levels=turn.levels)
@@ -101,7 +103,7 @@ class Pgd(_OnNetwork):
         return levels_of(epsilon)
 
     def change(self, turn: Turn) -> Chips:
-        from faceembed.trainer.gradients.attack_gradient import pgd
+        from faceembed.trainer.gradients.attack_gradient import pgd  # optional: PyTorch
 
         assert turn.levels is not None
         size = max(1, round((self.step_size or _OVERSTEP * turn.epsilon / self.steps) * LEVELS))

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.occlusion import FILLS, Chip, Explanation, Fill, Map, fill_of
-from faceembed.engine.explain.subject import Notify
+from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.explain import Explained, absolute, explained
+from faceembed.engine.verbs.explain import absolute, explained
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.gradients.attack_gradient import Network
 from faceembed.trainer.gradients.subject import open_network_subject

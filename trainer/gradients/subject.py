@@ -6,9 +6,10 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from faceembed.engine.explain.subject import Notify, OnProgress, Subject, cut_largest, exact
+from faceembed.engine.explain.subject import Subject, cut_largest, exact
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
 
@@ -52,6 +53,6 @@ def open_network_subject(
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:
     if importlib.util.find_spec("torch") is None:
         raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
-    from faceembed.trainer.gradients.attack_gradient import open_network
+    from faceembed.trainer.gradients.attack_gradient import open_network  # optional: PyTorch
 
     return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.batch_size)

@@ -4,7 +4,7 @@ Stages alone: batches are prepared up to the stage, the device is idle, then all
 another, and the clock stops when the device is idle again. Reading runs in as many threads as in the pipeline.
 
 * ``share_of_peak``: floating-point operations a second of the encoder, counted from its graph, over what the card's tensor cores do
-  at their nominal clock in FP16 (`FLOPS_PER_CLOCK`).
+  at their nominal clock in FP16 (`runtimes.cards.FLOPS_PER_CLOCK`).
 * ``share_of_copy``: bytes of decoded pixels a second at the end-to-end rate, written once and read once, over what a copy
   inside the device's memory reads and writes, measured.
 """
@@ -24,19 +24,6 @@ from faceembed.engine.pipeline.chips import READERS, Item
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.stages import Batch
 
-# Dense FP16 operations of the tensor cores per clock and multiprocessor, by compute capability; from NVIDIA's white papers of
-# Turing, Ampere GA100 and GA102, Ada, Hopper and Blackwell. Times multiprocessors and clock they give the data sheets' figures.
-FLOPS_PER_CLOCK = {
-    (7, 0): 1024,
-    (7, 5): 1024,
-    (8, 0): 2048,
-    (8, 6): 1024,
-    (8, 9): 1024,
-    (9, 0): 4096,
-    (10, 0): 8192,
-    (10, 3): 8192,
-    (12, 0): 1024,
-}
 _COPY_BYTES = 256 << 20
 
 

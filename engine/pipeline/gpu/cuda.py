@@ -26,7 +26,7 @@ from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.base import DeviceSession, Session
-from faceembed.engine.runtimes.cards import probe
+from faceembed.engine.runtimes.cards import FLOPS_PER_CLOCK, probe
 from faceembed.engine.runtimes.cuda_memory import CoreCuda
 from faceembed.errors import DeviceError
 
@@ -137,8 +137,6 @@ class CudaBackend(Backend):
 
     def peak_tflops(self) -> float | None:
         from cuda.bindings import driver
-
-        from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK
 
         card = probe().card(self._index)
         status, kilohertz = driver.cuDeviceGetAttribute(

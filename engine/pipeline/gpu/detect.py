@@ -16,8 +16,10 @@ from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
+from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.watch import SILENT, Watch
@@ -40,6 +42,7 @@ class DeviceOneShotDetector(OneShotDetector):
         settings: OneShotSettings | None = None,
         watch: Watch = SILENT,
     ) -> None:
+        ready(model, choice, watch)
         super().__init__(model, choice, threads=1, settings=settings, watch=watch)
         self._backend = backend
 
@@ -87,7 +90,7 @@ class DeviceOneShotDetector(OneShotDetector):
             return Detections(faces.photo, faces.boxes, faces.landmarks, scores)
         matrices = np.ascontiguousarray(matrices[sound])
         owner = np.ascontiguousarray(faces.photo[sound])
-        side = (refine.SIDE, refine.SIDE)
+        side = (REFINED_SIDE, REFINED_SIDE)
         crops = self._backend.warp(photos, owner, matrices, self._refiner, self.model.spec, side)
         answers = self._backend.host(self._backend.run(self._refiner, crops)[0])
         exact = refine.TEMPLATE + answers[:, 1:].reshape(-1, 5, 2)

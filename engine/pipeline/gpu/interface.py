@@ -102,7 +102,7 @@ class Backend(abc.ABC):
         """Read the one-shot network's outputs: decode, suppress what overlaps, average what agrees.
 
         Args:
-            levels: the outputs of `oneshot.OUTPUTS`.
+            levels: the outputs of `models.oneshot.OUTPUTS`.
             scales: (N, 2) canvas pixels per photo pixel, x then y.
             settings: thresholds.
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import GREY
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.oneshot import CHANNELS, STRIDES
-from faceembed.engine.detect.refine import CHANNELS as REFINEMENTS
+from faceembed.engine.models.oneshot import CHANNELS, STRIDES
+from faceembed.engine.models.oneshot import REFINED_CHANNELS as REFINEMENTS
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.gpu.lane import BLOCK, MAX_BLOCKS, Argument, Lane
 from faceembed.engine.runtimes.arrays import DeviceArray

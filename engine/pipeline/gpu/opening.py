@@ -10,10 +10,14 @@ from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import DEFAULT_SHARE
+from faceembed.engine.pipeline.gpu.cpu import CpuBackend
+from faceembed.engine.pipeline.gpu.cuda import CudaBackend
+from faceembed.engine.pipeline.gpu.detect import DeviceOneShotDetector
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.cards import probe
 from faceembed.engine.runtimes.choose import for_aligner
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
@@ -51,8 +55,6 @@ class Opening:
         backend = open_backend(self.choice, threads=self.settings.runtime.thread_count)
         detector = None
         if self.aligner is not None:
-            from faceembed.engine.pipeline.gpu.detect import DeviceOneShotDetector
-
             looks = OneShotSettings(detect_side=self.settings.detect_size)
             choice = for_aligner(self.choice)
             detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, watch=watch)
@@ -80,11 +82,7 @@ def open_backend(choice: RuntimeChoice, *, threads: int) -> Backend:
         DeviceError: it, or a package it needs, is not there.
     """
     if choice.device == "cpu":
-        from faceembed.engine.pipeline.gpu.cpu import CpuBackend
-
         return CpuBackend(threads=threads)
-    from faceembed.engine.pipeline.gpu.cuda import CudaBackend
-
     return CudaBackend(int(choice.device.rpartition(":")[2] or 0), threads=threads)
 
 
@@ -96,8 +94,6 @@ def free_memory(backend: Backend) -> int:
 
 def serving_cards() -> list[str]:
     """All cards of this machine that can serve, as ``cuda:N``."""
-    from faceembed.engine.runtimes.cards import probe
-
     driver = probe()
     names = []
     for card in driver.cards:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES, OneShotDetector, OneShotSettings, decode
+from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings, decode
 from faceembed.engine.models.graph import GraphWriter
+from faceembed.engine.models.oneshot import CHANNELS, OUTPUTS, REFINED, REFINED_CHANNELS, REFINED_SIDE, STRIDES
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import open_session
+from faceembed.engine.runtimes.sessions import open_session
 
 EXACT = RuntimeChoice("openvino", "cpu", "fp32", "a test")
 Pixels = NDArray[np.uint8]
@@ -39,9 +40,9 @@ def white_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def write_refiner(writer: GraphWriter, offsets: NDArray[np.float64]) -> None:
     """A refiner that says the same of every face."""
-    weight = np.zeros((refine.CHANNELS, 3, refine.SIDE, refine.SIDE))
-    faces = writer.input("faces", ["M", 3, refine.SIDE, refine.SIDE])
-    writer.output(writer.node("Flatten", [writer.conv(faces, weight, offsets)]), refine.OUTPUT, ["M", refine.CHANNELS])
+    weight = np.zeros((REFINED_CHANNELS, 3, REFINED_SIDE, REFINED_SIDE))
+    faces = writer.input("faces", ["M", 3, REFINED_SIDE, REFINED_SIDE])
+    writer.output(writer.node("Flatten", [writer.conv(faces, weight, offsets)]), REFINED, ["M", REFINED_CHANNELS])
 
 
 def detector(model: Model, **settings: float) -> OneShotDetector:
@@ -190,7 +191,7 @@ def test_refined_landmarks_move_with_the_face(tmp_path: Path) -> None:
     write_refiner(writer, np.array([0.4] + [1.0, 0.0] * 5))
     (tmp_path / "shift.onnx").write_bytes(writer.serialise())
     model = Model(ModelSpec("shift", "aligner", (0, 0), decoder="one-shot"), str(tmp_path / "shift.onnx"))
-    session = open_session(model, EXACT, outputs=(refine.OUTPUT,), threads=1)
+    session = open_session(model, EXACT, outputs=(REFINED,), threads=1)
     angle = np.pi / 6
     turn = 2 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     landmarks = (refine.TEMPLATE - 28) @ turn.T + (70, 60)
@@ -209,4 +210,4 @@ def test_refined_landmarks_move_with_the_face(tmp_path: Path) -> None:
     np.testing.assert_allclose(sure.scores, [0.598688], rtol=1e-5)
     assert len(refine.refine(session, [], Detections.none())) == 0
     np.testing.assert_allclose(np.linalg.norm(refine.TEMPLATE[1] - refine.TEMPLATE[0]), refine.EYES, rtol=1e-4)
-    np.testing.assert_allclose(refine.TEMPLATE.mean(axis=0), (refine.SIDE - 1) / 2)
+    np.testing.assert_allclose(refine.TEMPLATE.mean(axis=0), (REFINED_SIDE - 1) / 2)

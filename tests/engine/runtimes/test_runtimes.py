@@ -23,8 +23,9 @@ from faceembed.engine.runtimes import choose as module
 from faceembed.engine.runtimes import openvino
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.choose import RuntimeSettings, choose, open_session
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DeviceError, ModelError, UsageError
 
 RUNTIMES = ("openvino", "onnxruntime")

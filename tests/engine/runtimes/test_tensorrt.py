@@ -17,12 +17,13 @@ import pytest
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
-from faceembed.engine.runtimes.choose import open_session
 from faceembed.engine.runtimes.engine_file import NetworkFacts
 from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.kernel_cache import KernelCache
-from faceembed.engine.runtimes.networks import Network, Profile, graph_of, networks_of
+from faceembed.engine.runtimes.networks import Network, graph_of, networks_of
+from faceembed.engine.runtimes.profile import Profile
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.tensorrt import TensorRtSession
 from faceembed.errors import DeviceError
 

@@ -15,6 +15,7 @@ from faceembed.engine.evaluate.pairs import Pair, PairList
 from faceembed.engine.explain.attack_result import Case, figures
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.report import attack_picture
+from faceembed.engine.report.attack import write_attack_report
 from faceembed.engine.report.attack_picture import difference, write_cases
 from faceembed.engine.verbs.attack import Attack, AttackSettings, Noise, Turn, attack_pairs, choose_pairs, noisy
 from faceembed.errors import DataError
@@ -183,7 +184,7 @@ def test_the_page_of_hostile_names(tmp_path: Path, reuse_pipeline: Any) -> None:
     a, b, c = (str(tmp_path / name) for name in names)
     given = PairList("<b>list.csv", (Pair(a, b, True, "same"), Pair(b, a, False, "other"), Pair(a, c, False, "fake")))
     result = attack_pairs(given, Noise(), settings=AttackSettings(epsilons=(0.1, 0.4)))
-    result.write_html(tmp_path / "noise.html")
+    write_attack_report(tmp_path / "noise.html", result)
     page = (tmp_path / "noise.html").read_text(encoding="utf-8")
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "{{ 7 * 7 }}" in page
     assert '"onerror' not in page and "new\\nline.png" in page and "&lt;b&gt;list.csv" in page

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.few_photos import embed_photos
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
-from faceembed.engine.verbs.verify import embed_photos, matrix, verify
+from faceembed.engine.verbs.matrix import matrix
+from faceembed.engine.verbs.verify import verify
 from faceembed.errors import DataError, UsageError
 
 MakeFaces = Callable[[Path, int], list[Path]]

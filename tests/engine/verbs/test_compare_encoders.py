@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 from faceembed.engine.evaluate import encode_rates
+from faceembed.engine.evaluate.comparison import Comparison
 from faceembed.engine.evaluate.encode_rates import measure_rates
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.report.encoders import write_comparison
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.verbs.compare import Comparison, compare_encoders
+from faceembed.engine.verbs.compare import compare_encoders
 from faceembed.engine.verbs.evaluate import score_pairs
 from faceembed.errors import DataError, PairListError, UsageError
 from tests.pages import Page
@@ -205,7 +207,7 @@ def test_rates_take_encoders_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page(compared: Comparison, tmp_path: Path) -> None:
-    compared.write_html(tmp_path / "encoders.html")
+    write_comparison(tmp_path / "encoders.html", compared)
     page = Page((tmp_path / "encoders.html").read_text(encoding="utf-8"))
     assert page.tags["svg"] == 4 and page.tags["script"] == 0
     for row in compared.rows:
@@ -221,7 +223,7 @@ def test_hostile_names_are_text(pairs: Path, tmp_path: Path) -> None:
     Path(path).with_suffix(".json").write_text(hostile.to_json())
     result = compare_encoders([path, HOSTILE + "nix"], pairs, settings=CROPS, save=tmp_path / "kept")
     assert not result.rows[0].reason and result.rows[1].reason
-    result.write_html(tmp_path / "encoders.html")
+    write_comparison(tmp_path / "encoders.html", result)
     page = Page((tmp_path / "encoders.html").read_text(encoding="utf-8"))
     assert page.tags["script"] == 0 and page.tags["svg"] == 4
     assert not [name for name, _ in page.attributes if name.startswith("on")]

@@ -23,8 +23,9 @@ from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import EmbedReport, Progress, embed
+from faceembed.engine.verbs.embed import EmbedReport, embed
 from faceembed.engine.verbs.search import search
 from faceembed.errors import DataError, IndexFormatError, ModelError, UsageError
 

@@ -27,9 +27,10 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs import embed as module
-from faceembed.engine.verbs.embed import EmbedReport, Progress, embed
+from faceembed.engine.verbs.embed import EmbedReport, embed
 from faceembed.errors import IndexFormatError
 
 MakeFaces = Callable[[Path, int], list[Path]]

@@ -19,14 +19,15 @@ from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, FaceEmbedError, ModelError, UsageError
 from faceembed.trainer.batches.dataset import open_crops
 from faceembed.trainer.data import align as module
 from faceembed.trainer.data.align import AlignReport, align, encoder_spec
 from faceembed.trainer.data.crops import read_crops, write_crops
-from faceembed.trainer.data.people import People, Sample, exclude_people, read_people
+from faceembed.trainer.data.people import People, exclude_people, read_people
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.recipes.settings import Data
 
 MakeFaces = Callable[[Path, int], list[Path]]

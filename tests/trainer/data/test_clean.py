@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from faceembed.cli.main import main
-from faceembed.engine.explain.subject import identities
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.spec import Model
+from faceembed.engine.pipeline.encodes import identities
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError, IndexFormatError, UsageError
@@ -32,7 +32,8 @@ from faceembed.trainer.data.clean import CleanSettings, clean, judge
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import Row, only_kept, read_manifest, write_manifest
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample, read_people
+from faceembed.trainer.data.people import People, read_people
+from faceembed.trainer.data.samples import Sample
 
 DIMENSION = 64
 Vectors = dict[str, NDArray[np.float32]]

@@ -20,7 +20,8 @@ from faceembed.errors import DataError
 from faceembed.trainer.data.crop_names import CropNames, safe_name
 from faceembed.trainer.data.crops import Crop, CropInfo, from_table, read_crops, to_table, write_crop, write_crops
 from faceembed.trainer.data.journal import Done, Journal, read_journal
-from faceembed.trainer.data.people import Sample, read_people
+from faceembed.trainer.data.people import read_people
+from faceembed.trainer.data.samples import Sample
 
 INFO = CropInfo("some", ARCFACE_TEMPLATE, 112, 96, "mtcnn", "ab" * 32)
 ROWS = [

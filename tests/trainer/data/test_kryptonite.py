@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from faceembed.engine.pipeline.batches import Pipeline
-from faceembed.engine.verbs.verify import matrix
+from faceembed.engine.verbs.matrix import matrix
 from faceembed.errors import DataError, PairListError
 from faceembed.trainer.data.kryptonite import write_submission
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.pairs import divide, make_pairs, parse_ratios
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import Split, split_people
 
 PERSONS = [f"p{number:02d}" for number in range(12)]

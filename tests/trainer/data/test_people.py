@@ -15,13 +15,13 @@ from faceembed.engine.photos.listing import encode_path
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.trainer.data.people import (
     People,
-    Sample,
     check_people,
     exclude_people,
     join_people,
     people_in_pairs,
     read_people,
 )
+from faceembed.trainer.data.samples import Sample
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.errors import DataError, UsageError
-from faceembed.trainer.data.people import Sample
 from faceembed.trainer.data.sampler import KINDS, PairSampler, apportion
+from faceembed.trainer.data.samples import Sample
 
 Pairs = list[tuple[Sample, Sample, str]]
 

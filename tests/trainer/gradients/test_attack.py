@@ -21,6 +21,7 @@ from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.engine.explain.attack_result import Attacked
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.report.attack_picture import write_cases
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.verbs.attack import AttackSettings, attack_pairs
 from faceembed.errors import DataError
@@ -175,7 +176,7 @@ def test_files(attacked: dict[str, Attacked], pairs: Path, tmp_path: Path) -> No
     assert [float(row["after"]) for row in rows] == pytest.approx(result.scores[1:].ravel().tolist(), abs=1e-6)
     assert [float(row["before"]) for row in rows[:4]] == pytest.approx(result.scores[0].tolist(), abs=1e-6)
     assert len(read_pairs(tmp_path / "scores.csv")) == 8
-    result.write_png(tmp_path / "worst.png")
+    write_cases(tmp_path / "worst.png", result.cases, threshold=result.threshold, title=result.title)
     picture = cv2.imread(str(tmp_path / "worst.png"))
     assert picture is not None
     assert picture.shape[0] > 8 * 100 and picture.shape[1] > 4 * 100

@@ -12,11 +12,11 @@ from torch import nn
 
 from faceembed.engine.explain.deletion import deletion
 from faceembed.engine.explain.occlusion import fill_of
-from faceembed.engine.explain.subject import identity
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.encodes import identity
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.backbones.gated import gate
 from faceembed.trainer.gradients.attack_gradient import Network, open_network

@@ -11,7 +11,8 @@ import torch
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.flavours import AHEAD, load
-from faceembed.engine.runtimes.networks import Profile, graph_of, networks_of
+from faceembed.engine.runtimes.networks import graph_of, networks_of
+from faceembed.engine.runtimes.profile import Profile
 from faceembed.engine.runtimes.trt_build import build_plan, why_malformed
 from faceembed.trainer.backbones.registry import build, find
 

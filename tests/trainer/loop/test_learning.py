@@ -14,8 +14,8 @@ from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import UsageError
 from faceembed.trainer.backbones import registry
 from faceembed.trainer.batches.dataset import Crops
-from faceembed.trainer.data.people import Sample
 from faceembed.trainer.data.sampler import DrawnPairs
+from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.loop.balance import balance_weights
 from faceembed.trainer.loop.centre import centre_embeddings
 from faceembed.trainer.loop.learner import Learner, make_learner, make_start

@@ -17,13 +17,15 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.photos.listing import PhotoFile, decode_path
 from faceembed.engine.photos.rows import Failure, read_errors
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.verbs.embed import Progress, embed
+from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError
 from faceembed.trainer.data.fakes.mesh import Mesh, fit_meshes
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import Sample
 
 FACES_FOLDER = ".faces"
 

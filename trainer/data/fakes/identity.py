@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
-from faceembed.engine.models.import_file import check_encoder
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
+from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.errors import ModelError

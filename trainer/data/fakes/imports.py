@@ -16,11 +16,12 @@ from faceembed.engine.photos.listing import is_below, photo_file, printable
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
-from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import safe_name
 from faceembed.trainer.data.fakes.manifest import ERRORS_FILE, Fake, read_fakes, write_fakes
+from faceembed.trainer.data.fakes.settings import METHODS
 from faceembed.trainer.data.people import FAKES_FILE, read_people
 
 COLUMNS = ("fake", "source_person", "source_photo", "target_person", "target_photo", "seed", "params")
@@ -116,8 +117,6 @@ def import_fakes(
 
 
 def _check(method: str, root: str, folder: str) -> None:
-    from faceembed.trainer.data.fakes.make import METHODS
-
     if not method or method != safe_name(method) or method.startswith("."):
         raise UsageError(f"--method {method!r}: expected a name of letters, digits and dashes, as in arc2face")
     if method in METHODS:

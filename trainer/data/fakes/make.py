@@ -29,7 +29,7 @@ from faceembed.engine.photos.listing import is_below, printable
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
-from faceembed.engine.verbs.embed import Progress
+from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.fakes import manifest

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.cores import available_cores
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
 from faceembed.engine.native import _native
 from faceembed.errors import ModelError
@@ -264,8 +265,6 @@ def open_swapper(kind: str, path: str | os.PathLike[str], *, embedder: str, thre
     Raises:
         ModelError: a file is not what it should be; one line that says why.
     """
-    from faceembed.cores import available_cores
-
     return SWAPPERS[kind](path, Identity(embedder, threads=threads or available_cores()))
 
 

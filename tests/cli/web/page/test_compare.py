@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
-from faceembed.engine.verbs import verify as compare
+from faceembed.engine.verbs import matrix as compare
 
 
 def similarity(page: Any, faces: dict[str, Path], *chosen: tuple[str, int]) -> str:

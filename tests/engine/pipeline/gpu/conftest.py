@@ -13,8 +13,8 @@ import pytest
 from faceembed.engine.detect import refine
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
-from faceembed.engine.detect.oneshot import CHANNELS, OUTPUTS, STRIDES
 from faceembed.engine.models.graph import GraphWriter
+from faceembed.engine.models.oneshot import CHANNELS, OUTPUTS, REFINED, REFINED_CHANNELS, REFINED_SIDE, STRIDES
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
 from faceembed.engine.pipeline.batches import Outcome
 from faceembed.engine.pipeline.encode import Encoder
@@ -52,10 +52,10 @@ def white_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
         weight[0] = 20 / (3 * stride**2)
         bias = np.concatenate([[-10.0], np.full(4, np.log(0.5)), marks.reshape(10)])
         writer.output(writer.conv(images, weight, bias, stride=stride), output, ["N", CHANNELS, "h", "w"])
-    weight = np.zeros((refine.CHANNELS, 3, refine.SIDE, refine.SIDE))
-    crops = writer.input("faces", ["M", 3, refine.SIDE, refine.SIDE])
+    weight = np.zeros((REFINED_CHANNELS, 3, REFINED_SIDE, REFINED_SIDE))
+    crops = writer.input("faces", ["M", 3, REFINED_SIDE, REFINED_SIDE])
     agreed = writer.conv(crops, weight, np.concatenate([[20.0], np.zeros(10)]))
-    writer.output(writer.node("Flatten", [agreed]), refine.OUTPUT, ["M", refine.CHANNELS])
+    writer.output(writer.node("Flatten", [agreed]), REFINED, ["M", REFINED_CHANNELS])
     path = tmp_path_factory.mktemp("white") / "white.onnx"
     path.write_bytes(writer.serialise())
     return Model(ModelSpec("white", "aligner", (0, 0), decoder="one-shot"), str(path))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from faceembed.engine.photos.listing import list_photos
-from faceembed.engine.pipeline.gpu.bench import FLOPS_PER_CLOCK, roofline
+from faceembed.engine.pipeline.gpu.bench import roofline
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
+from faceembed.engine.runtimes.cards import FLOPS_PER_CLOCK
 from faceembed.engine.verbs.bench import measure
 
 Open = Callable[..., DevicePipeline]

@@ -13,6 +13,7 @@ from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.oneshot import OneShotDetector
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
+from faceembed.engine.parity.detectors import admit
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import MIN_PARITY, Encoder
@@ -128,5 +129,5 @@ def test_the_gate_takes_photos_of_the_host(white_cells: Model, backend: CpuBacke
     pixels = np.zeros((160, 160, 3), np.uint8)
     pixels[64:96, 32:64] = 255
     detector = DeviceOneShotDetector(white_cells, CHOICE, backend)
-    parity = detector.admit([pixels], [20.0], only_largest=True)
+    parity = admit(detector, [pixels], [20.0], only_largest=True)
     assert (parity.faces, parity.found) == (1, 1.0)

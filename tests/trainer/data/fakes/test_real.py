@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.verify import embed_photos
 from faceembed.trainer.data.fakes.make import make_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes
 from faceembed.trainer.data.fakes.settings import FakeSettings
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
-from faceembed.trainer.data.people import People, Sample
+from faceembed.trainer.data.people import People
+from faceembed.trainer.data.samples import Sample
 
 
 @pytest.mark.data

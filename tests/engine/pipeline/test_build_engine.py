@@ -14,19 +14,19 @@ from faceembed.engine.models import builtin
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.store import file_sha256
-from faceembed.engine.parity import build_engine as module
 from faceembed.engine.parity import gate as engine_parity
-from faceembed.engine.parity.build_engine import (
+from faceembed.engine.parity.quantise import quantised_line
+from faceembed.engine.pipeline import build_engine as module
+from faceembed.engine.pipeline import sample_faces
+from faceembed.engine.pipeline.build_engine import (
     BuildSettings,
     add_engine,
     build_engine,
     ensure,
     inspect_engine,
-    quantised_line,
 )
 from faceembed.engine.pipeline.encode import Encoder
-from faceembed.engine.runtimes import choose as choosing
-from faceembed.engine.runtimes import flavours
+from faceembed.engine.runtimes import engine_session, flavours
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, Driver
 from faceembed.engine.runtimes.engine_file import read_facts
@@ -34,7 +34,7 @@ from faceembed.engine.runtimes.watch import spoken
 from faceembed.errors import DataError, DeviceError, ModelError, UsageError
 
 ALL = ("sm75", "sm80", "sm86", "sm89", "sm120")
-REAL_CHIPS = engine_parity.sample_chips
+REAL_CHIPS = sample_faces.sample_chips
 pytest.importorskip("tensorrt_rtx")
 
 
@@ -60,7 +60,7 @@ def chips(pipeline: Any, astronaut: np.ndarray) -> Iterator[np.ndarray]:
     """Eight views of one face, so that the gate of these tests need not look for faces in photos again."""
     views = [astronaut[40 + 3 * k : 190 + 3 * k, 140 + 2 * k : 290 + 2 * k] for k in range(8)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_parity, "sample_chips", lambda spec, folder: np.stack(views))
+        patch.setattr(sample_faces, "sample_chips", lambda spec, folder: np.stack(views))
         yield np.stack(views)
 
 
@@ -108,7 +108,7 @@ def test_a_network_that_half_precision_breaks_is_not_built(
         encoder_model.spec, name="bad", input_size=(16, 16), dimension=768, sha256=file_sha256(path)
     )
     faces = rng.integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
-    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder: faces)
+    monkeypatch.setattr(sample_faces, "sample_chips", lambda spec, folder: faces)
     with pytest.raises(
         DeviceError,
         match=r"^bad in fp16 differs from fp32: smallest cosine nan on 8 faces, at least 0\.999 wanted; use --precision fp32$",
@@ -124,7 +124,7 @@ def test_int8_for_three_cards(
     home: Path, dlib_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real engine, smaller than that of fp16; its file says how much of it is INT8."""
-    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
+    monkeypatch.setattr(sample_faces, "sample_chips", lambda spec, folder, **_: chips)
     heard: list[str] = []
     built = build_engine(dlib_model, BuildSettings("int8", "sm86,sm89,sm120"), notice=heard.append)
     facts = inspect_engine(built.path)
@@ -144,7 +144,7 @@ def test_int8_for_three_cards(
 def test_int8_that_no_layer_allows(
     home: Path, dlib_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_parity, "sample_chips", lambda spec, folder, **_: chips)
+    monkeypatch.setattr(sample_faces, "sample_chips", lambda spec, folder, **_: chips)
     monkeypatch.setitem(engine_parity.MIN_COSINE, "int8", 1.1)
     with pytest.raises(
         DeviceError, match=r"^dlib-resnet in int8 differs from fp32: smallest cosine 0\.\d+ on 16 faces"
@@ -157,9 +157,9 @@ def test_calibration_faces_are_not_those_of_the_gate(encoder_model: Model, monke
     def numbered(spec: Any, folder: Any, *, faces: int) -> np.ndarray:
         return np.arange(min(faces, count))
 
-    monkeypatch.setattr(engine_parity, "sample_chips", numbered)
+    monkeypatch.setattr(sample_faces, "sample_chips", numbered)
     for count, wanted in ((500, range(32, 128)), (70, range(32, 70)), (50, range(50)), (11, range(11))):
-        checked, calibration = engine_parity.calibration_chips(encoder_model.spec, "photos")
+        checked, calibration = sample_faces.calibration_chips(encoder_model.spec, "photos")
         assert checked.tolist() == list(range(min(count, 32))) and calibration.tolist() == list(wanted)
 
 
@@ -180,7 +180,7 @@ def test_an_aligner_has_two_networks(home: Path, tmp_path: Path, chips: np.ndarr
 def test_no_face_to_compare_on(tmp_path: Path, encoder_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
-    monkeypatch.setattr(engine_parity, "sample_chips", REAL_CHIPS)
+    monkeypatch.setattr(sample_faces, "sample_chips", REAL_CHIPS)
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
     with pytest.raises(DataError, match=r"no face in the photos of .* to compare on; give others: --photos"):
         build_engine(encoder_model, BuildSettings(photos=str(tmp_path)), fresh=True)
@@ -259,7 +259,8 @@ def test_a_run_that_must_build_says_how_far_it_is(
         return module.GraphSession(model, network, module.graph_of(model, network, choice.precision), choice)
 
     monkeypatch.setattr(module, "session_of", session_of)
-    monkeypatch.setattr(choosing, "probe", module.probe)
+    monkeypatch.setattr(engine_session, "probe", module.probe)
+    monkeypatch.setattr(engine_session, "session_of", session_of)
     gate: dict[str, float] = {}
     monkeypatch.setattr(module.parity_memory, "remember", lambda model, choice, parity: gate.update(parity))
     monkeypatch.setattr(module.parity_memory, "recall", lambda model, choice: gate)

@@ -117,7 +117,7 @@ def write_cleaning_report(
     failures = [row for row in rows if not row.kept and row.photo not in vectors]
     write_page(
         path,
-        os.path.join(os.path.dirname(__file__), "cleaning"),
+        os.path.join(os.path.dirname(__file__), "clean_report"),
         title=shown(title),
         facts={name: shown(value) for name, value in facts.items() if value},
         counts={

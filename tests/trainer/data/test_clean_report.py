@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from faceembed.trainer.data import clean_report as cleaning
 from faceembed.trainer.data.clean_manifest import Row
-from faceembed.trainer.report import cleaning
-from faceembed.trainer.report.cleaning import write_cleaning_report
+from faceembed.trainer.data.clean_report import write_cleaning_report
 from tests.pages import Page
 
 JPEG = cv2.imencode(".jpg", np.full((20, 30, 3), (40, 90, 200), np.uint8))[1].tobytes()

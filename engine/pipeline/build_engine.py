@@ -19,17 +19,23 @@ from pathlib import Path
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, Task
 from faceembed.engine.parity import memory as parity_memory
-from faceembed.engine.parity.gate import FACES, MIN_COSINE, calibration_chips, check_parity
+from faceembed.engine.parity.gate import MIN_COSINE, OpenNetwork, check_aligner, check_encoder, parity_line
+from faceembed.engine.parity.quantise import quantise_encoder, quantised_line
+from faceembed.engine.photos.sample import sample_photos
+from faceembed.engine.pipeline import sample_faces
+from faceembed.engine.pipeline.sample_faces import FACES, calibration_chips
 from faceembed.engine.runtimes import engine_cache
-from faceembed.engine.runtimes.base import DeviceSession, RuntimeChoice, Session
+from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_cache import Wanted
 from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
+from faceembed.engine.runtimes.engine_session import session_of
 from faceembed.engine.runtimes.flavours import Flavour, for_card, load, resolve_targets, to_build_with
-from faceembed.engine.runtimes.kernel_cache import KernelCache
-from faceembed.engine.runtimes.networks import BATCH, Network, Profile, graph_of, networks_of, profiles_of
+from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
 from faceembed.engine.runtimes.onnxruntime import GraphSession
+from faceembed.engine.runtimes.profile import BATCH, Profile
 from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan, why_malformed
+from faceembed.engine.runtimes.watch import Watch
 from faceembed.errors import DeviceError, ModelError, UsageError
 from faceembed.version import __version__
 
@@ -158,6 +164,21 @@ def ensure(
     return kept
 
 
+def ready(model: Model, choice: RuntimeChoice, watch: Watch) -> None:
+    """See to it that a session of the model can be opened: TensorRT's needs an engine, which is built first where none is kept.
+
+    Args:
+        model: an encoder, or a one-shot aligner.
+        choice: from `choose`.
+        watch: told of an engine that is built.
+
+    Raises:
+        DataError, DeviceError, ModelError: as `ensure`.
+    """
+    if choice.runtime == "tensorrt":
+        ensure(model, choice, notice=watch.notice, progress=watch.progress)
+
+
 def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built:
     """Keep an engine that another machine built, for runs on this one.
 
@@ -207,8 +228,6 @@ def _graphs(
     """The networks' graphs at the precision; and of INT8, how much of them is."""
     if settings.precision != "int8":
         return [graph_of(model, network, settings.precision) for network in networks], {}
-    from faceembed.engine.parity.quantise import quantise_encoder
-
     (network,) = networks
     checked, calibration = calibration_chips(model.spec, settings.photos)
     if len(calibration) < FACES:
@@ -221,12 +240,13 @@ def _graphs(
     return [made.graph], made.facts
 
 
-def quantised_line(facts: dict[str, float]) -> str:
-    """How much of a network runs in INT8, in words."""
-    return (
-        f"int8: {facts['layers']:.0f} of {facts['of']:.0f} layers with {100 * facts['flops']:.0f} % of the operations, the rest fp16; "
-        f"scales from {facts['faces']:.0f} faces"
-    )
+def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork) -> dict[str, float]:
+    """The gate, on faces or photos of the folder that was given, or of the sample."""
+    folder = sample_photos() if settings.photos is None else Path(settings.photos)
+    if model.spec.task == "encoder":
+        chips = sample_faces.sample_chips(model.spec, folder)
+        return check_encoder(model, settings.precision, open_network, chips)
+    return check_aligner(model, settings.precision, open_network, folder)
 
 
 def _graph_parity(
@@ -237,7 +257,7 @@ def _graph_parity(
     def open_network(network: Network) -> Session:
         return GraphSession(model, network, by_name[network.name], _REFERENCE)
 
-    parity = check_parity(model, settings.precision, open_network, settings.photos)
+    parity = _check(model, settings, open_network)
     notice(
         f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
     )
@@ -258,41 +278,9 @@ def _engine_parity(
     def open_network(network: Network) -> Session:
         return session_of(facts, plans, network, model, choice, flavour)
 
-    parity = check_parity(model, settings.precision, open_network, settings.photos)
+    parity = _check(model, settings, open_network)
     notice(f"{parity_line(settings.precision, parity)}, of the engine on {card}")
     return parity
-
-
-def session_of(
-    facts: EngineFacts,
-    plans: Sequence[bytes],
-    network: Network,
-    model: Model,
-    choice: RuntimeChoice,
-    flavour: Flavour,
-    *,
-    kernels: KernelCache | None = None,
-) -> DeviceSession:
-    """A session for one network of an engine."""
-    from faceembed.engine.runtimes.cuda_memory import open_cuda
-    from faceembed.engine.runtimes.tensorrt import TensorRtSession
-
-    (index,) = [index for index, one in enumerate(facts.networks) if one.name == network.name]
-    cuda = open_cuda(index_of(choice.device))
-    return TensorRtSession(
-        facts.networks[index], plans[index], model.spec, choice, flavour=flavour, cuda=cuda, kernels=kernels
-    )
-
-
-def parity_line(precision: str, parity: dict[str, float]) -> str:
-    """What the gate measured, in words."""
-    faces = f"{parity['faces']:.0f} faces"
-    if "min_cosine" in parity:
-        return f"parity of {precision} with fp32: smallest cosine {parity['min_cosine']:.5f} on {faces}"
-    return (
-        f"parity of {precision} with fp32: {100 * parity['found']:.0f} % of {faces}, "
-        f"landmarks {100 * parity['deviation']:.1f} % of the eyes' distance apart"
-    )
 
 
 def _plans(

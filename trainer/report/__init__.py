@@ -1,1 +1,0 @@
-"""Pages of the trainer's commands, in the manner of `faceembed.engine.report`: self-contained, no script, names escaped."""

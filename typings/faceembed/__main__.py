@@ -1,0 +1,1 @@
+../../src/faceembed/__main__.py
