@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import sys
-from typing import IO, cast
+from typing import IO, Any
 
 STDOUT = "standard output"
 
@@ -45,10 +46,8 @@ def _raw(stream: IO[str] | None) -> object:
 def _text(raw: _Stream, before: IO[str] | None) -> io.TextIOWrapper:
     """A text stream over ``raw``, with the encoding of the one before it. A name that the encoding lacks is no reason to fail."""
     if before is not None:
-        try:
+        with contextlib.suppress(OSError):  # nothing was said so far that anybody waits for
             before.flush()
-        except OSError:
-            pass  # noqa: SIM105 - nothing was said so far that anybody waits for
     encoding = getattr(before, "encoding", None) or "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty() or raw.lines
@@ -70,12 +69,12 @@ class _Unheard(_Stream):
 
     lines = True
 
-    def write(self, data: object) -> int:
+    def write(self, data: Any) -> int:
         """Write, or pretend to."""
         try:
-            return super().write(cast(bytes, data)) or 0
+            return super().write(data) or 0
         except OSError:
-            return len(memoryview(cast(bytes, data)).cast("B"))
+            return len(data)
 
 
 class _Named(_Stream):
@@ -85,16 +84,16 @@ class _Named(_Stream):
         super().__init__(number)
         self._failed = False
 
-    def write(self, data: object) -> int:
+    def write(self, data: Any) -> int:
         """Write.
 
         Raises:
             OSError: with `STDOUT` as the file.
         """
         if self._failed:
-            return len(memoryview(cast(bytes, data)).cast("B"))
+            return len(data)
         try:
-            return super().write(cast(bytes, data)) or 0
+            return super().write(data) or 0
         except OSError as error:
             self._failed = True
             raise OSError(error.errno, error.strerror, STDOUT) from error
@@ -103,13 +102,13 @@ class _Named(_Stream):
 class _Closed(_Named):
     """Standard output that was closed: what is said there is an error too."""
 
-    def write(self, data: object) -> int:
+    def write(self, data: Any) -> int:
         """Refuse.
 
         Raises:
-            OSError: always the first time.
+            OSError: the first time.
         """
         if self._failed:
-            return len(memoryview(cast(bytes, data)).cast("B"))
+            return len(data)
         self._failed = True
         raise OSError(errno.EBADF, "it is closed", STDOUT)
