@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from faceembed.cli.interrupts import EXIT_CODE, one_interrupt
-from faceembed.cli.streams import repair
+from faceembed.cli.streams import STDOUT, repair
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import FaceEmbedError, UsageError
 
@@ -110,7 +110,13 @@ class Program(Group):
         """Run the command line; as `click.Group.main`."""
         repair()
         with one_interrupt():
-            return super().main(*args, **options)
+            try:
+                return super().main(*args, **options)
+            except OSError as error:  # of the help, which is told before a command is known
+                if error.filename != STDOUT:
+                    raise
+                Failed(_explain(error, "")).show()
+                sys.exit(1)
 
 
 class LazyGroup(Group):

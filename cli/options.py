@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.engine.photos.listing import printable
+from faceembed.files import why_no_place
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.settings import EmbedSettings
@@ -33,9 +35,18 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an empty path, and one that can be no file or folder here."""
+    _not_empty(ctx, param, value)
+    for path in value if isinstance(value, tuple) else (value,):
+        if path is not None and (reason := why_no_place(path)):
+            raise click.BadParameter(printable(reason), ctx, param)
+    return value
+
+
 def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse a file that cannot be written before the work that it is for."""
-    _not_empty(ctx, param, value)
+    _a_place(ctx, param, value)
     if value is not None:
         folder = os.path.dirname(os.path.abspath(value))
         if not os.path.isdir(folder):
@@ -49,7 +60,7 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
-file_option = functools.partial(click.option, type=click.Path(), callback=_not_empty)
+file_option = functools.partial(click.option, type=click.Path(), callback=_a_place)
 output_file_option = functools.partial(click.option, type=click.Path(), callback=_writable)
 
 

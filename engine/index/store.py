@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.shards import FaceTable
+from faceembed.engine.index.training import train
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
@@ -88,7 +89,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     if len(vectors):
         try:
             if not inner.is_trained:
-                inner.train(vectors)
+                train(inner, vectors)
             index.add_with_ids(vectors, ids)
         except RuntimeError as error:
             raise UsageError(

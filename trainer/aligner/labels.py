@@ -71,7 +71,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[LabelledPhoto]:
         DataError: missing, damaged, or not such a file.
     """
     try:
-        table = pq.read_table(os.fspath(path), columns=list(_COLUMNS))
+        table = pq.ParquetFile(os.fspath(path)).read(list(_COLUMNS), use_threads=False)  # as `rows.read_parquet`
         rows = zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True)
         return [
             LabelledPhoto(
