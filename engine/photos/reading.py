@@ -90,10 +90,10 @@ def _read_pipe(descriptor: int, max_bytes: int) -> bytes:
     while True:
         left = end - time.monotonic()
         if left <= 0:
-            raise PhotoError("read", f"a pipe without an end: {_size(size)} came in {PIPE_SECONDS:.0f} seconds")
+            raise PhotoError("read", f"a pipe without an end: {_size(size)} came in {PIPE_SECONDS:g} seconds")
         if not poll.poll(1000 * min(PIPE_SILENCE_SECONDS, left)):
             if left > PIPE_SILENCE_SECONDS:
-                raise PhotoError("read", f"a pipe into which nobody wrote for {PIPE_SILENCE_SECONDS:.0f} seconds")
+                raise PhotoError("read", f"a pipe into which nobody wrote for {PIPE_SILENCE_SECONDS:g} seconds")
             continue
         part = os.read(descriptor, _CHUNK_BYTES)
         if not part:

@@ -254,6 +254,8 @@ def test_cut_off_anywhere_is_an_error(picture: Image.Image, kind: str) -> None:
     [
         (b"", "empty file"),
         (b"Dear all,\nthis is no picture.", "a text file"),
+        (bytes(5000), "a file of zeros"),
+        (bytes(3) + b"text after zeros", "begins with 00 00 00 74"),
         (b"  <!doctype html><title>404</title>", "HTML, XML or SVG text"),
         (b"GIF89a" + bytes(50), "a GIF"),
         (bytes(4) + b"ftypheic" + bytes(50), "HEIC, AVIF or video"),
