@@ -72,7 +72,7 @@ def test_a_third_ends_it_at_once(tmp_path: Path) -> None:
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in err
     assert not (tmp_path / "finished").exists()
 

@@ -48,7 +48,7 @@ main(prog_name="small")
 def shell(tmp_path: Path, redirections: str, *args: str, code: str = SMALL) -> subprocess.CompletedProcess[str]:
     (tmp_path / "small.py").write_text(code)
     line = f"{sys.executable} small.py {' '.join(args)} {redirections}"
-    return subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    return subprocess.run(["bash", "-c", line], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "2> >(exec 0<&-)"])
@@ -142,14 +142,14 @@ def test_an_index_name_leaves_room_for_what_lies_beside_it(
 ) -> None:
     """255 bytes a name, of which the longest ending takes 14."""
     index = tmp_path / ("n" * letters + ".faiss")
-    result = run("embed", small, "-o", index, "--index", "PQ8x4" if taken else "flat", code=0 if taken else 2)
+    result = run("embed", small, "-o", index, "--index", "SQ8", code=0 if taken else 2)
     if taken:
         assert index.exists()
     else:
         assert "too long a name" in result.stderr and list(tmp_path.iterdir()) == []
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255))
 def test_every_name_that_a_file_can_have_can_be_written(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     """A file system counts bytes: the name of the temporary file must not be the longer one."""
@@ -158,7 +158,7 @@ def test_every_name_that_a_file_can_have_can_be_written(tmp_path_factory: pytest
     if name in (".", ".."):
         return
     path = os.path.join(tmp_path_factory.getbasetemp(), name)
-    with atomic_write(path) as file:
+    with atomic_write(path, sync=False) as file:
         file.write(b"whole")
     assert Path(path).read_bytes() == b"whole"
     os.unlink(path)
@@ -171,7 +171,7 @@ def test_faiss_says_nothing_past_us(capfd: pytest.CaptureFixture[str], monkeypat
     from faceembed.engine.index.store import build_faiss
 
     vectors = np.random.default_rng(0).normal(size=(300, 32)).astype(np.float32)
-    kinds = ["IVF16,Flat", "PQ8x4", "IVF16,PQ8x4", "PCA16,IVF16,Flat", "HNSW8_PQ8x4", "IVF16_HNSW8,Flat", "PQ8x4,RFlat"]
+    kinds = ["IVF16,Flat", "PCA16,IVF16,PQ4x4", "HNSW8_PQ4x4", "PQ4x4,RFlat"]
 
     def train_all() -> str:
         for kind in kinds:
