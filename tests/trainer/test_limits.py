@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile, photo_file
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -18,6 +19,7 @@ from faceembed.trainer.aligner import faces
 from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of, pixels_of
 from faceembed.trainer.batches import dataset
 from faceembed.trainer.data.fakes import imports
+from faceembed.trainer.recipes.settings import Data
 
 GIANT = 6 << 30
 
@@ -71,9 +73,9 @@ def test_labels_are_made_of_what_fits(album: list[PhotoFile], giant: str, monkey
 
 
 def test_a_crop_that_does_not_fit_is_left_out_or_named(
-    make_crops: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    make_crops: Callable[..., str], tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crops = dataset.read_training_crops([make_crops("real", people=range(2), photos=2)], [])
+    crops = dataset.open_crops(Data(crops=(make_crops("real", people=range(2), photos=2),)), tiny)
     cache = dataset.CropCache(crops, limit_mb=0)
     read = dataset.read_file
 
