@@ -1,4 +1,4 @@
-.PHONY: help types contracts check native docs
+.PHONY: help types contracts check native docs wheel
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 types:  ## put back the links of typings/ where a checkout has none (from a zip, or on Windows)
@@ -8,6 +8,8 @@ contracts:  ## which room may import which, as pyproject.toml says
 	python .ci/contracts
 docs:  ## build the documentation's site, build/site/index.html
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+wheel:  ## a wheel for this Linux in dist/, tried without a compiler
+	.ci/wheel
 check: contracts  ## lint, types, contracts, tests
 	ruff check . && ruff format --check . && mypy && pytest
 native:  ## build and run the C++ tests

@@ -13,8 +13,11 @@ from faceembed.cli.options import Output, file_argument, file_option, output_opt
 
 if TYPE_CHECKING:
     from faceembed.engine.models.registry import ModelInfo
-    from faceembed.engine.models.spec import Colour
+    from faceembed.engine.models.spec import Colour, ModelSpec
+    from faceembed.engine.models.store import Agree
     from faceembed.trainer.export.encoder import Precision
+
+EDGEFACE = ("edgeface-xs", "edgeface-xxs")  # written out as ARCHITECTURES is; rewritten by the engine, without torch
 
 
 @click.group(cls=Group)
@@ -76,15 +79,17 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 
     ctx.meta[AFTER_INTERRUPT] = "What was downloaded is kept; the same command goes on from there."
     with out.reporter() as reporter:
-        model = pull_model(name, progress=reporter.bytes, sha256=sha256, file=file)
+        model = pull_model(name, progress=reporter.bytes, sha256=sha256, file=file, agree=_agree(out))
     out.result(dataclasses.asdict(model), _details(model))
 
 
 @models.command("import")
 @file_argument("file")
-@click.option("--name", required=True, help="What the model will be called.")
+@click.option("--name", help="What the model will be called.  [default for EdgeFace: the name of --arch]")
 @click.option(
-    "--arch", type=click.Choice(ARCHITECTURES), help="FILE is a PyTorch checkpoint of this network: convert it."
+    "--arch",
+    type=click.Choice((*ARCHITECTURES, *EDGEFACE)),
+    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace needs no PyTorch.",
 )
 @click.option(
     "--precision", type=click.Choice(EXPORT_PRECISIONS), help="Of a checkpoint's conversion.  [default: fp32]"
@@ -106,7 +111,7 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @output_options
 def import_(
     file: str,
-    name: str,
+    name: str | None,
     arch: str | None,
     precision: Precision | None,
     photos: str | None,
@@ -134,11 +139,23 @@ def import_(
     Example:
         faceembed models import mine.onnx --name mine --colour rgb --mean 127.5 --scale 1/127.5
         faceembed models import adaface_ir50_ms1mv2.ckpt --arch ir50 --name mine
+        faceembed models import edgeface_xs_q.pt --arch edgeface-xs
     """
     from faceembed.engine.models import registry
     from faceembed.engine.models.catalog import CATALOG
 
-    if arch is not None:
+    agree = _agree(out)
+    name = name or (arch if arch in EDGEFACE else None)
+    if name is None:
+        raise click.UsageError("Missing option '--name'.")
+    if arch in EDGEFACE:
+        if any((colour, mean, scale, template, input_size, precision, photos)) or threshold is not None:
+            raise click.UsageError(
+                f"--arch {arch} says what pixels it wants, and is rewritten exactly; give --name, --licence, --source and "
+                "--replace alone"
+            )
+        known = _import_edgeface(file, arch, name, licence, source, sha256, replace, agree)
+    elif arch is not None:
         if any((mean, scale, template, input_size)):
             raise click.UsageError(
                 f"--arch {arch} says what pixels it wants; leave --mean, --scale, --template and --input-size out"
@@ -158,6 +175,7 @@ def import_(
             photos=photos,
             sha256=sha256,
             replace=replace,
+            agree=agree,
         )
         if not out.quiet:
             click.echo(parity_line(converted), err=True)
@@ -169,7 +187,7 @@ def import_(
 
         if any((colour, mean, scale, template, input_size, threshold)):
             raise click.UsageError(f"{name} is a known model: its preprocessing is known too; give --name alone")
-        known = pull_model(name, sha256=sha256, file=file)
+        known = pull_model(name, sha256=sha256, file=file, agree=agree)
     else:
         from faceembed.engine.models.import_file import import_model
         from faceembed.engine.models.spec import ARCFACE_TEMPLATE
@@ -192,9 +210,40 @@ def import_(
             licence=licence or "unknown",
             source=source,
             replace=replace,
+            agree=agree,
         )
         known = registry.info(name)
     out.result(dataclasses.asdict(known), _details(known))
+
+
+def _import_edgeface(
+    file: str, arch: str, name: str, licence: str, source: str, sha256: str | None, replace: bool, agree: Agree
+) -> ModelInfo:
+    """Under its own name the file must be the verified one; under another it is taken as it is."""
+    from faceembed.engine.models import registry
+
+    if name == arch:
+        from faceembed.engine.models.pull import pull as pull_model
+
+        if licence or source or replace:
+            raise click.UsageError(
+                f"{name} is a known model: leave --licence, --source and --replace out, or give a --name"
+            )
+        return pull_model(name, sha256=sha256, file=file, agree=agree)
+    from faceembed.engine.models.import_file import import_edgeface
+
+    import_edgeface(file, arch=arch, name=name, licence=licence, source=source, replace=replace, agree=agree)
+    return registry.info(name)
+
+
+def _agree(out: Output) -> Agree:
+    """Compares the runtimes of this machine with ONNX's own definition, and says which is not used."""
+    from faceembed.engine.parity.definition import checked
+
+    def ask(data: bytes, spec: ModelSpec) -> ModelSpec:
+        return checked(data, spec, notice=lambda line: None if out.quiet else click.echo(line, err=True))
+
+    return ask
 
 
 def _numbers(text: str, option: str, counts: tuple[int, ...]) -> tuple[float, ...]:

@@ -38,12 +38,13 @@ def aligner(
 ) -> None:
     """Train an aligner on face labels and write it as ONNX.
 
-    CONFIG is a TOML file, or the name of a shipped recipe; 'aligner' if left out. Labels come from `data faces`. The model
+    CONFIG is a TOML file, or the name of a shipped recipe; 'aligner' if left out. Labels come from `data faces`. The recipe
+    draws from groups of its own; with `data.groups` and `data.shares` empty, from all that there are. The model
     is DIR/NAME.onnx with its spec beside it, compared with PyTorch before it is written.
 
     \b
     Example:
-        faceembed train aligner --labels train.parquet --validate validate.parquet -o runs/aligner
+        faceembed train aligner --labels train.parquet --validate validate.parquet --set 'data.groups=[]' --set 'data.shares=[]' -o runs/aligner
         faceembed train aligner mine.toml --set loop.steps=20000 -o runs/longer --name my-aligner
     """
     require_torch("train aligner")

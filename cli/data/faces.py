@@ -75,7 +75,7 @@ def faces(
 def _summary(report: FacesReport) -> str:
     lines = [
         f"{report.faces:,} faces and {report.doubtful:,} doubtful boxes in {report.photos:,} photos: {report.output}",
-        f"train on them: faceembed train aligner --labels {report.output} -o runs/aligner",
+        f"train on them: faceembed train aligner --labels {report.output} --set 'data.groups=[]' --set 'data.shares=[]' -o runs/aligner",
     ]
     if report.failed:
         lines.insert(1, f"{report.failed:,} photos unreadable: see {report.output.removesuffix('.parquet')}.errors.csv")

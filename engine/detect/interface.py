@@ -34,6 +34,15 @@ class Detector(abc.ABC):
             The faces, in pixels of ``photos``.
         """
 
+    def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
+        """The same faces with exact landmarks, where they were found in a coarser copy of a photo. By itself, as they are.
+
+        Args:
+            photo: uint8 RGB (H, W, 3).
+            faces: in pixels of ``photo``, all of them in it (``faces.photo`` is 0).
+        """
+        return faces
+
     @abc.abstractmethod
     def exact(self) -> Detector:
         """The same detector in fp32, on one thread."""

@@ -118,6 +118,17 @@ class OneShotDetector(Detector):
         faces = faces.take(faces.sides() >= smallest[faces.photo])
         return faces.largest(sizes) if only_largest else faces
 
+    def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
+        """As `Detector.sharpened`: what the refiner says of finer pixels, unless it sees no face there.
+
+        A face of 23 px in a photo of 6,401 px decoded at 1/8 has landmarks up to 2 px off in the photo's pixels, and its
+        embedding is 0.997 of what it is from the photo of 900 px; with this 0.999 (the astronaut, `faceembed-align`).
+        """
+        again = refine.refine(self._refiner, [photo], faces)
+        kept = (again.scores >= self.settings.score) & np.isfinite(again.landmarks).all(axis=(1, 2))
+        landmarks = np.where(kept[:, None, None], again.landmarks, faces.landmarks)
+        return Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+
     def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
         """The faces in some photos, each shown with a longer side of ``sides`` pixels."""
         groups: dict[Shape, list[int]] = {}

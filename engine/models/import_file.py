@@ -6,11 +6,13 @@ without any error message. The rest, input size and dimension, is read from the 
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-from faceembed.engine.models import builtin, store
+from faceembed.engine.models import builtin, edgeface, store
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
+from faceembed.engine.models.store import Agree, unasked
 from faceembed.engine.models.trial import check_encoder
 from faceembed.errors import ModelError
 
@@ -30,6 +32,7 @@ def import_model(
     licence: str = "unknown",
     source: str = "",
     replace: bool = False,
+    agree: Agree = unasked,
 ) -> Model:
     """Check an ONNX encoder and keep it under ``name``.
 
@@ -47,6 +50,7 @@ def import_model(
         licence: SPDX name or words.
         source: where the file comes from; its path if empty.
         replace: whether a model of that name may be replaced.
+        agree: asked which runtimes compute the network as ONNX defines it, as `parity.definition.checked` knows.
 
     Returns:
         The model in the store.
@@ -58,10 +62,7 @@ def import_model(
         raise ModelError(
             "only encoders can be imported; an aligner of your own is used by its path: --aligner FILE.onnx"
         )
-    if store.check_name(name) in CATALOG or name in builtin.names():
-        raise ModelError(f"'{name}' is the name of a known model; choose another one")
-    if not replace and store.find(name) is not None:
-        raise ModelError(f"there is a model '{name}' already; choose another name, or replace it with --replace")
+    _check_free(name, replace=replace)
     path = Path(path)
     encoder = check_encoder(path, input_size=input_size)
     height, width = encoder.input_size
@@ -86,4 +87,41 @@ def import_model(
         licence=licence,
         source=source or str(path.absolute()),
     )
-    return store.put(encoder.data, spec, recipe=f"imported {path.name}")
+    return store.put(encoder.data, agree(encoder.data, spec), recipe=f"imported {path.name}")
+
+
+def import_edgeface(
+    path: str | Path,
+    *,
+    arch: str,
+    name: str,
+    licence: str = "",
+    source: str = "",
+    replace: bool = False,
+    agree: Agree = unasked,
+) -> Model:
+    """Rewrite a checkpoint of EdgeFace (`edgeface`) and keep it under ``name``; neither needs PyTorch.
+
+    Args:
+        path: EdgeFace's ``.pt``; nothing that it names is run.
+        arch: one of `edgeface_shapes.ARCHITECTURES`.
+        name, licence, source, replace, agree: as for `import_model`.
+
+    Returns:
+        The model in the store.
+
+    Raises:
+        ModelError: not that network, or the name is taken; one line that says why.
+    """
+    _check_free(name, replace=replace)
+    data, spec = edgeface.build(path, arch)
+    spec = dataclasses.replace(spec, name=name, licence=licence or spec.licence, source=source or spec.source)
+    return store.put(data, agree(data, spec), recipe=f"rewritten {Path(path).name}")
+
+
+def _check_free(name: str, *, replace: bool) -> None:
+    """Raises ModelError if a model of one's own may not be called so."""
+    if store.check_name(name) in CATALOG or name in builtin.names():
+        raise ModelError(f"'{name}' is the name of a known model; choose another one")
+    if not replace and store.find(name) is not None:
+        raise ModelError(f"there is a model '{name}' already; choose another name, or replace it with --replace")

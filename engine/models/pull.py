@@ -12,10 +12,11 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from faceembed.engine.models import digests, store
+from faceembed.engine.models import digests, edgeface, store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.fetch import Progress, download
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
+from faceembed.engine.models.store import Agree, unasked
 from faceembed.engine.models.trial import check_encoder
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
@@ -29,6 +30,7 @@ def pull(
     sha256: str | None = None,
     file: str | Path | None = None,
     patience: Patience | None = None,
+    agree: Agree = unasked,
 ) -> ModelInfo:
     """Fetch a known model, verify it and keep it. A model that is there and intact is not fetched again.
 
@@ -39,6 +41,7 @@ def pull(
             if its file had another one.
         file: a file that was downloaded by hand, taken in place of a download and verified alike.
         patience: timeouts and attempts.
+        agree: asked which runtimes compute the network as ONNX defines it, as `parity.definition.checked` knows.
 
     Returns:
         What is there now; ``state`` and ``note`` say whether it can be used.
@@ -67,7 +70,7 @@ def pull(
             online=file is None,
             patience=patience,
         )
-        _take_in(entry, digest, Path(file) if file else None, progress, patience)
+        _take_in(entry, digest, Path(file) if file else None, progress, patience, agree)
     except Unreachable as error:
         raise Unreachable(
             f"{error}; or download it elsewhere and run: faceembed models import FILE --name {name}"
@@ -77,7 +80,7 @@ def pull(
 
 
 def _is_here(entry: Entry, before: ModelInfo, wanted: str) -> bool:
-    if entry.format != "onnx":
+    if entry.is_checkpoint:
         path = checkpoint(entry.name)
         return path is not None and (not wanted or store.file_sha256(path) == wanted)
     stored = store.find(entry.name)
@@ -89,9 +92,14 @@ def _recipe(sha256: str) -> str:
 
 
 def _take_in(
-    entry: Entry, digest: digests.Digest, by_hand: Path | None, progress: Progress | None, patience: Patience | None
+    entry: Entry,
+    digest: digests.Digest,
+    by_hand: Path | None,
+    progress: Progress | None,
+    patience: Patience | None,
+    agree: Agree,
 ) -> None:
-    folder = store.home() / "downloads" if entry.format == "onnx" else checkpoints_folder()
+    folder = checkpoints_folder() if entry.is_checkpoint else store.home() / "downloads"
     target = folder / f"{entry.name}-{digest.sha256[:16]}.{entry.format}"
     if by_hand:
         _copy(by_hand, target, digest)
@@ -104,8 +112,10 @@ def _take_in(
             progress=progress,
             patience=patience,
         )
-    if entry.format == "onnx":
-        store.put(_checked(entry, target), entry.spec(), recipe=_recipe(digest.sha256))
+    if not entry.is_checkpoint:
+        data = _checked(entry, target)
+        spec = agree(data, entry.spec()) if entry.task == "encoder" else entry.spec()
+        store.put(data, spec, recipe=_recipe(digest.sha256))
         with contextlib.suppress(OSError):
             target.unlink()
 
@@ -132,6 +142,8 @@ def _checked(entry: Entry, path: Path) -> bytes:
     """
     if entry.task == "aligner":  # its outputs are not read yet
         return path.read_bytes()
+    if entry.format == "edgeface":
+        return edgeface.build(path, entry.name)[0]
     encoder = check_encoder(path)
     if (encoder.input_size, encoder.dimension) != (entry.input_size, entry.dimension):
         raise ModelError(

@@ -129,7 +129,7 @@ def _state(entry: Entry, stored: store.Stored | None) -> tuple[State, int]:
         return ("needs decoder" if _undecodable(entry) else "ready"), 0
     if stored and stored.problem:
         return "damaged", entry.size_bytes
-    if entry.format != "onnx" and (path := checkpoint(entry.name)):
+    if entry.is_checkpoint and (path := checkpoint(entry.name)):
         return "needs export", path.stat().st_size
     return "to pull", entry.size_bytes
 
@@ -182,16 +182,18 @@ def _from_name(name: str) -> Model:
             f"the engine cannot read the outputs of aligner '{name}' ({entry.decoder}) yet, only those of kind "
             f"{', '.join(DECODERS)}; use: --aligner faceembed-align"
         )
-    if stored is None and entry.format != "onnx":
+    if stored is None and entry.is_checkpoint:
         raise ModelError(f"model {name} is published as a PyTorch checkpoint; {_export_advice(entry)}")
     if stored is None:
         raise ModelError(f"model {name} is not on this machine; run: faceembed models pull {name}")
     if stored.model is None:
         raise ModelError(f"model {name}: {stored.problem}; run: faceembed models pull {name}")
-    if entry.format != "onnx":
+    if entry.is_checkpoint:
         return stored.model
     # The catalog of this version outranks the spec that an older one wrote beside the file.
-    return Model(dataclasses.replace(entry.spec(), sha256=stored.sha256), stored.model.path)
+    # What was found out about its file here stays.
+    spec = dataclasses.replace(entry.spec(), sha256=stored.sha256, unfit=stored.model.spec.unfit)
+    return Model(spec, stored.model.path)
 
 
 def _undecodable(entry: Entry) -> bool:

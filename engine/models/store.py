@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +25,9 @@ import platformdirs
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.errors import ModelError
 from faceembed.files import atomic_write
+
+Agree = Callable[[bytes, ModelSpec], ModelSpec]
+"""Says of a network which runtimes do not compute it as ONNX defines it: the spec with its ``unfit``."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CHUNK_BYTES = 1 << 20
@@ -42,6 +45,11 @@ class Stored:
     model: Model | None
     """None if the files are missing or damaged; ``problem`` then says how."""
     problem: str = ""
+
+
+def unasked(data: bytes, spec: ModelSpec) -> ModelSpec:
+    """The `Agree` that compares nothing."""
+    return spec
 
 
 def home() -> Path:

@@ -1,19 +1,24 @@
 """From a file's bytes to upright 8-bit RGB pixels, at no more resolution than the work ahead needs.
 
 JPEGs are decoded at 1/2, 1/4 or 1/8 by scaling the DCT, which is what makes large photos cheap. EXIF orientation is
-applied to every format; grey, palette, 16-bit and CMYK pictures become RGB, transparency is dropped, and of an animation
-or a multi-page TIFF the first frame is taken (OpenCV does all of these; the tests compare it with Pillow).
+read with the header and applied here to every format; grey, palette, deeper than 8 bits and CMYK become RGB, transparency is
+dropped, and of an animation or a TIFF of several pages the first that is the picture is taken. OpenCV does most of it, `ways` what
+OpenCV does wrongly; `docs/formats.md` has the table.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.probe import Header, probe
+from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.rewrite import rewritten
+from faceembed.engine.photos.ways import WAYS, opencv
 from faceembed.errors import PhotoError
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; decoded it is 360 MB
@@ -35,16 +40,12 @@ class Photo:
     pixels: NDArray[np.uint8]
     width: int
     height: int
-
-    @property
-    def reduction(self) -> float:
-        """Full size over decoded size: 1, 2, 4 or 8 exactly.
-
-        At the right and bottom a reduced pixel may stand for less than that of the photo, so this is not quite the ratio
-        of the sizes, and coordinates must be scaled by this.
-        """
-        ratio = max(self.width / self.pixels.shape[1], self.height / self.pixels.shape[0])
-        return float(next(reduction for reduction in (1, 2, 4, 8, ratio) if reduction >= ratio))
+    reduction: int = 1
+    """How many pixels of the photo a decoded one stands for, in each direction: 1, 2, 4 or 8. Not the ratio of the sizes: where a
+    side is no multiple of it, the last pixels as stored stand for less."""
+    offset: tuple[int, int] = (0, 0)
+    """How far left of and above the photo the decoded pixels begin, in its pixels: where the photo was turned after decoding, the
+    pixels that stand for less come first. So ``full = decoded * reduction - offset``, in continuous coordinates."""
 
 
 def check_size(header: Header, max_pixels: int = MAX_PIXELS) -> None:
@@ -72,8 +73,8 @@ def min_face_of(width: int, height: int, min_face: int) -> float:
 
 
 def reduction_for(header: Header, min_face: int) -> int:
-    """The largest of 1, 2, 4, 8 that leaves the smallest face wanted at least 20 px; 1 for formats other than JPEG."""
-    if header.format != "JPEG":
+    """The largest of 1, 2, 4, 8 that leaves the smallest face wanted at least 20 px; 1 where decoding cannot reduce."""
+    if not _is_reducible(header):
         return 1
     allowed = min_face_of(header.width, header.height, min_face) / DETECTOR_MIN_FACE
     return max(r for r in (1, 2, 4, 8) if r <= max(allowed, 1))
@@ -84,37 +85,57 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
 
     Args:
         data: the file's bytes.
-        reduction: 1, 2, 4 or 8: divide the size by this while decoding (JPEG only; others decode whole).
+        reduction: 1, 2, 4 or 8: divide the size by this while decoding (common JPEGs only; others decode whole).
         max_pixels: refuse pictures with more pixels than this.
 
     Raises:
-        PhotoError: not a picture, too large, cut off or damaged; or there is no memory for it.
+        PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged; or there is no memory for it.
     """
     header = probe(data)
     check_size(header, max_pixels)
-    reduction = reduction if header.format == "JPEG" else 1
-    scaled = {
-        1: 0,
-        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    }
+    reduction = reduction if _is_reducible(header) else 1
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | scaled[reduction])
+        if header.format == "TIFF" and (header.directory or header.way != PLAIN):
+            data = rewritten(data, header.directory)
+        stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)
     except MemoryError as error:
         raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
         raise PhotoError("decode", f"damaged {header.format}: {str(error).splitlines()[0][:120]}") from error
-    if pixels is None or pixels.dtype != np.uint8 or pixels.ndim != 3:
+    if stored is None or stored.dtype != np.uint8 or stored.ndim != 3:
         raise PhotoError("decode", f"damaged or truncated {header.format}")
-    turned = _is_turned(pixels.shape[1], pixels.shape[0], header)
-    width, height = (header.height, header.width) if turned else (header.width, header.height)
-    return Photo(np.ascontiguousarray(pixels), width, height)
+    pixels = np.asarray(_turned(stored, header.orientation), np.uint8)
+    width, height = (header.width, header.height) if header.exact else (pixels.shape[1], pixels.shape[0])
+    if width * height > max_pixels:  # a header that was not exact
+        check_size(Header(header.format, width, height), max_pixels)
+    if pixels.shape[:2] != (-(-height // reduction), -(-width // reduction)):
+        found = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise PhotoError("decode", f"damaged {header.format}: {found} pixels where its header says {width}x{height}")
+    right, below = header.orientation in _FROM_THE_RIGHT, header.orientation in _FROM_BELOW
+    offset = (-width % reduction if right else 0, -height % reduction if below else 0)
+    return Photo(np.ascontiguousarray(pixels), width, height, reduction, offset)
 
 
-def _is_turned(width: int, height: int, header: Header) -> bool:
-    """Whether the EXIF orientation swapped the axes of what was decoded."""
-    straight = abs(width * header.height - height * header.width)
-    return abs(height * header.height - width * header.width) < straight
+_FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+# EXIF 2.32, table 6: orientations in which the upright picture's columns, or rows, run against those that are stored.
+_FROM_THE_RIGHT = (2, 3, 6, 7)
+_FROM_BELOW = (3, 4, 7, 8)
+
+
+def _is_reducible(header: Header) -> bool:
+    return header.format == "JPEG" and header.way == PLAIN
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Stored pixels made upright."""
+    if orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    right, below = orientation in _FROM_THE_RIGHT, orientation in _FROM_BELOW
+    return cv2.flip(pixels, -1 if right and below else int(right)) if right or below else pixels

@@ -1,152 +1,107 @@
-"""Reads a picture's format and size from its first bytes, before anything is decoded.
+"""Reads a picture's format, size and orientation from its first bytes, before anything is decoded.
 
-This is what refuses decompression bombs, by their pixel count or by what they claim, and picks the DCT-scaled decode. It knows JPEG, PNG, WebP,
-BMP and TIFF, and recognises common other files to say what they are; it does not check that the pixels are sound.
+This is what refuses decompression bombs, by their pixel count or by what they claim, picks the DCT-scaled decode, and knows which
+kinds of each format are read in what way (`headers/`, a file a format). What is not read is refused here by its true name; whether
+the pixels are sound is not looked at.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import struct
+from collections.abc import Callable
 
+from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.headers.bmp import read_bmp
+from faceembed.engine.photos.headers.gif import read_gif
+from faceembed.engine.photos.headers.heif import is_heif, is_photo, read_heif
+from faceembed.engine.photos.headers.jpeg import read_jpeg
+from faceembed.engine.photos.headers.jpeg2000 import read_jpeg2000
+from faceembed.engine.photos.headers.jpegxl import SIGNATURE, read_jpegxl
+from faceembed.engine.photos.headers.png import read_png
+from faceembed.engine.photos.headers.tiff import read_tiff
+from faceembed.engine.photos.headers.unread import unread_kind
+from faceembed.engine.photos.headers.webp import read_webp
 from faceembed.errors import PhotoError
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Header:
-    """Format and stored size; an EXIF rotation is not yet applied."""
-
-    format: str
-    width: int
-    height: int
-
-    @property
-    def pixels(self) -> int:
-        """Width times height."""
-        return self.width * self.height
+HEAD_BYTES = 512  # that `is_picture` wants to see
+READ = "JPEG, PNG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF, HEIC or JPEG XL"
 
 
 def probe(data: bytes) -> Header:
-    """Format and size of an encoded picture.
+    """Format, upright size and way of reading of an encoded picture.
 
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
     check_kind(data)
-    for magic, read in _READERS:
-        if data.startswith(magic):
-            try:
-                header = read(data)
-            except (struct.error, IndexError):
-                raise PhotoError("decode", "cut off inside its header") from None
-            if header.width <= 0 or header.height <= 0:
-                raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
-            return header
-    raise AssertionError("check_kind knows the same kinds")
+    header_of = _reader(data)
+    assert header_of is not None
+    try:
+        header = header_of(data)
+    except (struct.error, IndexError, OverflowError):
+        raise PhotoError("decode", "cut off inside its header") from None
+    if header.width <= 0 or header.height <= 0:
+        raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
+    return header
 
 
 def check_kind(head: bytes) -> None:
     """Refuse what is no picture by its first bytes.
 
     Args:
-        head: the whole file, or some hundred bytes of its beginning.
+        head: the whole file, or some thousand bytes of its beginning.
 
     Raises:
         PhotoError: not a picture of a kind that is read.
     """
     if not head:
         raise PhotoError("decode", "empty file (0 bytes)")
-    if not head.startswith(tuple(magic for magic, _ in _READERS)):
-        raise PhotoError("decode", f"not a JPEG, PNG, WebP, BMP or TIFF picture ({_describe(head)})")
+    if kind := unread_kind(head):
+        raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
+    if _reader(head) is None:
+        raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
 
 
-def _jpeg(data: bytes) -> Header:
-    at = 2
-    while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
-            at += 1
-        if data[at] != 0xFF:
-            raise PhotoError("decode", "damaged JPEG header")
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return Header("JPEG", width, height)
-        if marker in (0xD9, 0xDA):
-            raise PhotoError("decode", "damaged JPEG: no frame before its data")
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
-            at += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        at += 2 + max(length, 2)
+def _reader(head: bytes) -> Callable[[bytes], Header] | None:
+    return next((read for magic, read in _READERS if head.startswith(magic)), read_heif if is_heif(head) else None)
 
 
-def _png(data: bytes) -> Header:
-    width, height = struct.unpack_from(">II", data, 16)
-    # The decoder allocates what a chunk claims before it looks whether the file holds as much: up to 4 GB.
-    at = 8
-    while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        at += 12 + length
-        if at > len(data):
-            raise PhotoError("decode", "damaged or truncated PNG")
-        if name == b"IEND":
-            break
-    return Header("PNG", width, height)
+def is_picture(head: bytes) -> bool:
+    """Whether a file is a picture by its first `HEAD_BYTES`, of a kind that is read or not; a video is none."""
+    if is_heif(head):
+        return is_photo(head)
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    if head.startswith(b"BM"):  # two letters are little: its reserved field is 0, its header of a known length
+        return head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS
+    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head))
 
 
-def _webp(data: bytes) -> Header:
-    kind = data[12:16]
-    if data[8:12] != b"WEBP":
-        raise PhotoError("decode", "a RIFF file that is not WebP")
-    if kind == b"VP8X":
-        width = int.from_bytes(data[24:27], "little") + 1
-        height = int.from_bytes(data[27:30], "little") + 1
-    elif kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    else:
-        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
-    return Header("WebP", width, height)
-
-
-def _bmp(data: bytes) -> Header:
-    (size,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
-    return Header("BMP", width, abs(height))  # a negative height stores the rows from the top
-
-
-def _tiff(data: bytes) -> Header:
-    order = "<" if data[:2] == b"II" else ">"
-    (at,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, at)
-    sizes = {}
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", data, entry)
-        if tag in (256, 257):
-            (sizes[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
-    return Header("TIFF", sizes.get(256, 0), sizes.get(257, 0))
-
-
+_BMP_HEADERS = {struct.pack("<I", length) for length in (12, 40, 52, 56, 64, 108, 124)}
 _READERS = (
-    (b"\xff\xd8\xff", _jpeg),
-    (b"\x89PNG\r\n\x1a\n", _png),
-    (b"RIFF", _webp),
-    (b"BM", _bmp),
-    (b"II*\x00", _tiff),
-    (b"MM\x00*", _tiff),
+    (b"\xff\xd8\xff", read_jpeg),
+    (b"\x89PNG\r\n\x1a\n", read_png),
+    (b"RIFF", read_webp),
+    (b"BM", read_bmp),
+    (b"II*\x00", read_tiff),
+    (b"MM\x00*", read_tiff),
+    (b"II+\x00\x08\x00", read_tiff),
+    (b"MM\x00+\x00\x08", read_tiff),
+    (b"GIF87a", read_gif),
+    (b"GIF89a", read_gif),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", read_jpeg2000),
+    (b"\xff\x4f\xff\x51", read_jpeg2000),
+    (SIGNATURE, read_jpegxl),
+    (b"\xff\x0a", read_jpegxl),
 )
 
 
 def _describe(data: bytes) -> str:
-    if not data[:4096].strip(b"\0"):
-        return "a file of zeros: it was not copied, or not written, to its end"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "a GIF"
-    if data[4:8] == b"ftyp":
-        return "a HEIC, AVIF or video file"
     if data.lstrip()[:1] == b"<":
         return "HTML, XML or SVG text"
+    if not data.strip(b"\0"):
+        return "nothing but zeros"
     if re.fullmatch(rb"[\t\n\f\r\x1b -~]+", data[:512]):
         return "a text file"
     return f"it begins with {data[:4].hex(' ')}"

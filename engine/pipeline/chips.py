@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -25,76 +23,27 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.align import crop_landmarks, similarity_matrices, warp_chips
+from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.parity.detectors import admit, admitted
+from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
 from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, reduction_for
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.probe import Header, probe
+from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure
+from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of, whole_crops
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import REASON, in_halves
-from faceembed.errors import DeviceError, PhotoError
+from faceembed.errors import PhotoError
 
 BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
 READ_BYTES = 64 << 20  # of encoded files read at a time
 READERS = 4
 SPARE = 1  # batches under way in `Cutter.run` beyond one a core; a server does better without (419 against 471 photos/s of 32 clients)
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Faces:
-    """F faces of one batch. Coordinates are continuous pixels of the full upright photos."""
-
-    photo: NDArray[np.int32]
-    """(F,) position in the batch's photos."""
-    face: NDArray[np.int32]
-    """(F,) number of the face in its photo, the largest is 0."""
-    boxes: NDArray[np.float32]
-    """(F, 4) x1, y1, x2, y2."""
-    landmarks: NDArray[np.float32]
-    """(F, 5, 2)."""
-    scores: NDArray[np.float32]
-    sizes: NDArray[np.int32]
-    """(F, 2) width and height of the photo."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """What became of one batch of photos: each is in ``faces`` or in ``failures``."""
-
-    photos: Sequence[PhotoFile]
-    faces: Faces
-    chips: NDArray[np.uint8]
-    """uint8 RGB (F, H, W, 3)."""
-    sizes: NDArray[np.int32]
-    """(P, 2) upright width and height of each of the photos; 0 for one that could not be decoded."""
-    failures: list[Failure]
-    seconds: dict[str, float]
-    """Seconds that one thread spent in each stage."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """A photo whose file is in memory, and how it will be decoded."""
-
-    photo: PhotoFile
-    data: bytes
-    header: Header
-    reduction: int
-
-    @property
-    def decoded_bytes(self) -> int:
-        """What its pixels will take."""
-        return 3 * self.header.pixels // self.reduction**2
-
-
-Read = Sequence[Item | Failure]
-"""A batch whose files are in memory, or could not be read."""
 
 
 class Cutter:
@@ -191,19 +140,20 @@ class Cutter:
 
     def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
         """Pass the aligner's parity gate, if it is still to be passed; arguments and errors as for `Pipeline.admit`."""
-        return [] if self.admitted else self.admit_on(*self.sample(photos, wanted), searched=len(photos))
+        return [] if self.admitted else self.admit_on(*self.sample(photos, wanted))
 
-    def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8], *, searched: int) -> list[str]:
-        """The same on the photos and chips of a `sample` from so many photos."""
+    def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8]) -> list[str]:
+        """The same on the photos and chips of a `sample`; on drawn faces where it found none."""
         if self.detector is None or admitted(self.detector):
             return []
-        precision = self.detector.choice.precision
-        if len(chips) == 0:
-            raise DeviceError(f"no face in the first {searched} photos to check {precision} on")
-        pixels = [photo.pixels for photo in decoded]
-        found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
+        if len(chips):
+            pixels, what = [photo.pixels for photo in decoded], "faces"
+            found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
+        else:
+            pixels, what = drawn_photos(), "drawn faces"
+            found = admit(self.detector, pixels, [DRAWN_FACE] * len(pixels), only_largest=True, remember=False)
         line = (
-            f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} faces, "
+            f"parity of {self.detector.choice.precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} {what}, "
             f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"
         )
         return [line]
@@ -287,7 +237,7 @@ class Cutter:
         if not photos:
             return Detections.none(), {}
         if self.detector is None:
-            return _whole_crops(photos)
+            return whole_crops(photos)
         smallest = self._smallest(photos)
         faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self._only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
@@ -307,20 +257,43 @@ class Cutter:
             lost = set()
         pixels = [photo.pixels for photo in photos]
         for index in _too_coarse(photos, faces, matrices):
-            mine = faces.photo == index
+            mine = np.flatnonzero(faces.photo == index)
             finest = float(np.sqrt(np.abs(np.linalg.det(matrices[mine, :, :2]))).min())
-            pixels[index], zoom = self._reread(items[index], photos[index], finest)
-            matrices[mine] *= zoom
-            matrices[mine, :, 2] += (zoom - 1) / 2  # centres at whole numbers: (x + 0.5) * zoom - 0.5
+            finer = self._reread(items[index], finest)
+            faces, matrices[mine] = self._again(photos[index], finer, faces, mine)
+            pixels[index] = finer.pixels
         return faces, warp_chips(pixels, faces.photo, matrices, self.spec), sorted(lost)
 
-    def _reread(self, item: Item, photo: Photo, scale: float) -> tuple[NDArray[np.uint8], float]:
+    def _reread(self, item: Item, scale: float) -> Photo:
         """Decode a photo again, finely enough that no chip is magnified from a reduced decode where more is in the file."""
         reduction = item.reduction
         while reduction > 1 and scale < 1:
             reduction, scale = reduction // 2, scale * 2
-        finer = decode(item.data, reduction=reduction, max_pixels=self.settings.max_pixels)
-        return finer.pixels, photo.reduction / finer.reduction
+        return decode(item.data, reduction=reduction, max_pixels=self.settings.max_pixels)
+
+    def _again(
+        self, coarse: Photo, finer: Photo, faces: Detections, mine: NDArray[np.int64]
+    ) -> tuple[Detections, NDArray[np.float64]]:
+        """Look at some faces of a photo once more where it is decoded finer.
+
+        Returns:
+            All faces, landmarks of ``mine`` exact now; and the matrices of ``mine``, from chips to the finer pixels.
+        """
+        zoom = coarse.reduction / finer.reduction
+        shift = (np.array(finer.offset) - np.array(coarse.offset)) / finer.reduction
+        found = faces.take(mine)
+        found = Detections(
+            np.zeros(len(mine), np.int32),
+            np.asarray(found.boxes * zoom + np.tile(shift, 2), np.float32),
+            np.asarray(found.landmarks * zoom + shift, np.float32),
+            found.scores,
+        )
+        if self.detector is not None:
+            found = self.detector.sharpened(finer.pixels, found)
+        landmarks = faces.landmarks.copy()
+        landmarks[mine] = (found.landmarks - shift) / zoom
+        everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        return everything, similarity_matrices(found.landmarks, self.spec)
 
 
 def without_memory(entry: Item | Failure) -> Failure:
@@ -363,45 +336,7 @@ def _decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item]
     return photos, items, failures
 
 
-def _whole_crops(photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
-    """Each square photo is one face whose landmarks are the template's."""
-    refused = {
-        index: f"not a square crop ({photo.width}x{photo.height}); --aligner none takes aligned faces"
-        for index, photo in enumerate(photos)
-        if photo.width != photo.height
-    }
-    kept = [index for index in range(len(photos)) if index not in refused]
-    sides = [photos[index].width for index in kept]
-    faces = Detections(
-        np.array(kept, np.int32),
-        np.array([(0, 0, side, side) for side in sides], np.float32).reshape(-1, 4),
-        np.array([crop_landmarks(side, side) for side in sides], np.float32).reshape(-1, 5, 2),
-        np.ones(len(kept), np.float32),
-    )
-    return faces, refused
-
-
 def _too_coarse(photos: Sequence[Photo], faces: Detections, matrices: NDArray[np.float64]) -> list[int]:
     """Photos decoded at reduced size, of which a chip would be magnified."""
     magnified = np.abs(np.linalg.det(matrices[:, :, :2])) < 1
     return [int(index) for index in np.unique(faces.photo[magnified]) if photos[index].reduction > 1]
-
-
-def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int32]) -> Faces:
-    """Faces in full pixels, numbered within their photos, which lie at ``places`` of the batch."""
-    zoom = (
-        np.array([photo.reduction for photo in photos], np.float32)[faces.photo]
-        if len(faces)
-        else np.ones(0, np.float32)
-    )
-    counts = collections.Counter(faces.photo.tolist())
-    number = itertools.chain.from_iterable(range(counts[index]) for index in sorted(counts))
-    sizes = np.array([(photo.width, photo.height) for photo in photos], np.int32).reshape(-1, 2)
-    return Faces(
-        photo=places[faces.photo] if len(faces) else np.zeros(0, np.int32),
-        face=np.fromiter(number, np.int32, len(faces)),
-        boxes=faces.boxes * zoom[:, None],
-        landmarks=faces.landmarks * zoom[:, None, None],
-        scores=faces.scores,
-        sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
-    )

@@ -17,9 +17,6 @@ from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
-from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards
-from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
-from faceembed.engine.pipeline.gpu.workers import ManyPipelines
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import choose, for_aligner
@@ -86,6 +83,7 @@ def open_pipeline(
         photos,
         notice,
         cpu_only=cpu_only(models.aligner),
+        unfit=models.encoder.spec.unfit,
     )
     return _on_all_cards(settings, models, opened, photos, notice) if all_cards else opened
 
@@ -138,9 +136,10 @@ def _settled(
     notice: Notice,
     *,
     cpu_only: str,
+    unfit: Sequence[str] = (),
 ) -> G:
     """Open something with a runtime and a precision that it may run at."""
-    choice = choose(settings.runtime, cpu_only=cpu_only)
+    choice = choose(settings.runtime, cpu_only=cpu_only, unfit=unfit)
     if settings.gpu_memory and choice.device == "cpu":
         raise UsageError(f"--gpu-memory is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
     opened = open_with(choice)
@@ -161,6 +160,8 @@ def _settled(
 
 def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch: Watch) -> Pipeline:
     if choice.device != "cpu":
+        from faceembed.engine.pipeline.gpu.opening import Opening  # optional: what [gpu] installs
+
         return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open(watch)
     threads = settings.runtime.thread_count
     with concurrent.futures.ThreadPoolExecutor(1, "faceembed-open") as pool:  # both at once: 0.36 s in place of 0.45
@@ -177,11 +178,15 @@ def _on_all_cards(
     settings: EmbedSettings, models: Models, opened: Pipeline, photos: Sequence[PhotoFile], notice: Notice
 ) -> Pipeline:
     """The same on every card, where no single one was asked for and there are photos for all."""
-    if not isinstance(opened, DevicePipeline) or settings.runtime.device not in ("auto", "cuda"):
+    if opened.encoder.choice.device == "cpu" or settings.runtime.device not in ("auto", "cuda"):
         return opened
+    from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards  # optional: what [gpu] installs
+    from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline  # optional: what [gpu] installs
+    from faceembed.engine.pipeline.gpu.workers import ManyPipelines  # optional: what [gpu] installs
+
     choice = opened.encoder.choice
     cards = serving_cards()
-    if len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
+    if not isinstance(opened, DevicePipeline) or len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
         return opened
     openings = [
         Opening(settings, models.encoder, models.aligner, dataclasses.replace(choice, device=card), settings.gpu_memory)

@@ -20,8 +20,9 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline
-from faceembed.engine.pipeline.chips import Cut, Cutter, Item, Read, without_memory
+from faceembed.engine.pipeline.chips import Cutter, without_memory
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves

@@ -9,7 +9,7 @@ from faceembed.engine.photos.reading import MAX_BYTES
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.errors import UsageError
 
-PREPROCESSING = 2  # raised whenever the same photo would give another chip
+PREPROCESSING = 3  # raised whenever the same photo would give another chip
 
 
 @dataclasses.dataclass(frozen=True)

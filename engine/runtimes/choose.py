@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 
 from faceembed.cores import available_cores
 from faceembed.engine.runtimes import openvino
@@ -18,6 +19,8 @@ from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
 from faceembed.errors import DeviceError, UsageError
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
+TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+"""Those that compute on the CPU, as they are called, the faster on x86-64 first."""
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 _GPU_PACKAGES = {"nvidia.dali": "DALI", "cuda.core": "cuda-core"}
@@ -74,51 +77,67 @@ class RuntimeSettings:
         return self.threads or available_cores()
 
 
-def choose(settings: RuntimeSettings, *, cpu_only: str = "") -> RuntimeChoice:
+def choose(settings: RuntimeSettings, *, cpu_only: str = "", unfit: Sequence[str] = ()) -> RuntimeChoice:
     """Resolve ``auto``.
 
     Args:
         settings: what the user asked for.
+        unfit: runtimes that compute the encoder otherwise than ONNX defines it (`ModelSpec.unfit`).
         cpu_only: why what is to be computed has no way onto a card, as in "aligner 'mtcnn' runs on the CPU only"; empty if it has.
 
     Raises:
         DeviceError: what was asked for explicitly cannot serve on this machine.
     """
     if settings.device == "cpu":
-        return _on_cpu(settings, "")
+        return _on_cpu(settings, "", unfit)
     if settings.device != "auto":
         if cpu_only:
             raise DeviceError(f"--device {settings.device}: {cpu_only}")
         return _on_card(settings, index_of(settings.device))
     if settings.runtime == "openvino" or settings.precision == "bf16":
-        return _on_cpu(settings, "")
+        return _on_cpu(settings, "", unfit)
     must = "tensorrt" if settings.runtime == "tensorrt" else ""
     must = must or (settings.precision if settings.precision in ("fp16", "int8") else "")
     if cpu_only:
         if must:
             raise DeviceError(f"{must} was asked for, which computes on a card: {cpu_only}")
-        return _on_cpu(settings, f"{cpu_only}; ")
+        return _on_cpu(settings, f"{cpu_only}; ", unfit)
     try:
         return _on_card(settings, 0)
     except DeviceError as error:
         if must:
             raise DeviceError(f"{must} was asked for, which computes on a card: {without_advice(error)}") from error
-        return _on_cpu(settings, f"{without_advice(error).partition('; ')[0]}; ")
+        return _on_cpu(settings, f"{without_advice(error).partition('; ')[0]}; ", unfit)
 
 
-def _on_cpu(settings: RuntimeSettings, why_not_card: str) -> RuntimeChoice:
-    installed = [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
+def _on_cpu(settings: RuntimeSettings, why_not_card: str, unfit: Sequence[str]) -> RuntimeChoice:
+    installed = [name for name in TITLES if importlib.util.find_spec(name)]
+    if settings.runtime in unfit:
+        other = " or ".join(name for name in TITLES if name not in unfit)
+        raise DeviceError(f"{otherwise(settings.runtime)}; use --runtime {other}")
     if settings.runtime == "auto":
         if not installed:
             raise DeviceError("neither OpenVINO nor ONNX Runtime is installed; run: pip install 'faceembed[cpu]'")
-        runtime = installed[0]
+        fit = [name for name in installed if name not in unfit]
+        if not fit:
+            raise DeviceError(
+                f"{otherwise(installed[0])}, and no other runtime is here; run: pip install 'faceembed[cpu]'"
+            )
+        runtime = fit[0]
         why = "the faster runtime on x86-64" if runtime == "openvino" else "OpenVINO is not installed"
+        if runtime != installed[0]:
+            why = otherwise(installed[0])
     elif settings.runtime in installed:
         runtime, why = settings.runtime, "asked for"
     else:
         raise DeviceError(f"runtime '{settings.runtime}' is not installed; run: pip install 'faceembed[cpu]'")
     precision, reason = _precision(settings.precision, runtime)
     return RuntimeChoice(runtime=runtime, device="cpu", precision=precision, why=f"{why_not_card}{why}; {reason}")
+
+
+def otherwise(runtime: str) -> str:
+    """Why a runtime of `ModelSpec.unfit` is not used."""
+    return f"{TITLES[runtime]} computes this encoder otherwise than ONNX defines it (found when it was imported)"
 
 
 def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:

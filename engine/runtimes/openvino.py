@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes import fixed_batch
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
 from faceembed.telemetry import without_openvino_telemetry
 
@@ -40,8 +43,35 @@ def supported_precisions() -> tuple[Precision, ...]:
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
+class _Program:
+    """One compiled network, and an infer request for each call of `run` that is under way at one time.
+
+    Args:
+        stages: it as compiled, in one part or in several of which each takes what the one before gives.
+        outputs: names of the outputs wanted of the last, in order; empty for all of them.
+    """
+
+    def __init__(self, stages: Sequence[Any], outputs: Sequence[str]) -> None:
+        self._stages = stages
+        self._outputs = [stages[-1].output(name) for name in outputs] or list(stages[-1].outputs)
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
+
+    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        try:
+            requests = self._idle.get_nowait()
+        except queue.Empty:
+            requests = [stage.create_infer_request() for stage in self._stages]
+        given: Any = pixels
+        for request in requests[:-1]:
+            given = request.infer([given], share_inputs=True, share_outputs=True)[0]
+        results = requests[-1].infer([given], share_inputs=True)
+        copies = tuple(np.array(results[output], np.float32) for output in self._outputs)
+        self._idle.put(requests)
+        return copies
+
+
 class OpenVinoSession(Session):
-    """One compiled model, and an infer request for each call of `run` that is under way at one time.
+    """A network compiled for any batch; or, where that pays (`fixed_batch`), once for each of a few, when it is first needed.
 
     Args:
         model: the model on disk.
@@ -52,20 +82,17 @@ class OpenVinoSession(Session):
     """
 
     def __init__(self, model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> None:
-        core = _openvino().Core()
-        config = {
-            "INFERENCE_PRECISION_HINT": _HINTS[choice.precision],
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        try:
-            self._compiled = core.compile_model(core.read_model(with_pixel_input(model, outputs)), "CPU", config)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise DeviceError(f"OpenVINO cannot run {model.path} in {choice.precision}: {reason}") from error
         self.choice = choice
-        self._outputs = [self._compiled.output(name) for name in outputs] or list(self._compiled.outputs)
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
+        self._path = model.path
+        self._names = outputs
+        self._threads = threads
+        self._core = _openvino().Core()
+        graph = with_pixel_input(model, outputs)
+        with self._explained():
+            self._network = self._core.read_model(graph)
+        self._fixed = fixed_batch.gains(graph)
+        self._programs: dict[int, _Program] = {}  # by batch; 0 is any
+        self._compiling = threading.Lock()
         self._first_run()
 
     def _first_run(self) -> None:
@@ -74,17 +101,58 @@ class OpenVinoSession(Session):
         OpenVINO's Python binding fills its table of types at the first call, holding a lock while it may give up the GIL:
         two threads that come first together wait for each other for ever (seen with 2026.4 in one run of ten).
         """
-        shape = self._compiled.inputs[0].partial_shape
+        shape = self._network.inputs[0].partial_shape
         sides = [dim.get_length() if dim.is_static else _FIRST_SIDE for dim in list(shape)[1:]]
         with _FIRST_RUN:
             self.run(np.zeros((1, *sides), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        if not self._fixed:
+            return self._program(pixels.shape, 0).run(pixels)
+        most = fixed_batch.SIZES[-1]
+        parts = [self._run_fixed(pixels[start : start + most]) for start in range(0, len(pixels), most)]
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+
+    def _run_fixed(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+        batch = fixed_batch.padded(np.ascontiguousarray(pixels))
+        outputs = self._program(batch.shape, len(batch)).run(batch)
+        return tuple(output[: len(pixels)] for output in outputs)
+
+    def _program(self, shape: tuple[int, ...], batch: int) -> _Program:
+        """The network for a batch of this length (0: any), compiled at its first use."""
+        if found := self._programs.get(batch):
+            return found
+        with self._compiling:
+            if batch not in self._programs:
+                config = {"NUM_STREAMS": self._threads, "INFERENCE_NUM_THREADS": self._threads}
+                with self._explained():
+                    network = self._network
+                    if batch:
+                        network = network.clone()
+                        network.reshape(list(shape))
+                    stages = [
+                        self._core.compile_model(part, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
+                        for part, hint in self._parts(network)
+                    ]
+                self._programs[batch] = _Program(stages, self._names)
+                if not batch:
+                    self._network = None  # nothing more is compiled of it: its weights need not be kept twice
+            return self._programs[batch]
+
+    def _parts(self, network: Any) -> list[tuple[Any, str]]:
+        """What is compiled of a network, and at which precision; it is taken apart where the first layers are to be exact."""
+        layers, hint = self.choice.exact_layers, _HINTS[self.choice.precision]
+        if not layers:
+            return [(network, hint)]
+        parts = cut_behind(_openvino(), network, layers)
+        if parts is None:
+            raise DeviceError(f"{self._path} cannot be cut behind its first {layers} layers with weights")
+        return [(parts[0], _HINTS["fp32"]), (parts[1], hint)]
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            request = self._idle.get_nowait()
-        except queue.Empty:
-            request = self._compiled.create_infer_request()
-        results = request.infer([pixels], share_inputs=True)
-        copies = tuple(np.array(results[output], np.float32) for output in self._outputs)
-        self._idle.put(request)
-        return copies
+            yield
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise DeviceError(f"OpenVINO cannot run {self._path} in {self.choice.precision}: {reason}") from error

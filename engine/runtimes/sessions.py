@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import index_of
+from faceembed.engine.runtimes.choose import otherwise
 from faceembed.engine.runtimes.cuda_memory import open_cuda
 from faceembed.engine.runtimes.engine_session import kept_session
 from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeCudaSession, OnnxRuntimeSession
 from faceembed.engine.runtimes.openvino import OpenVinoSession
 from faceembed.engine.runtimes.watch import SILENT, Watch
+from faceembed.errors import DeviceError
 
 
 def open_session(
@@ -27,9 +29,11 @@ def open_session(
         watch: told of an engine that is unfit.
 
     Raises:
-        DeviceError: the runtime refuses the model, or no engine of it is kept.
+        DeviceError: the runtime refuses the model, computes it otherwise than ONNX defines it, or no engine of it is kept.
         ModelError: the file is damaged.
     """
+    if choice.runtime in model.spec.unfit and choice.device == "cpu":
+        raise DeviceError(f"{model.spec.name}: {otherwise(choice.runtime)}")
     if choice.runtime == "openvino":
         return OpenVinoSession(model, choice, outputs=outputs, threads=threads)
     if choice.runtime == "tensorrt":

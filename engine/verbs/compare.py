@@ -153,13 +153,13 @@ class _Run:
     def _open(self, row: Row, sample: Chips) -> Encoder:
         """An encoder at the precision that it may run at."""
         assert row.model is not None
-        choice = choose(self.settings.runtime)
+        choice = choose(self.settings.runtime, unfit=row.model.spec.unfit)
         threads = self.settings.runtime.thread_count
         watch = spoken(self.notice)
         encoder = Encoder(row.model, choice, threads=threads, watch=watch)
         if not encoder.admitted:
             try:
-                encoder.admit(sample)
+                self.notice(f"{row.name}: {encoder.admit(sample)}")
             except FaceEmbedError as error:
                 if self.settings.runtime.precision != "auto":
                     raise

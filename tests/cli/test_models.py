@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faceembed.engine.models.registry import resolve
+from tests.edgeface_weights import random_state, save
 
 FIELDS = {
     "name",
@@ -105,3 +107,55 @@ def test_a_known_model_brought_by_hand_is_verified(run: Any, tmp_path: Path) -> 
     digest = hashlib.sha256(b"another file").hexdigest()
     assert "another file" in run(*words, "--sha256", digest, code=1).stderr
     assert "known model" in run(*words, "--colour", "rgb", code=2).stderr
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of EdgeFace's shape, its weights drawn by chance."""
+    return save(random_state("edgeface-xxs"), tmp_path_factory.mktemp("edge") / "edge.pt")
+
+
+def test_edgeface_is_imported_without_saying_its_pixels(run: Any, run_json: Any, edge: Path) -> None:
+    words = ["models", "import", edge, "--arch", "edgeface-xxs", "--name", "edge"]
+    document = run_json(*words)
+    assert (document["name"], document["state"], document["dimension"]) == ("edge", "ready", 512)
+    assert "BSD-3-Clause" in document["licence"] and "CC BY-NC-SA 4.0" in document["licence"]
+    verdict = run_json("verify", "--sample", "--encoder", "edge")
+    assert verdict["encoder"] == "edge" and -1 <= verdict["similarity"] <= 1
+    assert run_json(*words, "--replace", "--licence", "MIT")["licence"] == "MIT"
+
+
+def test_edgeface_under_its_own_name_is_verified(run: Any, run_json: Any, edge: Path) -> None:
+    words = ["models", "import", edge, "--arch", "edgeface-xxs"]
+    assert "is another file: its SHA-256 is" in run(*words, code=1).stderr
+    digest = hashlib.sha256(edge.read_bytes()).hexdigest()
+    document = run_json(*words, "--sha256", digest)
+    assert (document["name"], document["state"]) == ("edgeface-xxs", "ready")
+    info = run("models", "info", "edgeface-xxs").stdout
+    assert "BSD-3-Clause" in info and "CC BY-NC-SA 4.0" in info
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--colour", "rgb"], 2, "says what pixels it wants"),
+        (["--threshold", "0.5"], 2, "says what pixels it wants"),
+        (["--licence", "MIT"], 2, "is a known model"),
+        (["--arch", "edgeface-xs", "--name", "x"], 1, "it is 'edgeface-xxs': give --arch edgeface-xxs"),
+    ],
+)
+def test_edgeface_with_too_much_said(run: Any, edge: Path, words: list[str], code: int, said: str) -> None:
+    assert said in run("models", "import", edge, "--arch", "edgeface-xxs", *words, code=code).stderr
+
+
+def test_a_checkpoint_that_would_run_something_is_refused(run: Any, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w") as archive:
+        archive.writestr("net/data.pkl", b"cposix\nsystem\n(Vtouch " + str(made).encode() + b"\ntR.")
+    words = ["models", "import", tmp_path / "bad.pt", "--arch", "edgeface-xs", "--name", "bad"]
+    (line,) = run(*words, code=1).stderr.splitlines()
+    assert "names 'posix.system'" in line and not made.exists()
+
+
+def test_a_name_is_asked_for(run: Any, onnx: Path) -> None:
+    assert "Missing option '--name'" in run("models", "import", onnx, *DLIB_LIKE, code=2).stderr

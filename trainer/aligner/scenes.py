@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.native import _native
-from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.decode import Photo, decode
 from faceembed.engine.photos.probe import probe
 from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of
 from faceembed.trainer.aligner.teacher import MIRRORED
@@ -102,7 +102,7 @@ class Composer:
         self._weights = weights / weights.sum()
         self._files = [bytes_of(photo.path) for photo in self._photos]
         self._sizes = [(header.width, header.height) for header in map(probe, self._files)]
-        self._decoded: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._decoded: dict[tuple[int, int], Photo] = {}
         self._keep(round(memory * 2**30))
 
     def compose(self, rng: np.random.Generator) -> Scene:
@@ -127,17 +127,17 @@ class Composer:
         index = int(group[rng.integers(len(group))])
         label = self._photos[index]
         matrix, reduction = self._place(label, self._sizes[index], height, width, rng)
-        pixels = self._pixels(index, reduction)
+        photo = self._photo(index, reduction)
         inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]  # from the cell to the photo, continuous pixels
+        inverse[:, 2] += photo.offset
         inverse = inverse / reduction
         inverse[:, 2] += inverse[:, :2] @ (0.5, 0.5) - 0.5  # centres at whole numbers
-        shown = _native.warp(pixels, inverse[None], height, width)[0]
-        canvas[top:bottom, left:right] = _behind(shown, pixels, inverse, rng)
+        shown = _native.warp(photo.pixels, inverse[None], height, width)[0]
+        canvas[top:bottom, left:right] = _behind(shown, photo.pixels, inverse, rng)
         return self._seen(label, matrix, height, width, np.array([left, top], np.float32))
 
-    def _pixels(self, index: int, reduction: int) -> NDArray[np.uint8]:
-        kept = self._decoded.get((index, reduction))
-        return decode(self._files[index], reduction=reduction).pixels if kept is None else kept
+    def _photo(self, index: int, reduction: int) -> Photo:
+        return self._decoded.get((index, reduction)) or decode(self._files[index], reduction=reduction)
 
     def _keep(self, budget: int) -> None:
         """Decode photos in the order of how many bytes that costs, as long as the budget lasts."""
@@ -147,7 +147,7 @@ class Composer:
                 budget -= 3 * width * height // reduction**2
                 if budget < 0:
                     return
-                self._decoded[index, reduction] = decode(file, reduction=reduction).pixels
+                self._decoded[index, reduction] = decode(file, reduction=reduction)
 
     def _place(
         self, label: LabelledPhoto, size: tuple[int, int], height: int, width: int, rng: np.random.Generator

@@ -113,7 +113,12 @@ def composer(config: AlignerConfig, files: Sequence[str]) -> Composer:
     present = {photo.group for photo in photos}
     drawn = {group: share for group, share in zip(groups, shares, strict=True) if group in present}
     if not photos or not drawn:
-        raise DataError(f"no faces of {', '.join(groups) or 'any group'} in {', '.join(files)}")
+        advice = (
+            f"; they hold {', '.join(sorted(present))}: --set 'data.groups=[]' --set 'data.shares=[]' draws from all"
+            if present
+            else ""
+        )
+        raise DataError(f"no faces of {', '.join(groups) or 'any group'} in {', '.join(files)}{advice}")
     return Composer(
         [photo for photo in photos if photo.group in drawn], drawn, config.scenes, memory=config.data.memory
     )

@@ -31,6 +31,7 @@ from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
 FORMAT = "faceembed-checkpoint"
 VERSION = 1
 DLIB = "dlib-resnet"
+_DLIB_ARCHS = ("resnet29", "resnet29-131")  # the second with a last layer of its own, which training fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,11 +196,13 @@ def _foreign(source: str | os.PathLike[str], arch: str, colour: Colour | None) -
 
 
 def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
-    if arch not in (None, "resnet29"):
+    if arch not in (None, *_DLIB_ARCHS):
         raise ModelError(f"{DLIB} is a 'resnet29', not '{arch}'; leave --arch out")
-    model = ResNet29(128)
+    arch = arch or _DLIB_ARCHS[0]
+    spec = resolve(DLIB, task="encoder").spec if arch == _DLIB_ARCHS[0] else find(arch).spec
+    model = ResNet29(spec.dimension)
     load_dlib(model, dlib_resnet.package_layers())
-    return model.eval(), resolve(DLIB, task="encoder").spec, "resnet29"
+    return model.eval(), spec, arch
 
 
 def _first_lines(error: Exception) -> str:

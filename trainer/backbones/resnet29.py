@@ -8,6 +8,7 @@ no bias. dlib's `affine` layers are batch normalisations at rest, and are batch 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,6 +40,19 @@ SPEC = ModelSpec(
     dimension=128,
     template=dlib_resnet.TEMPLATE,
 )
+
+SMALL_SIDE = 131  # pixels: the least that the four halvings take; 0.77 of the work of 150
+SMALL_SPEC = dataclasses.replace(
+    SPEC,
+    name=f"resnet29-{SMALL_SIDE}",
+    input_size=(SMALL_SIDE, SMALL_SIDE),
+    dimension=256,
+    template=tuple(
+        ((x + 0.5) * SMALL_SIDE / dlib_resnet.CHIP - 0.5, (y + 0.5) * SMALL_SIDE / dlib_resnet.CHIP - 0.5)
+        for x, y in dlib_resnet.TEMPLATE
+    ),
+)
+"""The same framing in fewer pixels, for networks that learn from several teachers."""
 
 
 class Block(nn.Module):
@@ -102,7 +116,7 @@ def load_dlib(model: ResNet29, layers: Sequence[Layer]) -> None:
     mode, batch statistics would make that another network: first `calibrate_batch_norm` or `freeze_batch_norm`.
 
     Args:
-        model: the network.
+        model: the network; the last layer of one with another dimension keeps its own weights.
         layers: from `engine.models.dlib_resnet`.
 
     Raises:
@@ -121,8 +135,8 @@ def load_dlib(model: ResNet29, layers: Sequence[Layer]) -> None:
         for (conv, norm), con, affine in zip(pairs, convs, affines, strict=True):
             _load_pair(conv, norm, con, affine)
         outputs, inputs = last[0].settings
-        weight = np.asarray(last[0].params).reshape(inputs, outputs).T
-        _copy(model.fc.weight, weight)
+        if model.fc.out_features == outputs:
+            _copy(model.fc.weight, np.asarray(last[0].params).reshape(inputs, outputs).T)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"dlib network whose layers do not fit resnet29 ({error})") from error
 

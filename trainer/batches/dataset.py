@@ -105,9 +105,12 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
     rows: list[tuple[Sample, str]] = []
     extra: set[str] = set()
     alone: set[str] = set()
-    for folders, fake in ((data.crops, False), (data.extra, False), (data.validate_extra, False), (data.fakes, True)):
+    real = (data.crops, data.extra, data.unlabelled, data.validate_extra)
+    for folders, fake in (*((given, False) for given in real), (data.fakes, True)):
         for folder in folders:
             crop_set = read_crops(folder)
+            if folders is data.unlabelled:
+                crop_set = _of_nobody(crop_set)
             _check_fits(crop_set, spec)
             wrong = sum(sample.fake is not fake for sample in crop_set.samples)
             if wrong:
@@ -115,7 +118,7 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
                 raise DataError(
                     f"{printable(folder)} holds {wrong:,} {kind}, but was given as {key}; make sets of one kind"
                 )
-            if folders is data.extra:
+            if folders is data.extra or folders is data.unlabelled:
                 extra |= {sample.person for sample in crop_set.samples}
             if folders is data.validate_extra:
                 alone |= {sample.person for sample in crop_set.samples}
@@ -128,6 +131,13 @@ def open_crops(data: Data, spec: ModelSpec) -> Crops:
     height, width = spec.input_size
     samples, photos = (tuple(column) for column in zip(*kept, strict=True))
     return Crops(samples, photos, height, width, spec.template, frozenset(extra), frozenset(alone))
+
+
+def _of_nobody(crop_set: CropSet) -> CropSet:
+    """The same crops, each of a person of its own, whom no folder can be called after."""
+    return dataclasses.replace(
+        crop_set, rows=tuple(dataclasses.replace(row, person=f"/{crop_set.folder}/{row.crop}") for row in crop_set.rows)
+    )
 
 
 def _check_fits(crop_set: CropSet, spec: ModelSpec) -> None:

@@ -18,6 +18,7 @@ from faceembed.trainer.batches.augment import augment, generator
 from faceembed.trainer.batches.dataset import CropCache, Crops, Indices
 from faceembed.trainer.batches.making import MADE_METHODS, FakeMaker
 from faceembed.trainer.batches.sampling import batches, class_order
+from faceembed.trainer.batches.targets import Targets
 from faceembed.trainer.data.sampler import PairSampler
 from faceembed.trainer.recipes.settings import TrainConfig
 
@@ -85,6 +86,8 @@ class ClassTask(_Loading):
         cache: of the crops.
         train: numbers of the crops to train on.
         config: the training.
+        targets: what teachers say of all crops; with them, crops without a target are left out, and those of people with too few
+            photos are learned from by their target alone.
 
     Raises:
         DataError: fewer than two people, or nobody with two photos.
@@ -92,11 +95,20 @@ class ClassTask(_Loading):
 
     unit = "crops"
 
-    def __init__(self, cache: CropCache, train: Indices, config: TrainConfig) -> None:
+    def __init__(
+        self, cache: CropCache, train: Indices, config: TrainConfig, *, targets: Targets | None = None
+    ) -> None:
         super().__init__(cache, config)
+        self._targets = None if targets is None else targets.vectors
+        if self._targets is not None:
+            train = train[np.isfinite(self._targets[train]).all(axis=1)]
         self.crops, labels = _of_enough_photos(cache.crops, train, config.data.min_photos)
         self.classes = int(labels.max()) + 1
-        self._labels = labels  # (n,) person of each, 0 to classes - 1
+        self._labels = labels  # (n,) person of each, 0 to classes - 1; -1: nobody's
+        if self._targets is not None:
+            others = np.setdiff1d(train[~cache.crops.fake[train]], self.crops)
+            self.crops = np.r_[self.crops, others]
+            self._labels = np.r_[labels, np.full(len(others), -1, np.int64)]
 
     def plan(self, epoch: int, *, processes: int = 1, process: int = 0) -> Sequence[Batch]:
         """See `Task.plan`."""
@@ -105,10 +117,11 @@ class ClassTask(_Loading):
         return [Batch(epoch, places, order[places]) for places in cut]
 
     def load(self, batch: Batch) -> Arrays:
-        """``chips`` and ``labels``."""
+        """``chips`` and ``labels``; with teachers ``targets`` too."""
         # Here a batch's numbers are places among the training crops, of which the label is known.
         chosen = dataclasses.replace(batch, crops=self.crops[batch.crops])
-        return {"chips": self._chips(chosen), "labels": self._labels[batch.crops]}
+        arrays: Arrays = {"chips": self._chips(chosen), "labels": self._labels[batch.crops]}
+        return arrays if self._targets is None else arrays | {"targets": self._targets[chosen.crops]}
 
 
 def _of_enough_photos(crops: Crops, train: Indices, least: int) -> tuple[Indices, Indices]:

@@ -47,7 +47,8 @@ from faceembed.trainer.data.people import People
 from faceembed.trainer.data.samples import Sample
 
 if TYPE_CHECKING:
-    from faceembed.engine.pipeline.chips import Cutter, Item, Read
+    from faceembed.engine.pipeline.batch import Item, Read
+    from faceembed.engine.pipeline.chips import Cutter
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,7 @@ def import_checkpoint(
     photos: str | os.PathLike[str] | None = None,
     sha256: str | None = None,
     replace: bool = False,
+    agree: store.Agree = store.unasked,
 ) -> tuple[Model, Converted]:
     """Convert a checkpoint and keep it under ``name``.
 
@@ -54,6 +55,7 @@ def import_checkpoint(
         photos: faces for the parity gate, as for `export.faces`.
         sha256: the digest that the file of a known model must have.
         replace: whether a model of that name may be replaced.
+        agree: asked which runtimes compute the network as ONNX defines it.
 
     Returns:
         The model in the store, and what the gate measured.
@@ -73,7 +75,7 @@ def import_checkpoint(
     spec = _of_catalog(entry, spec, path) if entry else _described(spec, facts, name)
     converted = convert(model, spec, faces(spec, photos), precision=precision)
     recipe = f"converted {path if os.fspath(path) == DLIB else store.file_sha256(path)} {precision}"
-    return store.put(converted.data, converted.spec, recipe=recipe), converted
+    return store.put(converted.data, agree(converted.data, converted.spec), recipe=recipe), converted
 
 
 def _verified(entry: Entry, path: str | os.PathLike[str], facts: Facts, sha256: str | None) -> str:

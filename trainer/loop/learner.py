@@ -27,7 +27,7 @@ from faceembed.trainer.backbones.registry import GATE, build, find, preprocess
 from faceembed.trainer.loop.adversarial import adversarial_batch, network_input, unit_pixels
 from faceembed.trainer.losses import entry_of, make_loss, make_settings
 from faceembed.trainer.losses.authenticity import authenticity_loss
-from faceembed.trainer.recipes.settings import Adversarial, Authenticity, TrainConfig
+from faceembed.trainer.recipes.settings import Adversarial, Authenticity, Teachers, TrainConfig
 from faceembed.trainer.recipes.settings import Distillation as DistillationConfig
 from faceembed.trainer.recipes.settings import Loss as LossConfig
 from faceembed.trainer.recipes.settings import Model as ModelConfig
@@ -95,6 +95,7 @@ class Learner(nn.Module):
         losses: by name: ``class`` or ``pair`` (one of them, or neither), ``batch``.
         weights: of these losses.
         teacher: a network whose embeddings are held, and how.
+        taught: how the targets that batches bring are learned.
         authenticity: what a `GatedEncoder` learns beside these losses; not used for any other network.
         adversarial: training on attacked crops.
         channels_last: memory layout of the input.
@@ -108,6 +109,7 @@ class Learner(nn.Module):
         weights: dict[str, float],
         *,
         teacher: tuple[nn.Module, nn.Module, DistillationConfig] | None = None,
+        taught: tuple[nn.Module, Teachers] | None = None,
         authenticity: Authenticity | None = None,
         adversarial: Adversarial | None = None,
         channels_last: bool = True,
@@ -119,6 +121,7 @@ class Learner(nn.Module):
         self._weights = weights
         # A tuple hides the teacher from PyTorch: it is neither trained nor saved with the learner.
         self._teacher = teacher
+        self._taught = taught
         gated = isinstance(body, GatedEncoder)
         self._authenticity = authenticity if gated and authenticity and authenticity.weight else None
         if self._authenticity:
@@ -136,6 +139,7 @@ class Learner(nn.Module):
     def part_names(self) -> tuple[str, ...]:
         """What `forward` gives beside ``loss``, in its order."""
         extra = (
+            ("teachers", self._taught),
             ("authenticity", self._authenticity),
             ("adversarial", self._adversarial),
             ("distillation", self._teacher),
@@ -147,14 +151,22 @@ class Learner(nn.Module):
         embeddings: Tensor = (body or self.body)(self._input(chips))
         return embeddings
 
-    def forward(self, chips: Tensor, labels: Tensor, same: Tensor | None = None, fake: Tensor | None = None) -> Parts:
+    def forward(
+        self,
+        chips: Tensor,
+        labels: Tensor,
+        same: Tensor | None = None,
+        fake: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Parts:
         """The losses of a batch.
 
         Args:
             chips: uint8 RGB (N, H, W, 3); for pairs all first photos, then all second ones.
-            labels: int64 (N,) whom they show; a fake has a label of its own.
+            labels: int64 (N,) whom they show; a fake has a label of its own; -1: no class loss.
             same: (N / 2,) for pairs: 1 for two real photos of one person, else 0.
             fake: bool (N,) which are deepfakes.
+            targets: float32 (N, D) what the teachers say.
 
         Returns:
             ``loss``, the weighted sum, and beside it each part as it was before its weight, without a gradient.
@@ -166,6 +178,11 @@ class Learner(nn.Module):
             attacked = self._attacked(chips, lambda x: self._sum(self._parts(x, labels, same, fake)[0]))
             parts["adversarial"] = self._sum(self._parts(attacked, labels, same, fake)[0])
             total = total + self._adversarial.weight * parts["adversarial"]
+        if self._taught:
+            assert embeddings is not None and targets is not None
+            loss, teachers = self._taught
+            parts["teachers"] = loss(embeddings, targets)
+            total = total + teachers.weight * parts["teachers"]
         if self._teacher:
             assert embeddings is not None
             parts["distillation"] = self._held(embeddings, inputs, fake)
@@ -194,8 +211,11 @@ class Learner(nn.Module):
                 assert same is not None
                 first, second = embeddings.chunk(2)
                 parts[name] = loss(first, second, same)
-            else:
+            elif (known := labels >= 0).all():
                 parts[name] = loss(embeddings, labels)
+            else:  # crops of which only the teachers know something; the sum of none of them is 0, with a gradient of 0
+                chosen = embeddings[known]
+                parts[name] = loss(chosen, labels[known]) if len(chosen) else embeddings.sum() * 0
         return parts, embeddings
 
     def _sum(self, parts: Parts) -> Tensor:
@@ -251,6 +271,7 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
     if config.distillation.weight:
         frozen = copy.deepcopy(start.body).eval().requires_grad_(False)
         teacher = (frozen, make_loss("distillation", config.distillation.settings), config.distillation)
+    taught = (make_loss("distillation", config.teachers.settings), config.teachers) if config.taught else None
     if config.model.freeze == "body":
         _freeze_body(start.body, last=find(start.arch).last)
     if isinstance(start.body, GatedEncoder) and config.model.gate:
@@ -265,6 +286,7 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         losses,
         weights,
         teacher=teacher,
+        taught=taught,
         authenticity=config.authenticity,
         adversarial=config.adversarial,
         channels_last=config.loop.channels_last,
@@ -290,6 +312,8 @@ def wanted_losses(config: TrainConfig) -> dict[str, LossConfig]:
         wanted[kind] = given
     if config.distillation.weight:
         make_settings("distillation", config.distillation.settings)
+    if config.taught:
+        make_settings("distillation", config.teachers.settings)
     return wanted
 
 

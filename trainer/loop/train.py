@@ -25,12 +25,14 @@ from faceembed.files import atomic_write
 from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
 from faceembed.trainer.backbones.registry import find, preprocess
 from faceembed.trainer.batches.dataset import CropCache, Crops, Indices, Parts, divide, loader_threads, open_crops
+from faceembed.trainer.batches.targets import Targets, read_targets
 from faceembed.trainer.batches.tasks import ClassTask, PairTask
 from faceembed.trainer.loop import runlog
 from faceembed.trainer.loop.balance import balance_weights
 from faceembed.trainer.loop.centre import centre_embeddings
 from faceembed.trainer.loop.devices import open_accelerator, settle
 from faceembed.trainer.loop.epochs import Loop, TrainProgress
+from faceembed.trainer.loop.fit import fit_embedding
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
 from faceembed.trainer.loop.learner import Start, gated, make_learner, make_start, trained_spec, wanted_losses
 from faceembed.trainer.loop.state import Row, seed_everything
@@ -40,6 +42,7 @@ from faceembed.trainer.recipes.settings import TrainConfig
 
 UNREADABLE, VALIDATION = "unreadable.csv", "validation.csv"
 _SAMPLE_CROPS, _SAMPLE_BATCH = 1024, 64  # for batch statistics and centring
+_FIT_CROPS = 4096  # for the embedding layer: 16 for each of its inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +126,12 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         parts = Parts(*(_without(part, unreadable) for part in (parts.train, parts.validate, parts.alone)))
     validation = make_validation(crops, parts, config, unreadable=unreadable)
     check_leaks(crops, parts.train, validation)
-    task = (ClassTask if config.task == "pretrain" else PairTask)(cache, parts.train, config)
+    targets = _targets(config, crops, start, tell.notice) if config.taught else None
+    task: ClassTask | PairTask
+    if config.task == "pretrain":
+        task = ClassTask(cache, parts.train, config, targets=targets)
+    else:
+        task = PairTask(cache, parts.train, config)
     real = parts.train[~crops.fake[parts.train]]
     if config.model.centre:
         _centre(start, cache, real, accelerator.device, share=config.model.centre, notice=tell.notice)
@@ -132,6 +140,16 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         example = next(_sample(start, cache, real[:1], accelerator.device))
         layers = balance_weights(start.body, find(start.arch).last, example)
         tell.notice(f"the start is balanced: {layers} layers had weights smaller than usual")
+    if targets is not None and config.model.start:
+        start.body.to(accelerator.device)
+        chosen = _evenly(task.crops, _FIT_CROPS)
+        cosine = fit_embedding(
+            start.body,
+            find(start.arch).last,
+            _inputs(start, cache, chosen, accelerator.device),
+            torch.from_numpy(targets.vectors[chosen]),
+        )
+        tell.notice(f"the embedding layer is fitted to the teachers: cosine {cosine:.3f} on {len(chosen):,} crops")
     if config.model.gate:
         start = gated(start)
     spec = trained_spec(start, config.model)
@@ -152,7 +170,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         _write_unreadable(folder / UNREADABLE, crops, unreadable)
     used = task.crops
     real = used[~crops.fake[used]]
-    people = len(np.unique(crops.person[real]))
+    people = len(np.unique(crops.person[real])) if targets is None else task.classes
     if unreadable:
         tell.notice(f"{len(unreadable):,} crops cannot be read and are left out: see {folder / UNREADABLE}")
     tell.notice(
@@ -176,6 +194,20 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         people=people,
         crops=len(used),
     )
+
+
+def _targets(config: TrainConfig, crops: Crops, start: Start, notice: Callable[[str], None]) -> Targets:
+    targets = read_targets(config.teachers, crops)
+    if (dimension := targets.vectors.shape[1]) != start.spec.dimension:
+        raise UsageError(
+            f"the teachers have {dimension} dimensions together, the network {start.spec.dimension}; set model.dimension = {dimension}, "
+            "or take an architecture that has it"
+        )
+    if targets.missing:
+        notice(
+            f"{targets.missing:,} of {len(crops):,} crops are not in all teachers' indexes, and are not learned from"
+        )
+    return targets
 
 
 def _make_folder(folder: Path, *, fresh: bool) -> None:
@@ -223,6 +255,13 @@ def _centre(
 
 def _sample(start: Start, cache: CropCache, real: Indices, device: torch.device) -> Iterator[torch.Tensor]:
     """Evenly chosen training crops as the network's input."""
-    chosen = real[:: max(len(real) // _SAMPLE_CROPS, 1)][:_SAMPLE_CROPS]
-    for part in (chosen[i : i + _SAMPLE_BATCH] for i in range(0, len(chosen), _SAMPLE_BATCH)):
+    return _inputs(start, cache, _evenly(real, _SAMPLE_CROPS), device)
+
+
+def _evenly(crops: Indices, count: int) -> Indices:
+    return crops[:: max(len(crops) // count, 1)][:count]
+
+
+def _inputs(start: Start, cache: CropCache, crops: Indices, device: torch.device) -> Iterator[torch.Tensor]:
+    for part in (crops[i : i + _SAMPLE_BATCH] for i in range(0, len(crops), _SAMPLE_BATCH)):
         yield preprocess(torch.from_numpy(np.stack([cache[i] for i in part.tolist()])).to(device), start.spec)

@@ -37,8 +37,11 @@ _PATHS = (
     ("model", "start"),
     ("data", "crops"),
     ("data", "extra"),
+    ("data", "unlabelled"),
+    ("data", "validate_extra"),
     ("data", "fakes"),
     ("data", "split"),
+    ("teachers", "indexes"),
     ("validation", "pairs"),
 )
 

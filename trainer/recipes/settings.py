@@ -72,6 +72,8 @@ class Data:
     """Crop sets of real photos, as `faceembed data align` makes them."""
     extra: tuple[str, ...] = ()
     """Crop sets of real photos whose people are all trained on, though they are in no part of the split."""
+    unlabelled: tuple[str, ...] = ()
+    """Crop sets of real photos of nobody in particular, whatever their folders are called: learned from by what `teachers` say alone."""
     validate_extra: tuple[str, ...] = ()
     """Crop sets of more real photos, whose people are never trained on: photos of another kind than `crops`, that a gated encoder is
     not to take for deepfakes either. One photo of a person is enough; see `gate_calibration.py`."""
@@ -153,6 +155,39 @@ class Distillation:
 
     def __post_init__(self) -> None:
         _at_least("distillation.weight", self.weight, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Teachers:
+    """Other encoders, whose embeddings of the same photos are learned beside, or instead of, whom they show (pre-training)."""
+
+    indexes: tuple[str, ...] = ()
+    """Indexes of the photos that the crops were cut from, one a teacher: `faceembed embed PEOPLE -o FILE.faiss --encoder TEACHER`. The
+    network's dimension is the sum of theirs. People with fewer than `data.min_photos` photos are learned from too."""
+    weights: tuple[float, ...] = ()
+    """What each teacher's similarities count; empty: 1 each."""
+    centre: float = 0.8
+    """Share of a teacher's mean embedding that is taken away, so that strangers come near 0; see `batches/targets.py`."""
+    weight: float = 1.0
+    """What the loss is multiplied by."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings of the distillation loss."""
+
+    def __post_init__(self) -> None:
+        _at_least("teachers.weight", self.weight, 0)
+        if not 0 <= self.centre <= 1:
+            raise UsageError(f"teachers.centre is {self.centre}; expected a share in [0, 1]")
+        if self.weights and len(self.weights) != len(self.indexes):
+            raise UsageError(
+                f"teachers.weights has {len(self.weights)} numbers for {len(self.indexes)} teachers.indexes; expected one each"
+            )
+        if any(not weight > 0 for weight in self.weights):
+            raise UsageError(f"teachers.weights is {list(self.weights)}; expected numbers above 0")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """A weight for every index."""
+        return self.weights or (1.0,) * len(self.indexes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -385,6 +420,7 @@ class TrainConfig:
     batch_loss: Loss = dataclasses.field(default_factory=Loss)
     """A loss on whole batches (triplet, circle, centre) beside, or with `loss.weight` 0 instead of, the main one."""
     distillation: Distillation = dataclasses.field(default_factory=Distillation)
+    teachers: Teachers = dataclasses.field(default_factory=Teachers)
     authenticity: Authenticity = dataclasses.field(default_factory=Authenticity)
     adversarial: Adversarial = dataclasses.field(default_factory=Adversarial)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
@@ -409,12 +445,31 @@ class TrainConfig:
             and not judged
         ):
             raise UsageError("nothing to learn: set loss.name (for instance 'adaptive-margin') or batch_loss.name")
-        if self.task == "pretrain" and not self.loss.name:
-            raise UsageError("nothing to learn: set loss.name (for instance 'adaface')")
+        if self.task == "pretrain" and not (self.loss.name and self.loss.weight) and not self.taught:
+            raise UsageError("nothing to learn: set loss.name (for instance 'adaface'), or teachers.indexes")
+        if self.taught and self.data.sampling != "photos":
+            raise UsageError(
+                f"data.sampling = '{self.data.sampling}' with teachers.indexes: crops of nobody in particular have no turn; set 'photos'"
+            )
+        if self.data.unlabelled and not self.taught:
+            raise UsageError(
+                "data.unlabelled without teachers.indexes: nothing can be learned from photos of nobody; leave it out"
+            )
+        if self.data.unlabelled and self.data.min_photos < 2:
+            raise UsageError("data.unlabelled wants data.min_photos = 2 or more: each of its crops would be a person")
+        if self.task == "finetune" and self.teachers.indexes:
+            raise UsageError(
+                "teachers.indexes is for pre-training; what fine-tuning holds on to is its start (distillation.weight)"
+            )
         if self.distillation.weight and not self.model.start:
             raise UsageError("distillation.weight without model.start: there is no teacher; give a start, or weight 0")
         if self.schedule.metric == "val_loss" and self.task == "pretrain":
             raise UsageError("schedule.metric = 'val_loss' needs pairs; when pre-training use 'eer' or 'loss'")
+
+    @property
+    def taught(self) -> bool:
+        """Whether other encoders teach."""
+        return bool(self.teachers.indexes and self.teachers.weight)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

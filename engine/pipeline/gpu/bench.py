@@ -20,7 +20,8 @@ from typing import Any
 
 from faceembed.engine.models.flops import count_flops
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.pipeline.chips import READERS, Item
+from faceembed.engine.pipeline.batch import Item
+from faceembed.engine.pipeline.chips import READERS
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.stages import Batch
 

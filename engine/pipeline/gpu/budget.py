@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from faceembed.engine.pipeline.amounts import parse_amount
-from faceembed.engine.pipeline.chips import Item
+from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
 

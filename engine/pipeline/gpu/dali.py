@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import GREY, Shape
-from faceembed.engine.photos.probe import Header
+from faceembed.engine.photos.header import PLAIN, Header
 from faceembed.engine.pipeline.gpu.interface import Undecodable
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
@@ -56,11 +56,14 @@ def load() -> Any:
 def readable(data: bytes, header: Header) -> bool:
     """Whether DALI reads a file as OpenCV does; others are decoded by OpenCV, and counted.
 
-    * TIFF: an alpha channel is blended in instead of dropped, and libtiff prints to stderr.
+    * What has a way of its own (`ways`): the still picture of an animated PNG, BMPs with bit masks, lossless JPEGs.
+    * TIFF: planes of 16 bits come out grey without an error, and libtiff prints to stderr.
     * WebP: only simple files, none with a `VP8X` header (animation, alpha, EXIF).
     * JPEG: no CMYK, which no decoder of NVIDIA's does on the card.
     * Files without an end: they are damaged most likely, and DALI prints to stderr about them.
     """
+    if header.way != PLAIN:
+        return False
     if header.format == "JPEG":
         return _components(data) in (1, 3) and b"\xff\xd9" in data[-1024:]
     if header.format == "PNG":

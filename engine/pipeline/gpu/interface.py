@@ -34,7 +34,8 @@ class DevicePhoto:
 
     pixels: Array
     """uint8 RGB (H, W, 3); it has a ``shape``."""
-    reduction: float = 1.0
+    reduction: int = 1
+    offset: tuple[int, int] = (0, 0)
 
     @property
     def width(self) -> int:

@@ -16,8 +16,9 @@ from typing import Any
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
-from faceembed.engine.pipeline.chips import READERS, Item, Read
+from faceembed.engine.pipeline.chips import READERS
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow

@@ -23,7 +23,8 @@ from faceembed.engine.photos.decode import Photo
 from faceembed.engine.photos.decode import decode as decode_on_host
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import Failure
-from faceembed.engine.pipeline.chips import Cutter, Faces, Item, Read, faces_of
+from faceembed.engine.pipeline.batch import Faces, Item, Read, faces_of
+from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.dali import readable

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, reduction_for
-from faceembed.engine.photos.probe import Header, probe
+from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
@@ -254,11 +255,15 @@ def test_cut_off_anywhere_is_an_error(picture: Image.Image, kind: str) -> None:
     [
         (b"", "empty file"),
         (b"Dear all,\nthis is no picture.", "a text file"),
-        (bytes(5000), "a file of zeros"),
         (bytes(3) + b"text after zeros", "begins with 00 00 00 74"),
         (b"  <!doctype html><title>404</title>", "HTML, XML or SVG text"),
-        (b"GIF89a" + bytes(50), "a GIF"),
-        (bytes(4) + b"ftypheic" + bytes(50), "HEIC, AVIF or video"),
+        (bytes(100), "nothing but zeros"),
+        (b"GIF89a" + bytes(50), "size 0x0"),
+        (b"\0\0\0\x14ftypisom" + bytes(50), r"a video or another file in boxes \(isom\), no photo"),
+        (b"\0\0\0\x14ftypheic" + bytes(50), "cut off inside its header"),
+        (b"\0\0\0\x14ftypcrx " + bytes(50), r"a Canon raw photo \(CR3\)"),
+        (b"8BPS" + bytes(50), r"a Photoshop document \(PSD\), a kind that is not read; export it as JPEG or PNG"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(50), r"a Canon raw photo \(CR2\)"),
         (bytes(range(128, 256)), "begins with 80 81 82 83"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "RIFF file that is not WebP"),
         (b"\xff\xd8\xff", "cut off inside its header"),

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceembed.engine.photos.probe import Header, probe
+from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.probe import probe
 from faceembed.errors import PhotoError
 
 CASES: list[tuple[str, str, dict[str, Any], str]] = [

@@ -113,7 +113,7 @@ def test_mistakes_are_one_line(config: AlignerConfig, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.labels is empty"):
         train(nothing, tmp_path, notice=lambda line: None)
     strangers = dataclasses.replace(config, data=dataclasses.replace(config.data, groups=("nobody",)))
-    with pytest.raises(DataError, match="no faces of nobody in"):
+    with pytest.raises(DataError, match=r"no faces of nobody in .*; they hold .*: --set 'data\.groups=\[\]' "):
         train(strangers, tmp_path / "b", notice=lambda line: None)
     uneven = dataclasses.replace(config, data=dataclasses.replace(config.data, shares=(1.0, 2.0)))
     with pytest.raises(UsageError, match="2 numbers for 1 groups"):

@@ -36,7 +36,9 @@ class Identity:
         if model.spec.dimension != DIMENSION:
             raise ModelError(f"embedder {name} gives {model.spec.dimension} numbers, a swapper takes {DIMENSION}")
         self.spec = model.spec
-        self._encoder = Encoder(model, choose(RuntimeSettings(device="cpu", precision="fp32")), threads=threads)
+        self._encoder = Encoder(
+            model, choose(RuntimeSettings(device="cpu", precision="fp32"), unfit=model.spec.unfit), threads=threads
+        )
 
     def embed(self, shot: Shot) -> tuple[NDArray[np.float32], float]:
         """The face's embedding, float32 (512,) of unit length, and the length it had."""

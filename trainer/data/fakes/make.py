@@ -252,7 +252,7 @@ class _Maker:
         limit = self.settings.max_side
         reduction = max(r for r in (1, 2, 4, 8) if r == 1 or max(header.width, header.height) >= r * limit)
         photo = decode(data, reduction=reduction)
-        pixels, mesh = photo.pixels, face.mesh.scaled(1 / photo.reduction)
+        pixels, mesh = photo.pixels, face.mesh.moved(*photo.offset).scaled(1 / photo.reduction)
         height, width = pixels.shape[:2]
         if max(height, width) > limit:
             factor = limit / max(height, width)

@@ -1,0 +1,69 @@
+"""JPEG: everything up to the first scan.
+
+The frame's marker tells the process: 0xC0 to 0xC2 are the common ones, 0xC3 is lossless, 0xC9 and 0xCA are coded arithmetically, and
+0xF7 is JPEG-LS (ITU-T T.81 table B.1, T.87).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from faceembed.engine.photos.header import Header, upright
+from faceembed.engine.photos.headers.exif import exif_orientation
+from faceembed.errors import PhotoError
+
+_COMMON = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_LOSSLESS = 0xC3
+_LS = 0xF7
+_HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
+
+
+def read_jpeg(data: bytes) -> Header:
+    """Size, orientation and process of a JPEG."""
+    at, frame, orientation, adobe = 2, 0, 0, False
+    while True:
+        try:
+            while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
+                at += 1
+            if data[at] != 0xFF:
+                raise PhotoError("decode", "damaged JPEG header")
+            marker = data[at + 1]
+            if marker in (0xD9, 0xDA):
+                break
+            if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
+                at += 2
+                continue
+            (length,) = struct.unpack_from(">H", data, at + 2)
+        except (PhotoError, struct.error, IndexError):
+            if frame:
+                break  # the size is known; the decoder says what is wrong behind it
+            raise
+        if marker in _COMMON or marker in (_LOSSLESS, _LS) or marker in _HIERARCHICAL:
+            frame = frame or at
+        elif marker == 0xE1 and not orientation and data[at + 4 : at + 10] == b"Exif\0\0":
+            orientation = exif_orientation(data[at + 10 : at + 2 + length])
+        elif marker == 0xEE:
+            adobe = adobe or data[at + 4 : at + 9] == b"Adobe"
+        at += 2 + max(length, 2)
+    if not frame:
+        raise PhotoError("decode", "damaged JPEG: no frame before its data")
+    bits, height, width, components = struct.unpack_from(">BHHB", data, frame + 4)
+    way = _way(data[frame + 1], bits, components, adobe)
+    return upright("JPEG", width, height, orientation or 1, way=way)
+
+
+def _way(process: int, bits: int, components: int, adobe: bool) -> str:
+    """How `decode` reads such a JPEG.
+
+    Raises:
+        PhotoError: nothing at hand does.
+    """
+    if process == _LS:
+        raise PhotoError("decode", "a JPEG-LS picture, a kind that is not read; convert it to PNG")
+    if process in _HIERARCHICAL:
+        raise PhotoError("decode", f"a JPEG of a kind that is not read (process {process - 0xC0}); convert it to PNG")
+    if bits != 8:
+        raise PhotoError("decode", f"a JPEG with {bits} bits a colour, a kind that is not read; convert it to PNG")
+    if process == _LOSSLESS:
+        return "grey jpeg" if components == 1 else "whole jpeg"
+    return "bare cmyk" if components == 4 and not adobe else "plain"

@@ -1,0 +1,174 @@
+"""What the libraries beneath us do with sound pictures, where it is not what one would guess.
+
+Each is why a file goes one of the ways of `engine/photos/ways.py`, or is refused, and a row of `docs/formats.md`. When a library
+mends its ways its test fails here: then drop the way, and the row.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.rewrite import rewritten
+from faceembed.engine.photos.ways import opencv
+from tests.engine.photos import odd
+from tests.engine.photos.odd import Array, page, tiff
+
+COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+@pytest.fixture(scope="module")
+def picture(astronaut: Array) -> Array:
+    return np.ascontiguousarray(astronaut[:64, 200:296])
+
+
+def read(data: bytes, flags: int = COLOUR) -> Any:
+    return opencv(data, flags)
+
+
+def rgba(picture: Array, alpha: int) -> Array:
+    return np.dstack([picture, np.full(picture.shape[:2], alpha, picture.dtype)])
+
+
+def test_opencv_multiplies_alpha_in_for_tiff_alone(picture: Array) -> None:
+    data = tiff(page(rgba(picture, 40), t338=(2,)))
+    for flags in (COLOUR, cv2.IMREAD_UNCHANGED):
+        assert np.abs(read(data, flags)[:, :, 1].astype(int) - picture[:, :, 1] * (40 / 255)).max() <= 1
+    np.testing.assert_array_equal(read(odd.encoded(rgba(picture, 40), "PNG")), picture)
+    deep = rgba(picture.astype(np.uint16) * 257, 9000)
+    np.testing.assert_array_equal(read(tiff(page(deep, t338=(2,))), cv2.IMREAD_UNCHANGED)[:, :, 2::-1], deep[:, :, :3])
+
+
+@pytest.mark.parametrize("compression", [34712, 50002, 22610, 34933])
+def test_opencv_shows_black_what_it_cannot_unpack(picture: Array, compression: int) -> None:
+    """JPEG 2000, JPEG XL, JPEG XR and PNG inside of a TIFF: no error, and every pixel 0."""
+    pixels = read(tiff(page(picture, t259=(compression,))))
+    assert pixels is not None
+    assert not pixels.any()
+
+
+def test_opencv_gives_nothing_for_zstandard_and_lzma(picture: Array) -> None:
+    for compression in ("zstd", "lzma"):
+        assert read(odd.encoded(picture, "TIFF", compression=compression)) is None
+
+
+def test_opencv_gives_floats_and_12_bits_only_unchanged(picture: Array) -> None:
+    floats = (picture / 255).astype(np.float32)
+    data = tiff(page(floats))
+    assert read(data) is None
+    np.testing.assert_array_equal(read(data, cv2.IMREAD_UNCHANGED)[:, :, ::-1], floats)
+    data = tiff(page(picture.astype(np.uint16) * 16, bits=12))
+    assert read(data) is None
+    np.testing.assert_array_equal(read(data, cv2.IMREAD_UNCHANGED)[:, :, ::-1], picture.astype(np.uint16) * 256)
+
+
+def test_opencv_mixes_planes_unchanged(picture: Array) -> None:
+    deep = picture.astype(np.uint16) * 257
+    data = tiff(page(deep, planar=True))
+    assert (read(data, cv2.IMREAD_UNCHANGED)[:, :, ::-1] != deep).mean() > 0.5
+    np.testing.assert_array_equal(read(data), picture)
+
+
+def test_opencv_gives_nothing_for_cmyk_of_16_bits_and_two_extra_samples(picture: Array) -> None:
+    ink = np.asarray(Image.fromarray(picture).convert("CMYK")).astype(np.uint16) * 257
+    assert read(tiff(page(ink, t262=(5,)))) is None
+    assert read(tiff(page(np.dstack([picture, picture[:, :, :2]]), t338=(0, 0)))) is None
+
+
+def test_opencv_takes_the_first_page_even_if_it_is_a_preview(picture: Array) -> None:
+    data = tiff(page(picture[::8, ::8], t254=(1,)), page(picture))
+    assert read(data).shape == (8, 12, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_opencv_turns_tiffs_though_it_is_told_not_to(picture: Array, orientation: int) -> None:
+    data = tiff(page(odd.oriented(picture, orientation), t274=(orientation,)))
+    for flags in (COLOUR, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION):
+        pixels = read(data, flags)
+        np.testing.assert_array_equal(pixels if flags == COLOUR else pixels[:, :, ::-1], picture)
+
+
+def test_opencv_reads_lossless_jpegs_only_in_their_own_colours(picture: Array) -> None:
+    grey = np.ascontiguousarray(picture[:, :, 1])
+    data = odd.lossless_grey_jpeg(grey)
+    assert read(data) is None
+    np.testing.assert_array_equal(read(data, cv2.IMREAD_GRAYSCALE), grey)
+
+
+def test_opencv_gives_nothing_for_12_bits_and_jpeg_ls() -> None:
+    for data in (odd.JPEG_OF_12_BITS, odd.JPEG_LS):
+        assert read(data, cv2.IMREAD_UNCHANGED) is None
+
+
+def test_both_take_every_cmyk_jpeg_for_adobes_negative(picture: Array) -> None:
+    ink = np.asarray(Image.fromarray(picture).convert("CMYK"))
+    data = odd.bare_cmyk_jpeg(ink)
+    assert np.abs(read(data).astype(int) - picture).mean() > 40
+    assert np.abs(np.asarray(JpegImageFile(io.BytesIO(data))).astype(int) - (255 - ink)).mean() < 8
+
+
+def test_opencv_shows_the_animation_instead_of_the_picture(picture: Array) -> None:
+    frame = Image.new("RGB", (96, 64), "red")
+    data = odd.encoded(picture, "PNG", save_all=True, default_image=True, append_images=[frame, frame.rotate(90)])
+    np.testing.assert_array_equal(read(data), np.asarray(frame))
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), picture)
+
+
+def test_opencv_takes_no_notice_of_masks_behind_a_short_header(picture: Array) -> None:
+    data = odd.bmp(picture, (0xFF, 0xFF00, 0xFF0000))
+    np.testing.assert_array_equal(read(data), picture[:, :, ::-1])
+    long = odd.bmp(picture, (0xFF, 0xFF00, 0xFF0000), header=108)
+    np.testing.assert_array_equal(read(long), picture)
+
+
+def test_opencv_reduces_other_formats_with_aliases(picture: Array) -> None:
+    """Means of 2 x 2 pixels at any reduction, and sizes rounded down: why only JPEGs are reduced."""
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 256, (67, 101, 3), np.uint8)
+    quarter = read(odd.encoded(noise, "PNG"), cv2.IMREAD_REDUCED_COLOR_4)[:, :, ::-1].astype(float)
+    assert quarter.shape == (16, 25, 3)
+    mean = noise[:64, :100].reshape(16, 4, 25, 4, 3).mean((1, 3))
+    assert np.abs(quarter - mean).mean() > 15
+
+
+def test_reduced_chroma_is_off_where_it_is_halved_one_way(picture: Array) -> None:
+    """libjpeg-turbo's reduced decode of 4:2:2 and 4:4:0, beside 4:2:0: what it does to an embedding is in `test_kinds`."""
+    large = cv2.resize(picture, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)[:, :, ::-1]
+
+    def worst(sampling: int) -> int:
+        options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+        data = cv2.imencode(".jpg", large, options)[1].tobytes()
+        whole = read(data)
+        reduced = read(data, COLOUR | cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        mean = cv2.resize(whole, reduced.shape[1::-1], interpolation=cv2.INTER_AREA)
+        return int(np.abs(reduced.astype(int) - mean).max())
+
+    even = worst(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
+    assert worst(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422) > 2 * even
+    assert worst(cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440) > 2 * even
+
+
+def test_pillow_refuses_floats_and_does_not_invert_deep_grey(picture: Array) -> None:
+    with pytest.raises(SyntaxError, match="unknown pixel mode"):
+        TiffImageFile(io.BytesIO(tiff(page((picture / 255).astype(np.float32)))))
+    white_is_0 = TiffImageFile(io.BytesIO(tiff(page(picture[:, :, 0].astype(np.uint16) * 257, t262=(0,)))))
+    np.testing.assert_array_equal(np.asarray(white_is_0), picture[:, :, 0].astype(np.uint16) * 257)  # not inverted
+
+
+def test_a_tiff_is_patched_to_another_page(picture: Array) -> None:
+    for big in (False, True):
+        data = tiff(page(picture[::8, ::8], t254=(1,)), page(picture), big=big)
+        header = probe(data)
+        assert header.directory > 0
+        np.testing.assert_array_equal(read(rewritten(data, header.directory)), picture)
+        assert struct.unpack_from("<Q" if big else "<I", data, 8 if big else 4)[0] != header.directory
