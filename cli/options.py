@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from faceembed.cli.reporter import Reporter
 from faceembed.engine.photos.listing import printable
 from faceembed.files import why_no_place
+from faceembed.plain import to_json
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.settings import EmbedSettings
@@ -122,7 +122,7 @@ class Output:
 
     def result(self, document: object, text: str) -> None:
         """Print the result: one JSON document with ``--json``, else ``text``."""
-        click.echo(json.dumps(document) if self.as_json else text)
+        click.echo(to_json(document) if self.as_json else text)
 
     def summary(self, document: object, text: str) -> None:
         """The same for a command whose result is in files: with ``-q``, ``text`` is not needed."""

@@ -17,6 +17,7 @@ from faceembed.cli.web.metrics import CONTENT_TYPE
 from faceembed.cli.web.service import Service
 from faceembed.engine.explain.occlusion import Explanation, overlay
 from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
+from faceembed.plain import to_json
 from faceembed.version import __version__
 
 METHODS = ("occlusion", "gradient")
@@ -140,7 +141,7 @@ def make_router(service: Service) -> APIRouter:
 
 
 def _json(document: dict[str, Any]) -> Response:
-    return Response(json.dumps(document, separators=(",", ":")), media_type="application/json")
+    return Response(to_json(document, separators=(",", ":")), media_type="application/json")
 
 
 def _health(service: Service) -> dict[str, Any]:

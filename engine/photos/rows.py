@@ -68,7 +68,7 @@ class Failure:
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``memory``, ``detect`` or ``align``."""
+    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align`` or ``encode``."""
     reason: str
 
 
