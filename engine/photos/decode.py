@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.headers.png import sound_png
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rewrite import rewritten
 from faceembed.engine.photos.ways import WAYS, opencv
@@ -95,6 +96,8 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
     check_size(header, max_pixels)
     reduction = reduction if _is_reducible(header) else 1
     try:
+        if header.format == "PNG":
+            data = sound_png(data)
         if header.format == "TIFF" and (header.directory or header.way != PLAIN):
             data = rewritten(data, header.directory)
         stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)

@@ -135,7 +135,7 @@ def test_chosen_faces(post: Any, picture: Any, faces: str, status: int, kind: st
     [
         (b"", (415, "not_a_picture", "photo-2")),
         (b"just text", (415, "not_a_picture", "photo-2")),
-        (b"GIF89a....", (415, "not_a_picture", "photo-2")),
+        (b"%PDF-1.7...", (415, "not_a_picture", "photo-2")),
         (b"\xff\xd8\xff\xe0", (415, "not_a_picture", "photo-2")),
         ("truncated", (422, "damaged_photo", "photo-2")),
     ],
