@@ -36,6 +36,15 @@ def pixels(url: str, kind: str) -> Any:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1), cv2.COLOR_BGR2RGB)
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/health", "/metrics", "/openapi.json", "/static/app.js"])
+def test_head_is_get_without_a_body(path: str, ask: Any, embedder: Embedder) -> None:
+    """What watches a server asks so."""
+    head = ask(Service(embedder), lambda client: client.head(path))
+    get = ask(Service(embedder), lambda client: client.get(path))
+    assert head.status_code == get.status_code == 200
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
 def test_health(ask: Any, embedder: Embedder) -> None:
     response = ask(Service(embedder), lambda client: client.get("/api/v1/health"))
     assert response.status_code == 200
