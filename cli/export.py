@@ -51,6 +51,12 @@ photos_option = file_option(
 )
 @click.option("--name", help="What the model is called.  [default: the output file's name]")
 @photos_option
+@file_option(
+    "--strangers",
+    metavar="CROPS",
+    help="A crop set of training people: how far strangers spread, and vectors of 64 people, are kept for the precision gate.",
+)
+@file_option("--split", metavar="FILE", help="With --strangers: only the training people of this split.")
 @output_options
 @click.pass_context
 def export(
@@ -62,6 +68,8 @@ def export(
     precision: Precision,
     name: str | None,
     photos: str | None,
+    strangers: str | None,
+    split: str | None,
     out: Output,
 ) -> None:
     """Write a trained network as ONNX.
@@ -71,7 +79,7 @@ def export(
 
     \b
     Example:
-        faceembed export best.pt -o mine.onnx
+        faceembed export best.pt -o mine.onnx --strangers crops --split split.json
         faceembed export adaface_ir50_ms1mv2.ckpt -o ir50.onnx --arch ir50 --precision fp16
         faceembed embed photos -o people.faiss --encoder ./mine.onnx
     """
@@ -82,10 +90,16 @@ def export(
     from faceembed.trainer.export import encoder as exporter
 
     exporter.check_path(output)
+    if split and not strangers:
+        raise click.UsageError("--split says which of --strangers are training people; give --strangers too")
     called = check_name(name) if name else exporter.name_from(output)
     model, spec, kind = load_encoder(checkpoint, arch=arch, colour=colour)
     spec = dataclasses.replace(spec, name=called)
     converted = exporter.convert(model, spec, exporter.faces(spec, photos), precision=precision)
+    if strangers:
+        from faceembed.trainer.export.strangers import with_strangers
+
+        converted = with_strangers(converted, strangers, split=split)
     written = exporter.write(converted, output)
     facts = {
         "path": written.path,
@@ -97,6 +111,7 @@ def export(
         "sha256": written.spec.sha256,
         "min_cosine": converted.min_cosine,
         "faces": converted.faces,
+        "spread": converted.spec.spread,
     }
     where = output if os.sep in output else os.path.join(".", output)
     lines = [
@@ -109,7 +124,8 @@ def export(
 
 def parity_line(converted: Converted) -> str:
     """What the gate measured, in one line."""
-    return f"parity with PyTorch on {converted.faces} faces: smallest cosine {converted.min_cosine:.7f}"
+    line = f"parity with PyTorch on {converted.faces} faces: smallest cosine {converted.min_cosine:.7f}"
+    return line if converted.precision == "fp32" else f"{line}; {converted.change.words(converted.precision)}"
 
 
 def require_torch(what: str) -> None:

@@ -58,6 +58,12 @@ class ModelSpec:
     """Cosine similarity above which two photos count as one person; None where it was never measured."""
     threshold_source: str = ""
     """The data the threshold was chosen on."""
+    spread: float | None = None
+    """Standard deviation of the cosine of strangers: the unit in which a precision's loss is measured; None where it was not."""
+    spread_source: str = ""
+    """The people it was measured on."""
+    templates: str = ""
+    """Embeddings of some of them, as `faceembed.engine.models.strangers` writes them; empty for none."""
     unfit: tuple[str, ...] = ()
     """Runtimes that compute the network otherwise than ONNX defines it, found at import; they are not used for it."""
     licence: str = "unknown"
@@ -73,6 +79,10 @@ class ModelSpec:
         if self.task == "encoder" and (self.dimension <= 0 or len(self.template) != 5):
             raise ModelError(
                 f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points"
+            )
+        if self.spread is not None and not 0 < self.spread < 1:
+            raise ModelError(
+                f"model {self.name}: spread is {self.spread}; expected a standard deviation between 0 and 1"
             )
 
     def to_json(self) -> str:

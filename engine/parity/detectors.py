@@ -56,10 +56,12 @@ def admitted(detector: Detector) -> bool:
     return detector.choice.precision == "fp32" or bool(memory.recall(detector.model, detector.choice))
 
 
-def admit(detector: Detector, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> DetectionParity:
-    """The parity gate: compare a detector's precision with fp32 on real photos, and remember the result on this machine.
+def admit(
+    detector: Detector, photos: Photos, min_faces: Sequence[float], *, only_largest: bool, remember: bool = True
+) -> DetectionParity:
+    """The parity gate: compare a detector's precision with fp32, and remember the result on this machine.
 
-    Arguments are those of `Detector.detect`.
+    Arguments are those of `Detector.detect`; ``remember`` is false for what is no photo.
 
     Raises:
         DeviceError: faces are missed, or landmarks lie elsewhere.
@@ -72,5 +74,6 @@ def admit(detector: Detector, photos: Photos, min_faces: Sequence[float], *, onl
             f"faces that fp32 finds, landmarks {100 * parity.deviation:.1f} % of the eyes' distance apart; "
             "use --precision fp32"
         )
-    memory.remember(detector.model, detector.choice, dataclasses.asdict(parity))
+    if remember:
+        memory.remember(detector.model, detector.choice, dataclasses.asdict(parity))
     return parity

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.oneshot import OneShotDetector
 from faceembed.engine.models.spec import Model
 from faceembed.engine.parity.detectors import compare
+from faceembed.engine.parity.rule import FACES, Embed, Gate, loss, refusal
 from faceembed.engine.photos.decode import decode, min_face_of, read_file
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
@@ -24,8 +25,6 @@ from faceembed.engine.runtimes.networks import Network, networks_of
 from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, DeviceError, PhotoError
 
-MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.999}
-_CHUNK = 32
 _PHOTOS = 64
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
 OpenNetwork = Callable[[Network], Session]
@@ -43,23 +42,24 @@ def check_encoder(
         chips: uint8 RGB (N, H, W, 3), N >= 1, faces cut for it.
 
     Returns:
-        What was measured: ``min_cosine`` and ``faces``.
+        What was measured: the figures of `rule.Change`.
 
     Raises:
         DeviceError: it differs too much.
     """
     (network,) = networks_of(model)
-    exact, fast = (
-        _unit(run_in_chunks(session, chips, chunk=_CHUNK, step=1)[0])
-        for session in (open_session(model, _REFERENCE, threads=1), open_network(network))
-    )
-    lowest = float((exact * fast).sum(axis=1).min())
-    if not lowest >= MIN_COSINE[precision]:  # NaN fails too
+    gate = Gate(model.spec, chips, embed_with(open_session(model, _REFERENCE, threads=1)))
+    change = gate.measure(embed_with(open_network(network)))
+    if not change.passes(precision):
         raise DeviceError(
-            f"{model.spec.name} in {precision} differs from fp32: smallest cosine {lowest:.5f} on {len(chips)} faces, at least "
-            f"{MIN_COSINE[precision]} wanted; use --precision {'fp32' if precision == 'fp16' else 'fp16'}"
+            f"{model.spec.name}: {refusal(change, precision)}; use --precision {'fp32' if precision == 'fp16' else 'fp16'}"
         )
-    return {"min_cosine": lowest, "faces": len(chips)}
+    return change.facts
+
+
+def embed_with(session: Session) -> Embed:
+    """How a session embeds faces, for a `Gate`."""
+    return lambda chips: run_in_chunks(session, chips, chunk=FACES, step=1)[0]
 
 
 def check_aligner(model: Model, precision: str, open_network: OpenNetwork, folder: Path) -> dict[str, float]:
@@ -100,7 +100,9 @@ def check_aligner(model: Model, precision: str, open_network: OpenNetwork, folde
 def parity_line(precision: str, parity: dict[str, float]) -> str:
     """What the gate measured, in words."""
     faces = f"{parity['faces']:.0f} faces"
-    if "min_cosine" in parity:
+    if "rms" in parity:
+        return f"{loss(parity['rms'], parity['largest'], precision)} on {faces}"
+    if "min_cosine" in parity:  # of an engine that a version before this rule built
         return f"parity of {precision} with fp32: smallest cosine {parity['min_cosine']:.5f} on {faces}"
     return (
         f"parity of {precision} with fp32: {100 * parity['found']:.0f} % of {faces}, "
@@ -118,10 +120,3 @@ def _sample_pixels(folder: Path) -> list[NDArray[np.uint8]]:
     if not pixels:
         raise DataError(f"no photo of {folder} can be read to compare on; give others: --photos")
     return pixels
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = rows.reshape(len(rows), -1)
-    with np.errstate(invalid="ignore", over="ignore"):  # an overflow gives NaN, which the gate refuses
-        unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

@@ -1,7 +1,7 @@
 """What this machine remembers of passed parity gates, so that each model is compared with fp32 once.
 
-Kept in ``<home>/parity.json``, by the model's digest, the runtime and its version, the precision and the processor or card. A home
-that cannot be read or written only means that the gate is asked again.
+Kept in ``<home>/parity.json``, by the gate's rule, the model's digest, the runtime and its version, the precision and the processor or
+card. A home that cannot be read or written only means that the gate is asked again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.models.store import home
+from faceembed.engine.parity.rule import RULE
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import index_of, probe
 from faceembed.engine.runtimes.choose import runtime_version
@@ -45,7 +46,7 @@ def remember(model: Model, choice: RuntimeChoice, figures: dict[str, float]) -> 
 
 def _key(model: Model, choice: RuntimeChoice) -> str:
     where = platform.processor() if choice.device == "cpu" else _card(choice.device)
-    return f"{model.spec.sha256} {choice.runtime} {runtime_version(choice)} {choice.precision} {where}"
+    return f"rule {RULE} {model.spec.sha256} {choice.runtime} {runtime_version(choice)} {choice.precision} {where}"
 
 
 def _card(device: str) -> str:

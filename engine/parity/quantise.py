@@ -1,6 +1,6 @@
 """Which layers of an encoder run in INT8: as many as real faces allow, the most harmful ones left in half precision.
 
-    made = quantise_encoder(model, network, faces, at_least=0.999)
+    made = quantise_encoder(model, network, faces, others)
     made.graph, made.layers, made.share
 
 The scales come from faces that the network sees in fp32, by the better of two rules: nothing clipped, or least squared error. (Of
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.flops import flops_by_layer
 from faceembed.engine.models.int8 import BINS, candidates, full_scale, quantise, raised, scale_of, tensors_of
 from faceembed.engine.models.spec import Model
+from faceembed.engine.parity.rule import Change, Gate, limits, refusal
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.frontend import normalise, read_graph
 from faceembed.engine.runtimes.networks import Network, graph_of
@@ -48,8 +49,8 @@ class Quantised:
     """Share of the floating-point operations that runs in INT8."""
     faces: int
     """Faces that the scales come from."""
-    lowest: float
-    """Smallest cosine with fp32 on all faces, those of the scales too."""
+    change: Change
+    """What it does to similarities of all faces, those of the scales too."""
     left: tuple[str, ...]
     """Layers that could be quantised and would harm, the most harmful first."""
 
@@ -73,7 +74,7 @@ def quantise_encoder(
     calibration: NDArray[np.uint8],
     checked: NDArray[np.uint8],
     *,
-    at_least: float,
+    allowed: tuple[float, float] | None = None,
     progress: Progress = lambda what: None,
 ) -> Quantised:
     """Quantise what may be.
@@ -83,13 +84,14 @@ def quantise_encoder(
         network: its one network.
         calibration: uint8 RGB (N, H, W, 3), faces cut for it, that the scales come from.
         checked: the same, faces that the result must keep as they are; those of ``calibration`` are checked too.
-        at_least: the smallest cosine with fp32 that is good enough.
+        allowed: root mean square and largest change of similarities, in units of the strangers' spread; the precision gate's if None.
         progress: told what is being done.
 
     Raises:
         DeviceError: no layer can be quantised, or none without more harm than allowed; the message has the figures.
         ModelError: the model is damaged, or its graph cannot be brought to an opset that quantises.
     """
+    allowed = allowed or limits("int8")
     proto = raised(read_graph(model))
     flops = flops_by_layer(raised(proto), model.spec.input_size, where=model.path)
     layers = [name for name in candidates(proto) if name in flops]
@@ -99,14 +101,14 @@ def quantise_encoder(
     rules = calibrate(proto, layers, normalise(calibration, model.spec).astype(np.float32))
     trial, worst = _better(model, network, proto, layers, rules, np.concatenate([checked, calibration]))
     left: list[str] = []
-    if not worst >= at_least:
+    if not _within(worst, allowed):
         order = _most_harmful_first(trial, layers, progress)
-        left = order[: _fewest(trial, layers, order, at_least, progress)]
+        left = order[: _fewest(trial, layers, order, allowed, progress)]
     kept = [name for name in layers if name not in left]
     if not kept:
         raise DeviceError(
-            f"{model.spec.name} in int8 differs from fp32: smallest cosine {worst:.5f} on {len(checked) + len(calibration)} faces with "
-            f"all {len(layers)} layers in int8, and with any one of them less than the {at_least} wanted; use --precision fp16"
+            f"{model.spec.name}, all {len(layers)} layers in int8: {refusal(worst, 'int8', allowed)}, and with any one of them more than "
+            "that; use --precision fp16"
         )
     return Quantised(
         trial.graph(kept),
@@ -114,7 +116,7 @@ def quantise_encoder(
         of=len(flops),
         share=sum(flops[name] for name in kept) / sum(flops.values()),
         faces=len(calibration),
-        lowest=trial.lowest(kept) if left else worst,
+        change=trial.change(kept) if left else worst,
         left=tuple(left),
     )
 
@@ -167,33 +169,38 @@ class _Trial:
         self._network = network
         self._proto = proto
         self._scales = scales
-        self._faces = faces
-        self._exact = self._embed(graph_of(model, network, "fp32", base=raised(proto)), faces)
+        exact = graph_of(model, network, "fp32", base=raised(proto))
+        self._gate = Gate(model.spec, faces, self._embed_with(exact), faces=len(faces))
+        self._probe = Gate(model.spec, faces[-PROBED:], self._embed_with(exact), faces=PROBED)
 
     def graph(self, layers: Collection[str]) -> bytes:
         """The graph for TensorRT with these layers in INT8."""
         return graph_of(self._model, self._network, "int8", base=quantise(self._proto, self._scales, layers))
 
-    def lowest(self, layers: Collection[str]) -> float:
-        """The smallest cosine with fp32 on all faces; NaN where half precision overflows."""
-        return float(self._cosines(layers, len(self._faces)).min())
+    def change(self, layers: Collection[str]) -> Change:
+        """What they do to similarities of all faces."""
+        return self._gate.measure(self._embed_with(self.graph(layers)))
 
     def harm(self, layer: str) -> float:
-        """How far one layer alone turns an embedding, on average: 1 - cosine."""
-        return 1 - float(self._cosines([layer], PROBED).mean())
+        """How far one layer alone moves similarities of a few faces, root mean square."""
+        return _size(self._probe.measure(self._embed_with(self.graph([layer]))))
 
-    def _cosines(self, layers: Collection[str], count: int) -> NDArray[np.float32]:
-        found = self._embed(self.graph(layers), self._faces[-count:])
-        cosines: NDArray[np.float32] = (found * self._exact[-count:]).sum(axis=1)
-        return cosines
-
-    def _embed(self, graph: bytes, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _embed_with(self, graph: bytes) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         session = GraphSession(self._model, self._network, graph, _REFERENCE)
-        starts = range(0, len(faces), 4 * _CHUNK)
-        rows = np.concatenate([session.run(faces[start : start + 4 * _CHUNK])[0] for start in starts])
-        rows = rows.reshape(len(rows), -1)
-        unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return unit
+
+        def embed(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+            starts = range(0, len(faces), 4 * _CHUNK)
+            return np.concatenate([session.run(faces[start : start + 4 * _CHUNK])[0] for start in starts])
+
+        return embed
+
+
+def _size(change: Change) -> float:
+    return change.rms if np.isfinite(change.rms) else np.inf
+
+
+def _within(change: Change, allowed: tuple[float, float]) -> bool:
+    return change.lost == 0 and change.rms <= allowed[0] and change.largest <= allowed[1]
 
 
 def _better(
@@ -203,12 +210,12 @@ def _better(
     layers: list[str],
     rules: dict[str, dict[str, float]],
     faces: NDArray[np.uint8],
-) -> tuple[_Trial, float]:
-    """The rule of scales that keeps the worst face better with all layers in INT8, and that face's cosine."""
+) -> tuple[_Trial, Change]:
+    """The rule of scales that moves similarities less with all layers in INT8, and by how much."""
     trials = [_Trial(model, network, proto, scales, faces) for scales in rules.values()]
-    worst = [trial.lowest(layers) for trial in trials]
-    place = int(np.nanargmax(worst)) if not np.isnan(worst).all() else 0
-    return trials[place], worst[place]
+    changes = [trial.change(layers) for trial in trials]
+    place = int(np.argmin([_size(change) for change in changes]))
+    return trials[place], changes[place]
 
 
 def _most_harmful_first(trial: _Trial, layers: list[str], progress: Progress) -> list[str]:
@@ -219,13 +226,15 @@ def _most_harmful_first(trial: _Trial, layers: list[str], progress: Progress) ->
     return sorted(layers, key=lambda name: (-harms[name], name))
 
 
-def _fewest(trial: _Trial, layers: list[str], order: list[str], at_least: float, progress: Progress) -> int:
+def _fewest(
+    trial: _Trial, layers: list[str], order: list[str], allowed: tuple[float, float], progress: Progress
+) -> int:
     """How many of the most harmful layers must be left out, found by halving; all of them if nothing less helps."""
     fails, passes = 0, len(layers)
     while passes - fails > 1:
         middle = (fails + passes) // 2
         progress(f"without the {middle} most harmful of {len(layers)} layers")
-        if trial.lowest([name for name in layers if name not in order[:middle]]) >= at_least:
+        if _within(trial.change([name for name in layers if name not in order[:middle]]), allowed):
             passes = middle
         else:
             fails = middle

@@ -115,7 +115,9 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
     if stored is None or stored.dtype != np.uint8 or stored.ndim != 3:
         raise PhotoError("decode", f"damaged or truncated {header.format}")
     pixels = np.asarray(_turned(stored, header.orientation), np.uint8)
-    width, height = header.width, header.height
+    width, height = (header.width, header.height) if header.exact else (pixels.shape[1], pixels.shape[0])
+    if width * height > max_pixels:  # a header that was not exact
+        check_size(Header(header.format, width, height), max_pixels)
     if pixels.shape[:2] != (-(-height // reduction), -(-width // reduction)):
         found = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise PhotoError("decode", f"damaged {header.format}: {found} pixels where its header says {width}x{height}")

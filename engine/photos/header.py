@@ -22,6 +22,9 @@ class Header:
     directory: int = 0
     """TIFF: where in the file the page begins that is to be read; 0 for the first."""
 
+    exact: bool = True
+    """Whether width and height are those of the upright picture. If not, the decoder knows, and these bound its pixels."""
+
     @property
     def pixels(self) -> int:
         """Width times height."""

@@ -9,9 +9,13 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 
+from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+)
+"""Endings of photos. A file with another one, or none, is a photo if its first bytes say so."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Listing:
     failures: list[tuple[str, str]]
     """(path, reason) of folders and links that could not be read."""
     ignored: collections.Counter[str]
-    """How many files were left out, by their ending: they are not photos of a kind we read."""
+    """How many files were left out, by their ending: neither that nor their first bytes are a photo's."""
     roots: list[str]
     """The absolute folders and files that were asked for."""
 
@@ -91,10 +95,19 @@ def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing
             continue
         if stat.S_ISDIR(child.st_mode):
             stack.append(_open(entry.path, child, seen, listing))
-        elif suffix in SUFFIXES and stat.S_ISREG(child.st_mode):
+        elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(entry.path)):
             yield _photo(entry.path, child)
         else:
             listing.ignored[suffix or "(none)"] += 1
+
+
+def _is_picture(path: str) -> bool:
+    """By content. A file that cannot be opened, and does not have a photo's ending, is none."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return is_picture(file.read(HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _open(

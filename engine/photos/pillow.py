@@ -46,6 +46,60 @@ def lab_tiff(data: bytes) -> Pixels:
     return np.asarray(ImageCms.applyTransform(image, to_srgb), np.uint8)
 
 
+def gif(data: bytes) -> Pixels:
+    """A GIF's first frame."""
+    from PIL.GifImagePlugin import GifImageFile
+
+    return _rgb(_loaded(GifImageFile, data, "GIF"))
+
+
+def jpeg2000(data: bytes) -> Pixels:
+    """A JPEG 2000, in boxes or a bare codestream."""
+    from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+    return _rgb(_loaded(Jpeg2KImageFile, data, "JPEG 2000"))
+
+
+def avif(data: bytes) -> Pixels:
+    """An AVIF's first frame, upright by its ``irot`` and ``imir``, which Pillow hands on as an orientation."""
+    from PIL.AvifImagePlugin import AvifImageFile
+    from PIL.ImageOps import exif_transpose
+
+    return _rgb(exif_transpose(_loaded(AvifImageFile, data, "AVIF")))
+
+
+def heic(data: bytes) -> Pixels:
+    """A HEIC's primary picture, which libheif makes upright; the EXIF orientation, which is kept, must not be applied again.
+
+    Raises:
+        PhotoError: damaged; or pillow-heif is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise _missing("HEIC", "heif") from error
+    return _rgb(_loaded(lambda file: pillow_heif.open_heif(file).to_pillow(), data, "HEIC"))
+
+
+def jpegxl(data: bytes) -> Pixels:
+    """A JPEG XL, which libjxl makes upright.
+
+    Raises:
+        PhotoError: damaged; or pillow-jxl-plugin is not installed.
+    """
+    try:
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+    except ImportError as error:
+        raise _missing("JPEG XL", "jxl") from error
+    return _rgb(_loaded(JXLImageFile, data, "JPEG XL"))
+
+
+def _missing(format: str, extra: str) -> PhotoError:
+    return PhotoError(
+        "decode", f"a {format} picture, which needs one more package; run: pip install 'faceembed[{extra}]'"
+    )
+
+
 def _loaded(plugin: Any, data: bytes, format: str) -> Any:
     """A plugin's picture with its pixels in memory.
 
@@ -68,6 +122,9 @@ def _rgb(image: Any) -> Pixels:
         image = image.convert("RGBA")
     if image.mode == "CMYK":
         return _from_cmyk(np.asarray(image, np.uint8))
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.float32)
+        return np.repeat(np.rint(deep / 257).astype(np.uint8)[:, :, None], 3, 2)
     pixels = np.asarray(image if image.mode in ("RGBA", "RGBX") else image.convert("RGB"), np.uint8)
     return np.ascontiguousarray(pixels[:, :, :3])
 

@@ -11,11 +11,19 @@ import struct
 
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.headers.bmp import read_bmp
+from faceembed.engine.photos.headers.gif import read_gif
+from faceembed.engine.photos.headers.heif import is_heif, is_photo, read_heif
 from faceembed.engine.photos.headers.jpeg import read_jpeg
+from faceembed.engine.photos.headers.jpeg2000 import read_jpeg2000
+from faceembed.engine.photos.headers.jpegxl import SIGNATURE, read_jpegxl
 from faceembed.engine.photos.headers.png import read_png
 from faceembed.engine.photos.headers.tiff import read_tiff
+from faceembed.engine.photos.headers.unread import unread_kind
 from faceembed.engine.photos.headers.webp import read_webp
 from faceembed.errors import PhotoError
+
+HEAD_BYTES = 512  # that `is_picture` wants to see
+READ = "JPEG, PNG, WebP, BMP, TIFF, GIF, JPEG 2000, AVIF, HEIC or JPEG XL"
 
 
 def probe(data: bytes) -> Header:
@@ -26,18 +34,32 @@ def probe(data: bytes) -> Header:
     """
     if not data:
         raise PhotoError("decode", "empty file (0 bytes)")
-    for magic, read in _READERS:
-        if data.startswith(magic):
-            try:
-                header = read(data)
-            except (struct.error, IndexError, OverflowError):
-                raise PhotoError("decode", "cut off inside its header") from None
-            if header.width <= 0 or header.height <= 0:
-                raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
-            return header
-    raise PhotoError("decode", f"not a JPEG, PNG, WebP, BMP or TIFF picture ({_describe(data)})")
+    if kind := unread_kind(data):
+        raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
+    read = next((read for magic, read in _READERS if data.startswith(magic)), read_heif if is_heif(data) else None)
+    if read is None:
+        raise PhotoError("decode", f"not a {READ} picture ({_describe(data)})")
+    try:
+        header = read(data)
+    except (struct.error, IndexError, OverflowError):
+        raise PhotoError("decode", "cut off inside its header") from None
+    if header.width <= 0 or header.height <= 0:
+        raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
+    return header
 
 
+def is_picture(head: bytes) -> bool:
+    """Whether a file is a picture by its first `HEAD_BYTES`, of a kind that is read or not; a video is none."""
+    if is_heif(head):
+        return is_photo(head)
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    if head.startswith(b"BM"):  # two letters are little: its reserved field is 0, its header of a known length
+        return head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS
+    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head))
+
+
+_BMP_HEADERS = {struct.pack("<I", length) for length in (12, 40, 52, 56, 64, 108, 124)}
 _READERS = (
     (b"\xff\xd8\xff", read_jpeg),
     (b"\x89PNG\r\n\x1a\n", read_png),
@@ -47,16 +69,20 @@ _READERS = (
     (b"MM\x00*", read_tiff),
     (b"II+\x00\x08\x00", read_tiff),
     (b"MM\x00+\x00\x08", read_tiff),
+    (b"GIF87a", read_gif),
+    (b"GIF89a", read_gif),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", read_jpeg2000),
+    (b"\xff\x4f\xff\x51", read_jpeg2000),
+    (SIGNATURE, read_jpegxl),
+    (b"\xff\x0a", read_jpegxl),
 )
 
 
 def _describe(data: bytes) -> str:
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "a GIF"
-    if data[4:8] == b"ftyp":
-        return "a HEIC, AVIF or video file"
     if data.lstrip()[:1] == b"<":
         return "HTML, XML or SVG text"
+    if not data.strip(b"\0"):
+        return "nothing but zeros"
     try:
         data[:512].decode("ascii")
         return "a text file"

@@ -103,11 +103,16 @@ def _eighth(values: NDArray[Any]) -> Pixels:
 
 
 WAYS: dict[str, Callable[[bytes], Pixels | None]] = {
+    "avif": pillow.avif,
     "bare cmyk": pillow.bare_cmyk,
     "bmp masks": read_masked,
     "deep tiff": _deep_tiff,
     "float tiff": _float_tiff,
+    "gif": pillow.gif,
     "grey jpeg": _grey_jpeg,
+    "heic": pillow.heic,
+    "jpeg 2000": pillow.jpeg2000,
+    "jpeg xl": pillow.jpegxl,
     "lab tiff": pillow.lab_tiff,
     "open tiff": _colour,
     "pillow tiff": pillow.tiff,

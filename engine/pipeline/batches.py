@@ -23,7 +23,6 @@ from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.errors import DeviceError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,24 +91,18 @@ class Pipeline:
         """Pass the parity gates that are still to be passed.
 
         Args:
-            photos: taken from the front until there are enough faces.
+            photos: taken from the front until there are enough faces; drawn ones stand in where there are none.
             wanted: faces to compare on.
 
         Returns:
             What was measured, as lines for the user.
 
         Raises:
-            DeviceError: no face in ``photos``, or a model does not agree with fp32.
+            DeviceError: a model does not agree with fp32.
         """
         decoded, chips = self.cutter.sample(photos, wanted)
-        precision = self.encoder.choice.precision
-        if len(chips) == 0:
-            raise DeviceError(f"no face in the first {len(photos)} photos to check {precision} on")
-        lines = []
-        if not self.encoder.admitted:
-            lowest = self.encoder.admit(chips)
-            lines.append(f"parity of {precision} with fp32 on {len(chips)} faces: smallest cosine {lowest:.5f}")
-        return lines + self.cutter.admit_on(decoded, chips, searched=len(photos))
+        lines = [] if self.encoder.admitted else [self.encoder.admit(chips)]
+        return lines + self.cutter.admit_on(decoded, chips)
 
     def chips(self, photos: Sequence[PhotoFile], wanted: int) -> NDArray[np.uint8]:
         """Aligned faces of the first photos that have any: uint8 RGB (up to ``wanted``, H, W, 3)."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, Task
 from faceembed.engine.parity import memory as parity_memory
-from faceembed.engine.parity.gate import MIN_COSINE, OpenNetwork, check_aligner, check_encoder, parity_line
+from faceembed.engine.parity.gate import OpenNetwork, check_aligner, check_encoder, parity_line
 from faceembed.engine.parity.quantise import quantise_encoder, quantised_line
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline import sample_faces
@@ -233,9 +233,7 @@ def _graphs(
     if len(calibration) < FACES:
         where = "the sample photos" if settings.photos is None else settings.photos
         notice(f"{where}: {len(calibration)} faces for the scales of int8, {4 * FACES} are better: --photos")
-    made = quantise_encoder(
-        model, network, calibration, checked, at_least=MIN_COSINE["int8"], progress=lambda what: progress(what, 0.0)
-    )
+    made = quantise_encoder(model, network, calibration, checked, progress=lambda what: progress(what, 0.0))
     notice(quantised_line(made.facts))
     return [made.graph], made.facts
 

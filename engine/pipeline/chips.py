@@ -27,13 +27,14 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.parity.detectors import admit, admitted
+from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
 from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of, whole_crops
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.errors import DeviceError, PhotoError
+from faceembed.errors import PhotoError
 
 BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
 READ_BYTES = 64 << 20  # of encoded files read at a time
@@ -136,19 +137,20 @@ class Cutter:
 
     def admit(self, photos: Sequence[PhotoFile], wanted: int) -> list[str]:
         """Pass the aligner's parity gate, if it is still to be passed; arguments and errors as for `Pipeline.admit`."""
-        return [] if self.admitted else self.admit_on(*self.sample(photos, wanted), searched=len(photos))
+        return [] if self.admitted else self.admit_on(*self.sample(photos, wanted))
 
-    def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8], *, searched: int) -> list[str]:
-        """The same on the photos and chips of a `sample` from so many photos."""
+    def admit_on(self, decoded: Sequence[Photo], chips: NDArray[np.uint8]) -> list[str]:
+        """The same on the photos and chips of a `sample`; on drawn faces where it found none."""
         if self.detector is None or admitted(self.detector):
             return []
-        precision = self.detector.choice.precision
-        if len(chips) == 0:
-            raise DeviceError(f"no face in the first {searched} photos to check {precision} on")
-        pixels = [photo.pixels for photo in decoded]
-        found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
+        if len(chips):
+            pixels, what = [photo.pixels for photo in decoded], "faces"
+            found = admit(self.detector, pixels, self._smallest(decoded), only_largest=self._only_largest)
+        else:
+            pixels, what = drawn_photos(), "drawn faces"
+            found = admit(self.detector, pixels, [DRAWN_FACE] * len(pixels), only_largest=True, remember=False)
         line = (
-            f"parity of {precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} faces, "
+            f"parity of {self.detector.choice.precision} with fp32 in detection: {100 * found.found:.0f} % of {found.faces} {what}, "
             f"landmarks {100 * found.deviation:.1f} % of the eyes' distance apart"
         )
         return [line]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.parity import memory as parity_memory
+from faceembed.engine.parity import rule
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
@@ -16,14 +17,14 @@ from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
-MIN_PARITY = 0.999  # smallest cosine between an embedding at a fast precision and at fp32
-_PARITY_FACES = 32
+_EXACT_LAYERS = (1, 2, 4, 6)
+"""How many of the first layers are tried in fp32, one number after the other, where BF16 for all moves similarities too far."""
 
 
 class Encoder:
     """An encoder ready to run. `encode` may be called from several threads at once.
 
-    A precision below fp32 must first pass the parity gate (`admit`) on real faces; `encode` refuses to run before.
+    A precision below fp32 must first pass the precision gate (`admit`); `encode` refuses to run before.
     """
 
     def __init__(
@@ -33,10 +34,18 @@ class Encoder:
         self.choice = choice
         self._chunk = chunk
         ready(model, choice, watch)
-        self._session = open_session(model, choice, threads=threads, watch=watch)
-        self._admitted = (
-            choice.precision == "fp32" or parity_memory.recall(model, choice).get("min_cosine", 0.0) >= MIN_PARITY
-        )
+        self._threads = threads
+        if layers := int(self._remembered().get("exact_layers", 0)):
+            self.choice = dataclasses.replace(choice, exact_layers=layers)
+        self._session = open_session(model, self.choice, threads=threads, watch=watch)
+        self._admitted = choice.precision == "fp32" or bool(self._remembered())
+
+    def _remembered(self) -> dict[str, float]:
+        """The figures of a gate that was passed here; empty where it must be asked."""
+        if self.choice.precision == "fp32":
+            return {}
+        facts = parity_memory.recall(self.model, self.choice)
+        return facts if rule.passed(facts, self.choice.precision) else {}
 
     @property
     def session(self) -> Session:
@@ -48,32 +57,50 @@ class Encoder:
         """Whether the precision needs no parity check any more."""
         return self._admitted
 
-    def admit(self, chips: NDArray[np.uint8]) -> float:
-        """The parity gate: compare this precision with fp32 on real faces, and remember the result on this machine.
+    def admit(self, chips: NDArray[np.uint8]) -> str:
+        """The precision gate: compare with fp32, and remember on this machine what passed on real faces.
+
+        Where BF16 moves similarities too far, its first layers are tried in fp32.
 
         Args:
-            chips: uint8 RGB (N, H, W, 3), N >= 1, aligned faces.
+            chips: uint8 RGB (N, H, W, 3), N >= 0, aligned faces; drawn ones are added where there are few.
 
         Returns:
-            The smallest cosine.
+            What was measured, as a line for the user.
 
         Raises:
-            DeviceError: it is below `MIN_PARITY`.
+            DeviceError: similarities move too far.
         """
-        chips = chips[:_PARITY_FACES]
-        exact = dataclasses.replace(self.choice, precision="fp32")
+        exact = RuntimeChoice(self.choice.runtime, self.choice.device, "fp32", "the reference")
         if self.choice.device != "cpu":  # an engine at fp32 would have to be built for this alone
             exact = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
-        reference = _embed(open_session(self.model, exact, threads=1), chips, self._chunk)[0]
-        lowest = float((_embed(self._session, chips, self._chunk)[0] * reference).sum(1).min())
-        if not lowest >= MIN_PARITY:  # NaN fails too
-            raise DeviceError(
-                f"{self.model.spec.name} in {self.choice.precision}: an embedding differs from fp32 "
-                f"(cosine {lowest:.5f}, at least {MIN_PARITY} wanted); use --precision fp32"
-            )
-        parity_memory.remember(self.model, self.choice, {"min_cosine": lowest, "faces": len(chips)})
+        reference = open_session(self.model, exact, threads=1)
+        gate = rule.Gate(self.model.spec, chips, lambda faces: _raw(reference, faces, self._chunk))
+        first = change = gate.measure(lambda faces: _raw(self._session, faces, self._chunk))
+        if not change.passes(self.choice.precision) and self.choice.runtime == "openvino":
+            change = self._with_exact_layers(gate) or change
+        precision = self.choice.precision
+        if not change.passes(precision):
+            raise DeviceError(f"{self.model.spec.name}: {rule.refusal(first, precision)}; use --precision fp32")
+        if change.faces > change.drawn:
+            facts = {**change.facts, "exact_layers": float(self.choice.exact_layers)}
+            parity_memory.remember(self.model, self.choice, facts)
         self._admitted = True
-        return lowest
+        return f"{change.words(rule.said(precision, self.choice.exact_layers))}: used (measured on {change.source()})"
+
+    def _with_exact_layers(self, gate: rule.Gate) -> rule.Change | None:
+        """The fewest first layers in fp32 with which the rest passes, which is then what runs; None if none of those tried does."""
+        for layers in _EXACT_LAYERS:
+            choice = dataclasses.replace(self.choice, exact_layers=layers)
+            try:
+                session = open_session(self.model, choice, threads=self._threads)
+            except DeviceError:  # it cannot be cut there
+                continue
+            change = gate.measure(lambda faces, session=session: _raw(session, faces, self._chunk))  # type: ignore[misc]
+            if change.passes(choice.precision):
+                self._session, self.choice = session, choice
+                return change
+        return None
 
     def encode(self, chips: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Embed aligned faces.
@@ -86,16 +113,20 @@ class Encoder:
             norms: float32 (N,) the length before normalisation, a measure of quality for many encoders.
 
         Raises:
-            DeviceError: the parity gate has not been passed.
+            DeviceError: the precision gate has not been passed.
         """
         if not self._admitted:
-            raise DeviceError(f"{self.choice.precision} has not passed the parity gate; call admit() with real faces")
+            raise DeviceError(f"{self.choice.precision} has not passed the precision gate; call admit() first")
         if len(chips) == 0:
             return np.zeros((0, self.model.spec.dimension), np.float32), np.zeros(0, np.float32)
         return _embed(self._session, chips, self._chunk)
 
 
 def _embed(session: Session, chips: NDArray[np.uint8], chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    raw = run_in_chunks(session, chips, chunk=chunk, step=8)[0].reshape(len(chips), -1)
+    raw = _raw(session, chips, chunk)
     norms = np.linalg.norm(raw, axis=1)
     return raw / np.maximum(norms, 1e-12)[:, None], norms.astype(np.float32)
+
+
+def _raw(session: Session, chips: NDArray[np.uint8], chunk: int) -> NDArray[np.float32]:
+    return run_in_chunks(session, chips, chunk=chunk, step=8)[0].reshape(len(chips), -1)

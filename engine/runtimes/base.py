@@ -25,6 +25,8 @@ class RuntimeChoice:
     device: str
     precision: Precision
     why: str
+    exact_layers: int = 0
+    """How many of the first layers with weights are computed in fp32 before the rest goes on at ``precision``."""
 
 
 class Session(abc.ABC):

@@ -15,6 +15,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import fixed_batch
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
 from faceembed.telemetry import without_openvino_telemetry
 
@@ -43,21 +44,29 @@ def supported_precisions() -> tuple[Precision, ...]:
 
 
 class _Program:
-    """One compiled network, and an infer request for each call of `run` that is under way at one time."""
+    """One compiled network, and an infer request for each call of `run` that is under way at one time.
 
-    def __init__(self, compiled: Any, outputs: Sequence[str]) -> None:
-        self._compiled = compiled
-        self._outputs = [compiled.output(name) for name in outputs] or list(compiled.outputs)
+    Args:
+        stages: it as compiled, in one part or in several of which each takes what the one before gives.
+        outputs: names of the outputs wanted of the last, in order; empty for all of them.
+    """
+
+    def __init__(self, stages: Sequence[Any], outputs: Sequence[str]) -> None:
+        self._stages = stages
+        self._outputs = [stages[-1].output(name) for name in outputs] or list(stages[-1].outputs)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         try:
-            request = self._idle.get_nowait()
+            requests = self._idle.get_nowait()
         except queue.Empty:
-            request = self._compiled.create_infer_request()
-        results = request.infer([pixels], share_inputs=True)
+            requests = [stage.create_infer_request() for stage in self._stages]
+        given: Any = pixels
+        for request in requests[:-1]:
+            given = request.infer([given], share_inputs=True, share_outputs=True)[0]
+        results = requests[-1].infer([given], share_inputs=True)
         copies = tuple(np.array(results[output], np.float32) for output in self._outputs)
-        self._idle.put(request)
+        self._idle.put(requests)
         return copies
 
 
@@ -115,21 +124,30 @@ class OpenVinoSession(Session):
             return found
         with self._compiling:
             if batch not in self._programs:
-                config = {
-                    "INFERENCE_PRECISION_HINT": _HINTS[self.choice.precision],
-                    "NUM_STREAMS": self._threads,
-                    "INFERENCE_NUM_THREADS": self._threads,
-                }
+                config = {"NUM_STREAMS": self._threads, "INFERENCE_NUM_THREADS": self._threads}
                 with self._explained():
                     network = self._network
                     if batch:
                         network = network.clone()
                         network.reshape(list(shape))
-                    compiled = self._core.compile_model(network, "CPU", config)
-                self._programs[batch] = _Program(compiled, self._names)
+                    stages = [
+                        self._core.compile_model(part, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
+                        for part, hint in self._parts(network)
+                    ]
+                self._programs[batch] = _Program(stages, self._names)
                 if not batch:
                     self._network = None  # nothing more is compiled of it: its weights need not be kept twice
             return self._programs[batch]
+
+    def _parts(self, network: Any) -> list[tuple[Any, str]]:
+        """What is compiled of a network, and at which precision; it is taken apart where the first layers are to be exact."""
+        layers, hint = self.choice.exact_layers, _HINTS[self.choice.precision]
+        if not layers:
+            return [(network, hint)]
+        parts = cut_behind(_openvino(), network, layers)
+        if parts is None:
+            raise DeviceError(f"{self._path} cannot be cut behind its first {layers} layers with weights")
+        return [(parts[0], _HINTS["fp32"]), (parts[1], hint)]
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -159,7 +159,7 @@ class _Run:
         encoder = Encoder(row.model, choice, threads=threads, watch=watch)
         if not encoder.admitted:
             try:
-                encoder.admit(sample)
+                self.notice(f"{row.name}: {encoder.admit(sample)}")
             except FaceEmbedError as error:
                 if self.settings.runtime.precision != "auto":
                     raise

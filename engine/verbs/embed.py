@@ -17,6 +17,7 @@ from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.store import check_index_type
 from faceembed.engine.index.update import Known, Merge
 from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
+from faceembed.engine.photos.probe import READ
 from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
@@ -49,7 +50,7 @@ class EmbedReport:
     removed: int
     """Photos that were in the index and are gone or changed."""
     ignored: dict[str, int]
-    """Files left out because of their ending."""
+    """Files left out, by their ending: neither that nor their first bytes are a photo's."""
     seconds: float
     images_per_second: float
     """Photos processed by this run, per second of the whole run, loading included."""
@@ -116,7 +117,7 @@ def embed(
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     done = known.add_shards(shards)
     if not listing.photos and not known.stamps:
-        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for JPEG, PNG, WebP, BMP and TIFF files")
+        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
     todo = [photo for photo in listing.photos if known.stamps.get(photo.path) != photo.stamp]
     run = _Run()
     if todo:
@@ -177,7 +178,7 @@ def _spare_models(files: IndexFiles) -> None:
 def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
     if listing.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notice(f"{listing.ignored.total()} files are not photos by their ending and were left out ({kinds})")
+        notice(f"{listing.ignored.total()} files are no photos by ending and content and were left out ({kinds})")
 
 
 def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:

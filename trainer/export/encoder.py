@@ -29,13 +29,15 @@ from torch import Tensor, nn
 
 from faceembed.engine.models.fp16 import rounded, to_fp16
 from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.parity.gate import embed_with
+from faceembed.engine.parity.rule import FACES, Change, Gate, refusal
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.photos.sample import sample_photos
-from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import RuntimeSettings
+from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, ModelError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.backbones.checkpoints import why_not_written
@@ -44,9 +46,10 @@ from faceembed.trainer.data.crops import read_crops
 from faceembed.trainer.data.samples import CROPS_FILE
 
 Precision = Literal["fp32", "fp16"]
-MIN_PARITY: dict[Precision, float] = {"fp32": 0.99999, "fp16": 0.999}
-"""Smallest cosine allowed between the ONNX file's embedding of a face and PyTorch's."""
-FACES = 32  # that parity is checked on, at most
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+MIN_COSINE = 0.99999
+"""Smallest cosine allowed between the fp32 file's embedding of a face and PyTorch's: whether they are the same network. What half precision
+may move is for the engine's precision gate to say."""
 _OPSET = 18
 _IR_VERSION = 8  # the first that knows this opset, so that older runtimes read it
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
@@ -63,6 +66,8 @@ class Converted:
     min_cosine: float
     """Smallest cosine between its embeddings and PyTorch's, on ``faces`` faces."""
     faces: int
+    change: Change
+    """What it does to similarities, against PyTorch."""
 
 
 def export_onnx(
@@ -113,11 +118,11 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
 
     Raises:
         DataError: no faces.
-        ModelError: the network cannot be exported, or an embedding differs by more than `MIN_PARITY` allows.
+        ModelError: the network cannot be exported, or its embeddings differ from PyTorch's.
         UsageError: no such precision.
     """
-    if precision not in MIN_PARITY:
-        raise UsageError(f"precision '{precision}' is not one of {', '.join(MIN_PARITY)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
     if len(chips) == 0:
         raise DataError("no faces to compare the exported network on")
     with _at_rest(model):
@@ -129,14 +134,15 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
         checked = (
             data if precision == "fp32" else rounded(proto).SerializeToString()
         )  # as a card rounds, and the CPU does not
-        lowest = parity(model, checked, spec, chips[:FACES])
-    if not lowest >= MIN_PARITY[precision]:  # NaN fails too
+        change = parity(model, checked, spec, chips[:FACES])
+    same = change.min_cosine >= MIN_COSINE  # NaN is not
+    if change.lost or (not same if precision == "fp32" else not change.passes(precision)):
+        wanted = f"smallest cosine {change.min_cosine:.6f} on {change.faces} faces, at least {MIN_COSINE} wanted"
         raise ModelError(
-            f"the exported network ({precision}) gives other embeddings than PyTorch: smallest cosine {lowest:.6f} on "
-            f"{len(chips[:FACES])} faces, at least {MIN_PARITY[precision]} wanted"
-            + ("; use --precision fp32" if precision == "fp16" else "")
+            f"the exported network ({precision}) gives other embeddings than PyTorch: "
+            + (wanted if precision == "fp32" else f"{refusal(change, precision)}; use --precision fp32")
         )
-    return Converted(data, spec, precision, lowest, len(chips[:FACES]))
+    return Converted(data, spec, precision, change.min_cosine, len(chips[:FACES]), change)
 
 
 def write(converted: Converted, path: str | os.PathLike[str]) -> Model:
@@ -155,8 +161,8 @@ def write(converted: Converted, path: str | os.PathLike[str]) -> Model:
     return Model(converted.spec, str(target))
 
 
-def parity(model: nn.Module, data: bytes, spec: ModelSpec, chips: NDArray[np.uint8]) -> float:
-    """The smallest cosine between PyTorch's embeddings of faces and those of the engine with ONNX Runtime.
+def parity(model: nn.Module, data: bytes, spec: ModelSpec, chips: NDArray[np.uint8]) -> Change:
+    """What lies between PyTorch's embeddings of faces and those of the engine with ONNX Runtime.
 
     Args:
         model: the network, in eval mode.
@@ -164,15 +170,20 @@ def parity(model: nn.Module, data: bytes, spec: ModelSpec, chips: NDArray[np.uin
         spec: the contract of both.
         chips: uint8 RGB (N, H, W, 3), N >= 1.
     """
+    device = next(model.parameters()).device
+
+    def by_torch(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            rows: NDArray[np.float32] = (
+                model(preprocess(torch.from_numpy(faces).to(device), spec)).float().cpu().numpy()
+            )
+        return rows
+
     with tempfile.TemporaryDirectory(prefix="faceembed-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(data)
-        encoder = Encoder(Model(spec, str(path)), _REFERENCE, threads=1)
-        exported = torch.from_numpy(encoder.encode(chips)[0])
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        expected = model(preprocess(torch.from_numpy(chips).to(device), spec)).float().cpu()
-    return float((nn.functional.normalize(expected) * exported).sum(1).min())
+        exported = open_session(Model(spec, str(path)), _REFERENCE, threads=1)
+        return Gate(spec, chips, by_torch).measure(embed_with(exported))
 
 
 def faces(spec: ModelSpec, photos: str | os.PathLike[str] | None = None) -> NDArray[np.uint8]:

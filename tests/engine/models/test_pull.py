@@ -15,9 +15,10 @@ from faceembed.engine.models import store
 from faceembed.engine.models.catalog import CATALOG, Entry
 from faceembed.engine.models.pull import pull
 from faceembed.engine.models.registry import info, resolve
-from faceembed.engine.models.spec import ARCFACE_TEMPLATE
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
+from tests.edgeface_weights import random_state, save
 
 pytestmark = pytest.mark.usefixtures("model_home")
 FAST = Patience(timeout_s=1, attempts=2, backoff_s=0.01)
@@ -140,3 +141,31 @@ def test_an_aligner_is_kept_though_it_cannot_be_read_yet(hub: Any, monkeypatch: 
 def test_a_name_of_nothing() -> None:
     with pytest.raises(ModelError, match="did you mean sface"):
         pull("sfac")
+
+
+def test_a_checkpoint_of_edgeface_becomes_a_model(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetched, verified and rewritten, without PyTorch; what the comparison of runtimes finds is kept with it."""
+    hub.body = save(random_state("edgeface-xxs"), tmp_path / "edge.pt").read_bytes()
+    entry = dataclasses.replace(CATALOG["edgeface-xxs"], url=hub.url, sha256=hub.sha256, size_bytes=len(hub.body))
+    monkeypatch.setitem(CATALOG, entry.name, entry)
+    asked: list[str] = []
+
+    def agree(data: bytes, spec: ModelSpec) -> ModelSpec:
+        asked.append(spec.name)
+        return dataclasses.replace(spec, unfit=("openvino",))
+
+    row = pull(entry.name, patience=FAST, agree=agree)
+    assert (row.state, row.dimension, asked) == ("ready", 512, [entry.name])
+    model = resolve(entry.name, task="encoder")
+    assert model.spec.unfit == ("openvino",) and model.spec.threshold == entry.threshold
+    assert Path(model.path).stat().st_size > 4_000_000
+    assert pull(entry.name, patience=FAST, agree=agree) == row and asked == [entry.name]  # it is here
+
+
+def test_a_checkpoint_of_another_edgeface_is_refused(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.body = save(random_state("edgeface-xs"), tmp_path / "edge.pt").read_bytes()
+    entry = dataclasses.replace(CATALOG["edgeface-xxs"], url=hub.url, sha256=hub.sha256, size_bytes=len(hub.body))
+    monkeypatch.setitem(CATALOG, entry.name, entry)
+    with pytest.raises(ModelError, match="it is 'edgeface-xs'"):
+        pull(entry.name, patience=FAST)
+    assert info(entry.name).state == "to pull"

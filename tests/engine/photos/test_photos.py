@@ -48,7 +48,7 @@ def test_recursive_in_the_byte_order_of_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".jpe", ".jfif", ".png", ".WebP", ".bmp", ".tif", ".tiff"])
 def test_endings(tmp_path: Path, suffix: str) -> None:
-    fill(tmp_path, "a" + suffix, "a.gif", suffix[1:])
+    fill(tmp_path, "a" + suffix, "a.svg", suffix[1:])
     assert listed(tmp_path) == ["a" + suffix]
 
 

@@ -577,7 +577,7 @@ def test_progress_counts_up_to_the_whole(album: Path, tmp_path: Path) -> None:
     assert [entry.done for entry in seen] == [4, 8, 12, 14]
     assert all(entry.total == 14 for entry in seen)
     assert (seen[-1].faces, seen[-1].failures) == (10, 4)
-    assert any("1 files are not photos by their ending" in line for line in notices)
+    assert any("1 files are no photos by ending and content" in line for line in notices)
 
 
 def test_batch_size_and_workers_do_not_change_the_faces(
