@@ -4,7 +4,7 @@
 
 A pair with a photo in which no face was found scores lowest of all, and so counts as a non-match: an encoder cannot win by
 refusing hard photos. The EER, its threshold and its interval are those of `faceembed.engine.evaluate.metrics`; each threshold is the
-test's own, so these are EERs and not error rates of a chosen setting. The bootstrap takes pairs as independent.
+test's own, so these are EERs and not error rates of a chosen setting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.evaluate.metrics import bootstrap_eer, eer, eer_of, roc
+from faceembed.engine.evaluate.flaws import people_of
+from faceembed.engine.evaluate.intervals import eer_interval
+from faceembed.engine.evaluate.metrics import eer, eer_of, roc
 from faceembed.engine.evaluate.pairs import PairList
 
 Embeddings = Mapping[str, NDArray[np.float32]]
@@ -49,12 +51,12 @@ def pair_scores(pairs: PairList, embeddings: Embeddings, *, euclidean: bool = Fa
     return np.where(np.isnan(scores), failed, scores)
 
 
-def error_rate(scores: Floats, labels: NDArray[np.bool_]) -> dict[str, Any]:
-    """EER, its 95 % bootstrap interval and its threshold, as JSON."""
+def error_rate(scores: Floats, labels: NDArray[np.bool_], people: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """EER, its 95 % interval and its threshold, as JSON; ``people`` as for `eer_interval`."""
     curve = roc(scores, labels)
     rate, threshold = eer_of(curve)
-    low, high = bootstrap_eer(curve, resamples=BOOTSTRAP_SAMPLES)
-    return {"eer": rate, "ci95": [low, high], "threshold": threshold}
+    interval = eer_interval(scores, labels, people=people, resamples=BOOTSTRAP_SAMPLES)
+    return {"eer": rate, "ci95": list(interval.ends), "ci95_how": interval.how, "threshold": threshold}
 
 
 def paired_difference(ours: Floats, peer: Floats, labels: NDArray[np.bool_], *, samples: int = 500) -> list[float]:
@@ -73,16 +75,16 @@ def paired_difference(ours: Floats, peer: Floats, labels: NDArray[np.bool_], *, 
 
 def compare(pairs: PairList, peer: Embeddings, ours: Embeddings) -> dict[str, Any]:
     """Both encoders on one list; `ratio` is ours over the peer's by the peer's own Euclidean distance."""
-    labels = pairs.labels
+    labels, people = pairs.labels, people_of(pairs)
     ours_scores = pair_scores(pairs, ours)
     peer_scores = pair_scores(pairs, peer, euclidean=True)
     result: dict[str, Any] = {
         "pairs": len(pairs.pairs),
         "photos": len(pairs.photos),
         "no_face": {side: sum(p not in e for p in pairs.photos) for side, e in (("peer", peer), ("ours", ours))},
-        "peer_euclidean": error_rate(peer_scores, labels),
-        "peer_cosine": error_rate(pair_scores(pairs, peer), labels),
-        "ours_cosine": error_rate(ours_scores, labels),
+        "peer_euclidean": error_rate(peer_scores, labels, people),
+        "peer_cosine": error_rate(pair_scores(pairs, peer), labels, people),
+        "ours_cosine": error_rate(ours_scores, labels, people),
         "difference_ci95": paired_difference(ours_scores, peer_scores, labels),
     }
     base = result["peer_euclidean"]["eer"]

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from faceembed.cores import available_cores
+from faceembed.plain import to_json
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 EMBED = f"{shlex.quote(sys.executable)} -m faceembed embed"
@@ -317,5 +318,5 @@ def emit(document: dict[str, Any], path: Path | None = None) -> None:
     """Print the result as the last line of stdout, and keep a readable copy in a file."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(document), flush=True)
+        path.write_text(to_json(document, indent=1) + "\n", encoding="utf-8")
+    print(to_json(document), flush=True)

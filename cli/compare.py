@@ -70,17 +70,18 @@ def compare(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    out.result(result.to_json_dict(), _text(result))
-    if html is not None:  # last, so that a disk that is full loses nothing else
-        write_comparison(html, result)
+    try:
+        out.result(result.to_json_dict(), _text(result))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if html is not None:
+            write_comparison(html, result)
     if failed := result.failed:
         click.echo(f"Error: {len(failed)} of {len(result.rows)} encoders failed; their rows say why", err=True)
         ctx.exit(1)
 
 
 def _text(result: Comparison) -> str:
-    kinds = [kind for kind in ("other", "fake") if (result.pairs.kinds == kind).any()]
-    kinds = kinds if len(kinds) > 1 else []
+    kinds = list(result.pairs.negative_kinds) if len(result.pairs.negative_kinds) > 1 else []
     head = ["encoder", "EER", "95 % interval", *(f"EER {kind}" for kind in kinds)]
     head += ["TAR@FAR 1e-2", "TAR@FAR 1e-3", "faces/s", "size", "dim"]
     table = [head, *(_cells(row, kinds) for row in result.rows if not row.reason)]
@@ -97,6 +98,9 @@ def _text(result: Comparison) -> str:
     lines += [f"{printable(row.name)}: {printable(row.reason)}" for row in result.failed]
     positives = int(result.pairs.labels.sum())
     lines.append(f"{len(result.pairs):,} pairs ({positives:,} same); rates on {result.rate_faces} faces")
+    judged = [row.evaluation for row in result.rows if row.evaluation]
+    lines += [f"intervals: {how}" for how in dict.fromkeys(found.eer_ci_how for found in judged)]
+    lines += judged[0].flaws if judged else []
     return "\n".join(lines)
 
 
@@ -105,14 +109,13 @@ def _cells(row: Row, kinds: list[str]) -> list[str]:
 
     found = row.evaluation
     assert found is not None and row.model is not None
-    by_kind = {"other": found.eer_other, "fake": found.eer_fake}
     tar = [None if (value := found.fnmr_at_fmr[rate]) is None else 1 - value for rate in ("1e-2", "1e-3")]
     low, high = found.eer_ci
     return [
         printable(row.name),
         _percent(found.eer),
         f"{100 * low:.2f} to {100 * high:.2f}",
-        *(_percent(by_kind[kind]) for kind in kinds),
+        *(_percent(found.kinds[kind].eer if kind in found.kinds else None) for kind in kinds),
         *map(_percent, tar),
         f"{row.rate.median:,.0f}" if row.rate else "-",
         size_text(row.size_bytes) if row.size_bytes else "-",

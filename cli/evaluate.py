@@ -43,7 +43,7 @@ def evaluate(
     """Measure an encoder on a pair list.
 
     The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a CSV file with the
-    columns path_a, path_b, label and, if known, kind (same, other, fake); or LFW's pairs.txt (with --root), a folder in
+    columns path_a, path_b, label and, if known, kind (same, or a word for the negatives: other, fake, kin …); or LFW's pairs.txt (with --root), a folder in
     the layout of the Kryptonite challenge, or file_x, file_y, Decision.
 
     \b
@@ -64,28 +64,51 @@ def evaluate(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
-    if report is not None:  # last, so that a disk that is full loses nothing else
-        scored.write_report(report)
+    try:
+        out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if report is not None:
+            scored.write_report(report)
 
 
 def _text(result: Evaluation) -> str:
     low, high = result.eer_ci
     rows = [
         ("pairs", f"{result.pairs:,} ({result.positives:,} same, {result.negatives:,} different)"),
-        ("EER", f"{_percent(result.eer)} (95 % interval {_percent(low)} to {_percent(high)})"),
+        ("EER", f"{_percent(result.eer)} (95 % interval {_percent(low)} to {_percent(high)}; {result.eer_ci_how})"),
         ("  threshold", f"{result.threshold:.4f}"),
-        ("  other people", _percent(result.eer_other)),
-        ("  deepfakes", _percent(result.eer_fake)),
-        ("AUC", f"{result.auc:.5f}"),
-        *((f"FNMR at FMR {rate}", _percent(value)) for rate, value in result.fnmr_at_fmr.items()),
+        *_kinds(result),
+        ("AUC", f"{result.auc:.5f} (95 % interval {result.auc_ci[0]:.5f} to {result.auc_ci[1]:.5f})"),
+        *(
+            (f"FNMR at FMR {rate}", _with_interval(value, result.fnmr_ci[rate]))
+            for rate, value in result.fnmr_at_fmr.items()
+        ),
         ("accuracy, 10-fold", _accuracy(result)),
         ("failure to enrol", _percent(result.failure_to_enrol)),
     ]
     if result.skipped_pairs:
         rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
+    rows += [("note", flaw) for flaw in result.flaws]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _kinds(result: Evaluation) -> list[tuple[str, str]]:
+    """Each kind of negatives with its own figures; the two usual ones also where there are none."""
+    names = {"other": "other people", "fake": "deepfakes"}
+    rows = []
+    for kind in dict.fromkeys((*names, *result.kinds)):
+        if (rates := result.kinds.get(kind)) is None:
+            rows.append((f"  {names[kind]}", _percent(None)))
+            continue
+        told = [(rate, value) for rate, value in rates.fnmr_at_fmr.items() if value is not None]
+        fnmr = "".join(f"; FNMR at FMR {rate}: {_percent(value)}" for rate, value in told[-1:])
+        rows.append((f"  {names.get(kind, kind)}", f"{_with_interval(rates.eer, rates.eer_ci)}{fnmr}"))
+    return rows
+
+
+def _with_interval(rate: float | None, ends: tuple[float, float] | None) -> str:
+    return _percent(rate) + ("" if ends is None else f" ({_percent(ends[0])} to {_percent(ends[1])})")
 
 
 def _percent(rate: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.encode_rates import Rate
-from faceembed.engine.evaluate.figures import INSUFFICIENT, Evaluation
+from faceembed.engine.evaluate.figures import Evaluation
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.evaluate.score_store import Scores
 from faceembed.engine.models.spec import Model
@@ -43,7 +43,7 @@ class Row:
         return os.path.getsize(self.model.path) if self.model and os.path.isfile(self.model.path) else None
 
     def to_json_dict(self) -> dict[str, Any]:
-        """As plain types; the fields of an encoder that failed are null, and what the data cannot tell is ``"insufficient data"``."""
+        """As plain types; the fields of an encoder that failed are null, and what the data cannot tell is null, and ``cannot_tell`` says why."""
         spec = self.model.spec if self.model else None
         fields: dict[str, Any] = {
             "encoder": self.name,
@@ -57,13 +57,15 @@ class Row:
             "faces_per_second_range": [self.rate.lowest, self.rate.highest] if self.rate else None,
             "reused": self.reused,
         }
-        names = ("eer", "eer_ci", "threshold", "eer_other", "eer_fake", "auc", "failure_to_enrol", "skipped_pairs")
+        names = ["eer", "eer_ci", "eer_ci_how", "threshold", "eer_other", "eer_fake", "kinds", "auc", "auc_ci"]
+        names += ["failure_to_enrol", "skipped_pairs", "repeated_pairs", "pairs_with_itself", "contradictory_pairs"]
+        names += ["cannot_tell"]
         found = self.evaluation.to_json_dict() if self.evaluation else {}
         fields |= {name: found.get(name) for name in names}
         fields["tar_at_far"] = None
         if self.evaluation:
             rates = self.evaluation.fnmr_at_fmr
-            fields["tar_at_far"] = {k: INSUFFICIENT if v is None else 1 - v for k, v in rates.items()}
+            fields["tar_at_far"] = {k: None if v is None else 1 - v for k, v in rates.items()}
         return fields
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 from collections.abc import Collection
 from typing import Any
@@ -20,13 +21,30 @@ import numpy as np
 import numpy.typing as npt
 
 from faceembed.engine.evaluate import metrics
+from faceembed.engine.evaluate.flaws import flaws_of, people_of
+from faceembed.engine.evaluate.intervals import auc_bounds, eer_interval, share_bounds
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
 
 FAILED_SCORE = -1.0
 INSUFFICIENT = "insufficient data"
+"""What is shown to people where the data cannot tell; in JSON that is null, with the reason in ``cannot_tell``."""
+Bounds = tuple[float, float]
 _ROUNDING = 1e-3  # a cosine of float16 vectors may pass 1 by this much
+
+
+@dataclasses.dataclass(frozen=True)
+class KindRates:
+    """The figures of the positives against one kind of negatives."""
+
+    negatives: int
+    eer: float
+    eer_ci: Bounds
+    threshold: float
+    """Where FMR of this kind equals FNMR."""
+    fnmr_at_fmr: dict[str, float | None]
+    fnmr_ci: dict[str, Bounds | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,30 +56,55 @@ class Evaluation:
     positives: int
     negatives: int
     eer: float
-    eer_ci: tuple[float, float]
-    """95 % bootstrap interval of ``eer``."""
+    eer_ci: Bounds
+    """95 % interval of ``eer`` (`intervals.eer_interval`); so are all others whose names end in ``ci``."""
+    eer_ci_how: str
+    """How that interval was made, and what was taken as independent."""
     threshold: float
     """Where FMR equals FNMR on these very pairs: do not quote an accuracy on them with it."""
     eer_other: float | None
     """EER of same against other people; None without such pairs."""
     eer_fake: float | None
     """EER of same against deepfakes; None without such pairs."""
+    kinds: dict[str, KindRates]
+    """By what the negatives are: ``other``, ``fake`` and any other word of the list; without those that cannot be judged."""
     auc: float
+    auc_ci: Bounds
     fnmr_at_fmr: dict[str, float | None]
     """From ``1e-1`` to ``1e-6``; None where there are fewer than 1 / FMR negatives."""
+    fnmr_ci: dict[str, Bounds | None]
+    """Of the FNMR at the threshold found: exact binomial bounds."""
     accuracy_10fold: metrics.FoldAccuracy | None
     """With the list's own folds, else ten drawn ones; None where there are too few pairs."""
     failure_to_enrol: float
     """Share of the list's photos, each counted once, in which no face was found or that could not be read."""
     skipped_pairs: int
     """Pairs left out because of a failure (``skip_failures``)."""
+    repeated_pairs: int
+    """Of the whole list, as `flaws.Flaws` has them."""
+    pairs_with_itself: int
+    contradictory_pairs: int
+    flaws: list[str]
+    """These in words."""
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The fields as JSON types; what the data cannot tell is ``"insufficient data"``."""
-        fields = dataclasses.asdict(self)
-        fields["eer_ci"] = list(self.eer_ci)
-        fields["fnmr_at_fmr"] = {k: INSUFFICIENT if v is None else v for k, v in self.fnmr_at_fmr.items()}
-        return fields
+        """The fields as JSON types; what the data cannot tell is null, and ``cannot_tell`` says why, by the field's name."""
+        fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {**fields, "cannot_tell": self.cannot_tell()}
+
+    def cannot_tell(self) -> dict[str, str]:
+        """Why a field is null, by its name."""
+        found = {
+            f"eer_{kind}": f"no pairs of kind {kind}"
+            for kind in ("other", "fake")
+            if getattr(self, f"eer_{kind}") is None
+        }
+        found |= _too_few("fnmr_at_fmr", self.fnmr_at_fmr, self.negatives)
+        for kind, rates in self.kinds.items():
+            found |= _too_few(f"kinds.{kind}.fnmr_at_fmr", rates.fnmr_at_fmr, rates.negatives)
+        if self.accuracy_10fold is None:
+            found["accuracy_10fold"] = "fewer than ten pairs of a class, or a fold without the others' classes"
+        return found
 
 
 def evaluate(
@@ -94,26 +137,83 @@ def evaluate(
         raise DataError(
             f"{pairs.source}: every pair has a photo without a face; look at the failures before the metrics"
         )
-    scores, labels, kinds = scores[kept], labels[kept], pairs.kinds[kept]
+    flaws, people = flaws_of(pairs), people_of(pairs)
+    judged = _Judged(
+        scores[kept], labels[kept], flaws.once[kept], None if people is None else people[kept], resamples, seed
+    )
+    kinds_kept = pairs.kinds[kept]
+    scores, labels = scores[kept], labels[kept]
     curve = metrics.roc(scores, labels)
-    rate, threshold = metrics.eer_of(curve)
+    every, how = judged.rates(np.ones(len(scores), np.bool_))
+    kinds = {
+        kind: judged.rates(labels | (kinds_kept == kind))[0]
+        for kind in pairs.negative_kinds
+        if (kinds_kept == kind).any()
+    }
     return Evaluation(
         pairs=len(scores),
         positives=curve.positives,
         negatives=curve.negatives,
-        eer=rate,
-        eer_ci=metrics.bootstrap_eer(curve, resamples=resamples, seed=seed),
-        threshold=threshold,
-        eer_other=_eer_against("other", scores, kinds),
-        eer_fake=_eer_against("fake", scores, kinds),
+        eer=every.eer,
+        eer_ci=every.eer_ci,
+        eer_ci_how=how,
+        threshold=every.threshold,
+        eer_other=kinds["other"].eer if "other" in kinds else None,
+        eer_fake=kinds["fake"].eer if "fake" in kinds else None,
+        kinds=kinds,
         auc=metrics.auc(curve),
-        fnmr_at_fmr={f"1e-{k}": metrics.fnmr_at_fmr(curve, k) for k in metrics.FMR_EXPONENTS},
+        auc_ci=auc_bounds(scores[judged.once], labels[judged.once]),
+        fnmr_at_fmr=every.fnmr_at_fmr,
+        fnmr_ci=every.fnmr_ci,
         accuracy_10fold=metrics.fold_accuracy(
             scores, labels, folds=None if pairs.folds is None else pairs.folds[kept], seed=seed
         ),
         failure_to_enrol=sum(photo in failures for photo in pairs.photos) / len(pairs.photos),
         skipped_pairs=int(np.count_nonzero(~kept)),
+        repeated_pairs=flaws.repeated,
+        pairs_with_itself=flaws.with_itself,
+        contradictory_pairs=flaws.contradictory,
+        flaws=flaws.texts(),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """Pairs that are judged, and what their intervals rest on."""
+
+    scores: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.bool_]
+    once: npt.NDArray[np.bool_]
+    people: npt.NDArray[np.int64] | None
+    resamples: int
+    seed: int
+
+    def rates(self, chosen: npt.NDArray[np.bool_]) -> tuple[KindRates, str]:
+        """The figures of some of the pairs, and how their interval was made."""
+        scores, labels = self.scores[chosen], self.labels[chosen]
+        curve = metrics.roc(scores, labels)
+        rate, threshold = metrics.eer_of(curve)
+        counted = self.once[chosen]
+        people = None if self.people is None else self.people[chosen][counted]
+        interval = eer_interval(
+            scores[counted], labels[counted], people=people, resamples=self.resamples, seed=self.seed
+        )
+        ends = min(interval.low, rate), max(interval.high, rate)
+        found = {f"1e-{k}": metrics.fnmr_at_fmr(curve, k) for k in metrics.FMR_EXPONENTS}
+        positives = int(np.count_nonzero(labels[counted]))  # copies of a pair are no further evidence
+        bounds = {
+            name: None if value is None else share_bounds(round(value * positives), positives)
+            for name, value in found.items()
+        }
+        return KindRates(curve.negatives, rate, ends, threshold, found, bounds), interval.how
+
+
+def _too_few(name: str, rates: dict[str, float | None], negatives: int) -> dict[str, str]:
+    return {
+        f"{name}.{rate}": f"needs {round(1 / float(rate)):,} negatives, there are {negatives:,}"
+        for rate, value in rates.items()
+        if value is None
+    }
 
 
 def failed_pairs(pairs: PairList, failures: Collection[str]) -> npt.NDArray[np.bool_]:
@@ -162,11 +262,3 @@ def write_scores(
         for pair, score, miss in zip(pairs, scores.tolist(), failed.tolist(), strict=True):
             label = "" if pair.label is None else int(pair.label)
             writer.writerow((pair.path_a, pair.path_b, label, pair.kind or "", f"{score:.7g}", int(not miss)))
-
-
-def _eer_against(kind: str, scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_]) -> float | None:
-    chosen = (kinds == "same") | (kinds == kind)
-    same = kinds[chosen] == "same"
-    if not 0 < np.count_nonzero(same) < len(same):
-        return None
-    return metrics.eer(scores[chosen], same)[0]

@@ -20,7 +20,7 @@ import os
 import random
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,12 @@ from faceembed.engine.evaluate.kryptonite import folders_in, natural, photos_in,
 from faceembed.engine.photos.listing import decode_path
 from faceembed.errors import DataError, PairListError
 
-Kind = Literal["same", "other", "fake"]
+Kind = str
+"""``same``, or any other word for what a negative pair is."""
 T = TypeVar("T")
 
-KINDS: tuple[Kind, ...] = ("same", "other", "fake")
+_WORD = re.compile(r"[^\W_][\w-]{0,29}")
+_TAKEN = ("all",)  # means all negatives where figures are shown
 LABELS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 HEADERS = {"faceembed": ("path_a", "path_b", "label"), "deepface": ("file_x", "file_y", "decision")}
 
@@ -46,7 +48,8 @@ class Pair:
     label: bool | None
     """Whether both show the same real person; None in a test list without answers."""
     kind: Kind | None
-    """``same``, ``other`` (two people) or ``fake`` (a photo and a deepfake of that person); None without a label."""
+    """``same``; ``other`` (two people), ``fake`` (a photo and a deepfake of that person) or any word for negatives; None without a
+    label."""
     fold: int | None = None
     """The list's own fold for cross-validation, from 0."""
     pair_id: str | None = None
@@ -92,8 +95,14 @@ class PairList:
 
     @functools.cached_property
     def kinds(self) -> npt.NDArray[np.str_]:
-        """``(n,)`` of ``same``, ``other``, ``fake``; an empty string for a pair without a label."""
-        return np.array([pair.kind or "" for pair in self.pairs], dtype="U5")
+        """``(n,)`` of ``same``, ``other``, ``fake`` or another word; an empty string for a pair without a label."""
+        return np.array([pair.kind or "" for pair in self.pairs], dtype=np.str_)
+
+    @functools.cached_property
+    def negative_kinds(self) -> tuple[str, ...]:
+        """The kinds of its negatives: ``other`` and ``fake`` first, then the rest by name."""
+        found = sorted({pair.kind for pair in self.pairs if pair.kind and pair.kind != "same"})
+        return tuple(sorted(found, key=lambda kind: {"other": 0, "fake": 1}.get(kind, 2)))
 
     @functools.cached_property
     def folds(self) -> npt.NDArray[np.int64] | None:
@@ -217,8 +226,11 @@ def _csv_pair(base: str, path_a: str, path_b: str, label: str, kind: str, where:
     if value is None:
         raise PairListError(f"{where}: bad label {label!r}; expected 1 or 0, Yes or No, true or false")
     name = kind.strip().lower() or ("same" if value else "other")
-    if name not in KINDS:
-        raise PairListError(f"{where}: bad kind {kind!r}; expected same, other or fake")
+    if not _WORD.fullmatch(name) or name in _TAKEN:
+        raise PairListError(
+            f"{where}: bad kind {kind!r}; expected same, or a word for the negatives such as other, fake or kin (letters, digits, "
+            "- and _, at most 30)"
+        )
     if (name == "same") != value:
         raise PairListError(
             f"{where}: label {label.strip()!r} contradicts kind {name!r}; only pairs of kind same are positive"

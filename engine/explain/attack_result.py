@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate import metrics
-from faceembed.engine.evaluate.figures import INSUFFICIENT
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.files import atomic_write
 
@@ -88,11 +87,9 @@ class Attacked:
     """How it was computed."""
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The figures as plain types; what the data cannot tell is ``"insufficient data"``."""
-        rows = [
-            {name: INSUFFICIENT if value is None and name != "levels" else value for name, value in vars(row).items()}
-            for row in self.rows
-        ]
+        """The figures as plain types; what the data cannot tell is null, and ``cannot_tell`` says why."""
+        missing = [name for name in ("eer", "eer_other", "eer_fake", "fnmr", "fmr", "fmr_other", "fmr_fake")]
+        missing = [name for name in missing if any(getattr(row, name) is None for row in self.rows)]
         return {
             "method": self.method,
             "goal": self.goal,
@@ -100,8 +97,12 @@ class Attacked:
             "pairs": len(self.numbers),
             "failed_pairs": int(self.failed.sum()),
             "failures": self.failures,
-            "threshold": INSUFFICIENT if self.threshold is None else self.threshold,
-            "rows": rows,
+            "threshold": self.threshold,
+            "rows": [dict(vars(row)) for row in self.rows],
+            "cannot_tell": dict.fromkeys(
+                [*missing, *(["threshold"] if self.threshold is None else [])],
+                "no pairs of that kind or class in the list",
+            ),
             **self.details,
         }
 

@@ -21,7 +21,10 @@ from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encodes import Chips, Encodes, Vectors
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.runtimes.unit import NO_EMBEDDING, is_sound
 from faceembed.errors import DataError
+
+_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +79,23 @@ def open_subject(
     files = [photo_file(path) for path in photos]
     pipeline = loading.open_pipeline(settings, models, files, notice=notice)
     chips, failures = cut_largest(pipeline.cutter, files, progress)
+    _leave_out(pipeline.encoder, chips, failures)
     choice = pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
     return Subject(models.encoder.spec, pipeline.encoder, chips, failures, runtime)
+
+
+def _leave_out(encoder: Encodes, chips: dict[str, Chips], failures: dict[str, str]) -> None:
+    """Make failures of the photos whose faces the encoder has no embedding of."""
+    paths = list(chips)
+    for start in range(0, len(paths), _BATCH):
+        part = paths[start : start + _BATCH]
+        for path, sound in zip(
+            part, is_sound(encoder.encode(np.stack([chips[path] for path in part]))[0]), strict=True
+        ):
+            if not sound:
+                failures[path] = NO_EMBEDDING
+                del chips[path]
 
 
 def exact(settings: EmbedSettings) -> EmbedSettings:

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.index.effort import Effort, Searcher, Step, calibrate
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 # Comparing everything with everything costs queries x points x dimension multiplications: up to this many it takes
-# seconds on two cores and finds every neighbour; above, inverted lists find nearly all in a hundredth of the time.
+# seconds on two cores and finds every neighbour; above, inverted lists find nearly all in a fraction of the time.
 _EXACT_WORK = 2e11
-_LISTS_LOOKED_AT = 12
+_FOUND = 0.98  # of the neighbours, by as many lists as that takes: measured on some of the points (`effort.calibrate`)
 _QUERY_CHUNK = 65_536
-_INNER = 0  # faiss.METRIC_INNER_PRODUCT
 _MATRIX_CHUNK = 2_048  # rows of one group's similarity matrix at a time
 
 
@@ -68,46 +70,45 @@ def neighbours(queries: Floats, points: Floats, k: int, *, as_many: int = 0) -> 
         as_many: search as for so many queries, where these are some of them.
 
     Returns:
-        indices: int64 (Q, min(k, N)), most similar first; -1 where the lists held fewer.
+        indices: int64 (Q, min(k, N)), most similar first.
         similarity: float32 of the same shape.
     """
     k = min(k, len(points))
-    index = _index(max(len(queries), as_many), points)
-    lengths = np.einsum("nd,nd->n", points, points)
+    nearest = _finder(max(len(queries), as_many), points, k)
     ids, similarity = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     for start in range(0, len(queries), _QUERY_CHUNK):
         rows = slice(start, start + _QUERY_CHUNK)
-        chunk = np.ascontiguousarray(queries[rows], np.float32)
-        found, ids[rows] = index.search(chunk, k)
-        similarity[rows] = found if index.metric_type == _INNER else _cosines(chunk, found, ids[rows], lengths)
+        ids[rows], similarity[rows] = nearest(np.ascontiguousarray(queries[rows], np.float32))
     return ids, similarity
 
 
-def _cosines(queries: Floats, distance: Floats, ids: Ints, lengths: Floats) -> Floats:
-    """Inner products from squared Euclidean distances."""
-    own = np.einsum("nd,nd->n", queries, queries)
-    return np.asarray((own[:, None] + lengths[np.maximum(ids, 0)] - distance) / 2, np.float32)
-
-
-def _index(queries: int, points: Floats) -> Any:
+def _finder(queries: int, points: Floats, k: int) -> Callable[[Floats], tuple[Ints, Floats]]:
+    """Gives the k nearest points."""
     import faiss
 
     points = np.ascontiguousarray(points, np.float32)
     count, dimension = points.shape
-    index: Any
     if queries * count * dimension <= _EXACT_WORK:
-        index = faiss.IndexFlatIP(dimension)
-    else:
-        lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
-        # By distance, which does not care where the origin is: faces share a large mean, and lists made by inner product
-        # found 76 % of the neighbours of 100,000 such vectors.
-        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimension), dimension, lists, faiss.METRIC_L2)
-        index.cp.niter, index.cp.seed = 6, 1234
-        index.cp.max_points_per_centroid = 64
-        index.nprobe = _LISTS_LOOKED_AT
-        index.train(points)
+        exact: Any = faiss.IndexFlatIP(dimension)
+        exact.add(points)
+
+        def look(chunk: Floats) -> tuple[Ints, Floats]:
+            similarity, ids = exact.search(chunk, k)
+            return ids, similarity
+
+        return look
+    lists = max(1, min(round(4 * math.sqrt(count)), count // 39))
+    # By distance, which does not care where the origin is: faces share a large mean, and lists made by inner product
+    # found 76 % of the neighbours of 100,000 such vectors.
+    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(dimension), dimension, lists, faiss.METRIC_L2)
+    index.cp.niter, index.cp.seed = 6, 1234
+    index.cp.max_points_per_centroid = 64
+    index.train(points)
     index.add(points)
-    return index
+    searcher = Searcher(index, Effort())
+    effort = calibrate(searcher, points, targets={max(1, k - 1): _FOUND})
+    (step,) = effort.steps or (Step(1, lists, 1, 1.0),)
+    return lambda chunk: searcher.nearest_with(chunk, k, step.effort, 1)
 
 
 def mutual(ids: Ints, similarity: Floats) -> Edges:

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faceembed.engine.index.copies import Groups, first_with
+from faceembed.engine.index.effort import Effort, Searcher
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.kinds import NAMED_TYPES, faiss_reason, layers, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
+from faceembed.engine.index.training import train
+from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write
+from faceembed.plain import to_json
 
-FORMAT = 1
-_NAMED_TYPES = ("flat", "hnsw", "ivf")
+FORMAT = 2
+_READ = (1, 2)  # 1: every vector was stored, also where copies of a photo have the same, and no effort was measured
+VECTOR_ID = "vector_id"
+"""Column of the parquet file: the ``face_id`` under which the face's vector is in the FAISS file, the smallest of those that have
+these very bits."""
 _AGAIN = "make the index again with --fresh"
 _MANIFEST = {"encoder": dict, "dimension": int, "faces": int, "no_face": int, "failed": int, "next_face_id": int}
 
@@ -36,42 +46,8 @@ class Hit:
     face_id: int
 
 
-def factory_string(index_type: str, faces: int) -> str:
-    """The FAISS factory string for ``flat``, ``hnsw``, ``ivf`` (sized for ``faces``), or the string itself."""
-    if index_type == "flat":
-        return "Flat"
-    if index_type == "hnsw":
-        return "HNSW32"
-    if index_type == "ivf":
-        # about 4 sqrt(n) lists, each trained on at least 39 faces, FAISS's own minimum
-        return f"IVF{max(1, min(int(4 * math.sqrt(faces)), faces // 39))},Flat"
-    return index_type
-
-
-def check_index_type(index_type: str, dimension: int) -> None:
-    """Refuse a kind of index that FAISS does not know.
-
-    Raises:
-        UsageError: neither a known name nor a FAISS factory string for vectors of ``dimension``.
-    """
-    if index_type not in _NAMED_TYPES:
-        _make(index_type, dimension, index_type)
-
-
-def _make(factory: str, dimension: int, index_type: str) -> Any:
-    import faiss
-
-    try:
-        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise UsageError(
-            f"--index '{index_type}' is neither one of {', '.join(_NAMED_TYPES)} nor a FAISS factory string for "
-            f"vectors of {dimension} ({_faiss_reason(error)})"
-        ) from error
-
-
 def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
-    """An `IndexIDMap2` over a trained index for the inner product.
+    """An `IndexIDMap2` over a trained index of `kinds.make`.
 
     Args:
         vectors: float32 (F, D), unit length.
@@ -83,43 +59,61 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     """
     import faiss
 
-    inner = _make(factory_string(index_type, len(vectors)), vectors.shape[1], index_type)
+    inner = make(index_type, vectors.shape[1], len(vectors))
     index = faiss.IndexIDMap2(inner)
     if len(vectors):
         try:
             if not inner.is_trained:
-                inner.train(vectors)
+                train(inner, vectors)
             index.add_with_ids(vectors, ids)
         except RuntimeError as error:
             raise UsageError(
                 f"--index '{index_type}' cannot be trained on {len(vectors)} faces "
-                f"({_faiss_reason(error)}); use --index flat or more photos"
+                f"({faiss_reason(error)}); use --index flat or more photos"
             ) from error
     return index
 
 
 def write_index(
-    files: IndexFiles, faces: FaceTable, failures: list[Failure], manifest: dict[str, Any], index_type: str
+    files: IndexFiles,
+    faces: FaceTable,
+    failures: list[Failure],
+    manifest: dict[str, Any],
+    index_type: str,
+    *,
+    notice: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write a whole new set of files and exchange it for the old one, all or nothing."""
+    """Write a whole new set of files and exchange it for the old one, all or nothing.
+
+    What is built is tried before it is written: on some of its own faces, against exact search.
+
+    Raises:
+        UsageError: an index of this kind cannot be made of these faces, or does not find what is nearest.
+    """
     import faiss
 
     ids = faces.rows.column("face_id").to_numpy()
-    index = build_faiss(faces.vectors, ids, index_type)
+    first = first_with(faces.vectors, ids)
+    once = np.ones(len(ids), bool) if index_type == "flat" else first == ids
+    stored = faces.vectors if once.all() else faces.vectors[once]
+    index = build_faiss(stored, ids[once], index_type)
+    lossless = _is_lossless(index, stored)
+    effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
+    if index_type not in ("flat", *(() if len(ids) else NAMED_TYPES)) and effort.steps:
+        notice(found_text(index_type, effort, len(stored)))
     files.clear_staged()
     data = faiss.serialize_index(index)
     with atomic_write(files.staged(files.faiss)) as file:
         file.write(data.tobytes())
-    if not _is_lossless(index, faces.vectors):
+    if not lossless:
         with atomic_write(files.staged(files.vectors)) as file:
             np.save(file, faces.vectors)
     with atomic_write(files.staged(files.parquet)) as file:
-        pq.write_table(faces.rows, file)
+        pq.write_table(faces.rows.append_column(VECTOR_ID, pa.array(first)), file)
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:
-        json.dump({"format": FORMAT, **manifest}, file, indent=2)
-        file.write("\n")
+        file.write(to_json({"format": FORMAT, **manifest, "search": effort.to_json()}, indent=2) + "\n")
     files.exchange()
 
 
@@ -140,7 +134,7 @@ def read_manifest(files: IndexFiles) -> dict[str, Any]:
         raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise IndexFormatError(f"{files.json} is not the JSON of an index; {_AGAIN}")
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in _READ:
         raise IndexFormatError(f"{files.json} has format {manifest['format']}, this version reads {FORMAT}")
     for name, kind in _MANIFEST.items():
         if not isinstance(manifest.get(name), kind):
@@ -163,7 +157,7 @@ def check_encoder(files: IndexFiles, manifest: dict[str, Any], name: str, sha256
 
 
 class FaceIndex:
-    """An index opened for searching.
+    """An index opened for searching. `search` may be called from several threads.
 
     Example:
         index = FaceIndex("people.faiss")
@@ -174,31 +168,35 @@ class FaceIndex:
         self.files = IndexFiles.of(path)
         self.files.recover()
         self.manifest = read_manifest(self.files)
-        self._faiss = _read_faiss(self.files.faiss)
-        table = read_parquet(self.files.parquet, ("face_id", "path", "face"), advice=_AGAIN)
+        index = read_faiss(self.files.faiss)
+        columns = ("face_id", "path", "face", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
+        table = read_parquet(self.files.parquet, columns, advice=_AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
-        ids = table.column("face_id").to_numpy()
-        self._order = np.argsort(ids, kind="stable")
-        self._ids = ids[self._order]
-        if not np.array_equal(self._ids, np.sort(_ids_of(self._faiss))):
-            raise IndexFormatError(
-                f"{self.files.faiss} holds {self._faiss.ntotal} vectors and {self.files.parquet.name} {len(ids)} rows that "
-                f"do not belong together; {_AGAIN}"
-            )
+        self._ids = table.column("face_id").to_numpy()
+        self._dimension = int(index.d)
+        first = _vector_ids(table)
+        rows = _rows_of(index, self.files, self._ids, first)
+        self._groups = Groups(self._ids, first)
+        self._group_of = self._groups.of(first[rows])  # by position in FAISS
+        vectors = _exact_vectors(self.files, index, len(table))
+        exact = None if vectors is None else lambda places: vectors[rows[places]]
+        inner = inner_of(index)
+        self._searcher = Searcher(inner, _effort(self.files, self.manifest, inner), exact=exact)
 
     def __len__(self) -> int:
-        return int(self._faiss.ntotal)
+        return len(self._ids)
 
     def search(self, embeddings: NDArray[np.float32], *, k: int = 10) -> list[list[Hit]]:
         """The most similar faces.
 
         Args:
             embeddings: float32 (Q, D), unit length, of the index's own encoder.
-            k: hits per query; fewer come back if the index is smaller.
+            k: hits per query; fewer come back only if the index holds fewer faces.
 
         Returns:
-            For each query its hits, most similar first.
+            For each query its hits, most similar first; of equally similar ones the one with the smallest ``face_id`` first,
+            whatever k is.
 
         Raises:
             DataError: the index is empty.
@@ -208,18 +206,41 @@ class FaceIndex:
             raise UsageError(f"k is {k}; it must be at least 1")
         if len(self) == 0:
             raise DataError(f"{self.files.faiss} holds no faces")
-        if embeddings.ndim != 2 or embeddings.shape[1] != self._faiss.d:
-            raise UsageError(f"queries have shape {embeddings.shape}, the index holds vectors of {self._faiss.d}")
-        similarity, ids = self._faiss.search(np.ascontiguousarray(embeddings, np.float32), min(k, len(self)))
-        return [
-            [self._hit(int(face_id), float(value)) for value, face_id in zip(values, row, strict=True) if face_id >= 0]
-            for values, row in zip(similarity, ids, strict=True)
-        ]
+        if embeddings.ndim != 2 or embeddings.shape[1] != self._dimension:
+            raise UsageError(f"queries have shape {embeddings.shape}, the index holds vectors of {self._dimension}")
+        found: list[list[Hit]] = [[] for _ in embeddings]
+        left, wanted = np.arange(len(embeddings)), min(k, len(self))
+        stored = int(self._searcher.index.ntotal)
+        fetched = min(wanted + 1, stored)
+        while len(left):
+            places, similarity = self._searcher.nearest(embeddings[left], fetched)
+            open_ended = []
+            for number, row_places, values in zip(left.tolist(), places, similarity, strict=True):
+                rows, alike = self._expanded(row_places, values)
+                # One more than wanted was looked at: unless it is less alike, others that are as alike may not have been seen.
+                if fetched < stored and (len(alike) < wanted or not values[-1] < alike[wanted - 1]):
+                    open_ended.append(number)
+                else:
+                    pairs = zip(rows[:wanted].tolist(), alike[:wanted].tolist(), strict=True)
+                    found[number] = [self._hit(row, value) for row, value in pairs]
+            left, fetched = np.array(open_ended, np.int64), min(2 * fetched, stored)
+        return found
 
-    def _hit(self, face_id: int, similarity: float) -> Hit:
-        row = int(self._order[np.searchsorted(self._ids, face_id)])
+    def _expanded(
+        self, places: NDArray[np.int64], similarity: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The rows of all faces whose vectors were found, by (-similarity, face_id), and their similarities."""
+        there = places >= 0  # not so where vectors are not finite, as versions before stored them
+        places, similarity = places[there], similarity[there]
+        groups, first = np.unique(self._group_of[places], return_index=True)  # copies that are stored each: once
+        rows, place = self._groups.members(groups)
+        alike = similarity[first][place]
+        order = np.lexsort((self._ids[rows], -alike))
+        return rows[order], alike[order]
+
+    def _hit(self, row: int, similarity: float) -> Hit:
         path = decode_path(self._paths[row].as_py())
-        return Hit(path=path, face=int(self._faces[row]), similarity=similarity, face_id=face_id)
+        return Hit(path=path, face=int(self._faces[row]), similarity=similarity, face_id=int(self._ids[row]))
 
 
 def load_faces(files: IndexFiles) -> FaceTable:
@@ -229,42 +250,107 @@ def load_faces(files: IndexFiles) -> FaceTable:
         IndexFormatError: a file is missing or damaged, or they do not belong together.
     """
     rows = read_parquet(files.parquet, advice=_AGAIN)
-    index = _read_faiss(files.faiss)
-    ids, wanted = _ids_of(index), rows.column("face_id").to_numpy()
-    order = np.argsort(ids, kind="stable")
-    if not np.array_equal(ids[order], np.sort(wanted)):
-        raise IndexFormatError(f"{files.faiss} and {files.parquet.name} hold other faces; {_AGAIN}")
-    if files.vectors.exists():
-        try:
-            vectors = np.load(files.vectors)
-        except (OSError, ValueError, EOFError) as error:
-            raise IndexFormatError(f"{files.vectors} cannot be read ({error}); {_AGAIN}") from error
-        if vectors.shape != (len(rows), index.d) or vectors.dtype != np.float32:
-            raise IndexFormatError(f"{files.vectors} and {files.parquet.name} hold other faces; {_AGAIN}")
-    else:
-        try:
-            vectors = _reconstruct(index)[order[np.searchsorted(ids[order], wanted)]]
-        except RuntimeError as error:
-            raise IndexFormatError(f"{files.faiss} needs {files.vectors.name}, which is gone; {_AGAIN}") from error
-    return FaceTable(rows, vectors)
+    index = read_faiss(files.faiss)
+    wanted = rows.column("face_id").to_numpy()
+    first = _vector_ids(rows)
+    _rows_of(index, files, wanted, first)
+    if VECTOR_ID in rows.column_names:
+        rows = rows.drop_columns([VECTOR_ID])
+    vectors = _exact_vectors(files, index, len(rows))
+    if vectors is None:
+        ids = ids_of(index)
+        order = np.argsort(ids, kind="stable")
+        vectors = _reconstruct(index)[order[np.searchsorted(ids[order], first)]]
+    if wrong := int((~np.isfinite(vectors).all(axis=1)).sum()):
+        raise IndexFormatError(
+            f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {_AGAIN}"
+        )
+    return FaceTable(rows, np.asarray(vectors, np.float32))
 
 
-def _read_faiss(path: Path) -> Any:
+def _vector_ids(table: Any) -> NDArray[np.int64]:
+    """The id under which each face's vector is stored: its own in an index that is older than `VECTOR_ID`."""
+    name = VECTOR_ID if VECTOR_ID in table.column_names else "face_id"
+    values: NDArray[np.int64] = table.column(name).to_numpy()
+    return values
+
+
+def _rows_of(index: Any, files: IndexFiles, ids: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of each stored vector's face, by its position in FAISS.
+
+    Raises:
+        IndexFormatError: the vectors are of other faces.
+    """
+    stored, order = ids_of(index), np.argsort(ids, kind="stable")
+    wanted = np.sort(ids) if len(stored) == len(ids) else np.unique(first)
+    if not np.array_equal(np.sort(stored), wanted) or not np.isin(first, stored).all():
+        raise IndexFormatError(
+            f"{files.faiss} holds {index.ntotal} vectors and {files.parquet.name} {len(ids)} rows that "
+            f"do not belong together: they hold other faces; {_AGAIN}"
+        )
+    return np.asarray(order[np.searchsorted(ids[order], stored)], np.int64)
+
+
+def _exact_vectors(files: IndexFiles, index: Any, faces: int) -> NDArray[np.float32] | None:
+    """The vectors beside a lossy index, row for row, mapped from their file; None for an index that holds them itself.
+
+    Raises:
+        IndexFormatError: the file is gone, damaged or of other faces.
+    """
+    if not files.vectors.exists():
+        if index.ntotal and not stores_exactly(inner_of(index)):
+            raise IndexFormatError(f"{files.faiss} needs {files.vectors.name}, which is gone; {_AGAIN}")
+        return None
+    try:
+        vectors: NDArray[np.float32] = np.load(files.vectors, mmap_mode="r" if files.vectors.stat().st_size else None)
+    except (OSError, ValueError, EOFError) as error:
+        raise IndexFormatError(f"{files.vectors} cannot be read ({error}); {_AGAIN}") from error
+    if vectors.shape != (faces, index.d) or vectors.dtype != np.float32:
+        raise IndexFormatError(f"{files.vectors} and {files.parquet.name} hold other faces; {_AGAIN}")
+    return vectors
+
+
+def _effort(files: IndexFiles, manifest: dict[str, Any], inner: Any) -> Effort:
+    """How hard this index has to be searched.
+
+    Raises:
+        IndexFormatError: what is kept of it is damaged.
+    """
+    if "search" not in manifest:
+        return Effort.assumed(inner)
+    try:
+        return Effort.from_json(manifest["search"])
+    except (TypeError, ValueError, KeyError) as error:
+        raise IndexFormatError(f"{files.json} is damaged: 'search' in it ({error}); {_AGAIN}") from error
+
+
+def read_faiss(path: Path) -> Any:
+    """The FAISS file of an index.
+
+    Raises:
+        IndexFormatError: damaged, or another kind of file.
+    """
     import faiss
 
     try:
         index: Any = faiss.deserialize_index(np.fromfile(path, np.uint8))
     except (OSError, RuntimeError, MemoryError) as error:
-        raise IndexFormatError(f"{path} cannot be read ({_faiss_reason(error)}); {_AGAIN}") from error
+        raise IndexFormatError(f"{path} cannot be read ({faiss_reason(error)}); {_AGAIN}") from error
     if not isinstance(index, faiss.IndexIDMap2):
         raise IndexFormatError(f"{path} is a FAISS {type(index).__name__}, not an IndexIDMap2 of faces; {_AGAIN}")
-    inner = faiss.downcast_index(index.index)
-    if isinstance(inner, faiss.IndexIVF):
-        inner.nprobe = max(8, inner.nlist // 16)
     return index
 
 
-def _ids_of(index: Any) -> NDArray[np.int64]:
+def inner_of(index: Any) -> Any:
+    """What an `IndexIDMap2` gives ids to, alive as long as it is used."""
+    import faiss
+
+    inner: Any = faiss.downcast_index(index.index)
+    inner.referenced_objects = [index]
+    return inner
+
+
+def ids_of(index: Any) -> NDArray[np.int64]:
     """The ids of an `IndexIDMap2` in the order they were added."""
     import faiss
 
@@ -277,8 +363,9 @@ def _reconstruct(index: Any) -> NDArray[np.float32]:
     import faiss
 
     inner = faiss.downcast_index(index.index)
-    if isinstance(inner, faiss.IndexIVF):
-        inner.make_direct_map()
+    core = layers(inner)[-1]
+    if isinstance(core, faiss.IndexIVF):
+        core.make_direct_map()
     vectors: NDArray[np.float32] = inner.reconstruct_n(0, inner.ntotal)
     return vectors
 
@@ -288,7 +375,3 @@ def _is_lossless(index: Any, vectors: NDArray[np.float32]) -> bool:
         return bool(np.array_equal(_reconstruct(index), vectors))
     except RuntimeError:  # the type does not reconstruct
         return False
-
-
-def _faiss_reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1][-160:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from faceembed.errors import IndexFormatError
 
 _BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
 _VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
-TRANSIENT = ("list", "read")  # stages whose failures are tried again at every run
+TRANSIENT = ("list", "read", "memory")  # stages whose failures are tried again at every run
 
 
 @dataclasses.dataclass
@@ -89,7 +90,15 @@ class Merge:
             return self._now[path] == stamp
         return not is_below(path, self._roots) or is_below(path, self._unread)
 
-    def write(self, files: IndexFiles, manifest: dict[str, Any], dimension: int, index_type: str) -> dict[str, int]:
+    def write(
+        self,
+        files: IndexFiles,
+        manifest: dict[str, Any],
+        dimension: int,
+        index_type: str,
+        *,
+        notice: Callable[[str], None] = lambda line: None,
+    ) -> dict[str, int]:
         """Write the joined index in place of the old one; returns its counts of faces and failures."""
         old = self._known.manifest
         new = FaceTable.concatenate(self._newest(), dimension)
@@ -103,7 +112,7 @@ class Merge:
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face}
         manifest = {**manifest, **counts, "next_face_id": first_id + len(new)}
-        write_index(files, faces, failures, manifest, index_type)
+        write_index(files, faces, failures, manifest, index_type, notice=notice)
         return counts
 
     def _newest(self) -> list[FaceTable]:

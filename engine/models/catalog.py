@@ -51,6 +51,8 @@ class Entry:
     template: Points = ()
     threshold: float | None = None
     threshold_source: str = ""
+    spread: float | None = None
+    spread_source: str = ""
     decoder: str = ""
     """For an aligner: who can read its outputs; see `DECODERS`."""
     format: FileFormat = "onnx"
@@ -167,6 +169,8 @@ _ONNX_ENCODERS = (
         threshold=0.332,
         threshold_source="FMR 0.1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2; "
         "1 %: 0.248, 0.01 %: 0.412",
+        spread=0.1025,
+        spread_source="180 training people of people_wild, FP32",
         url="https://github.com/nytdevansh/V-Face/raw/ce7dd1b29166b24b10dea100f2f802ced180ca5c/model/mobilefacenet.onnx",
         sha256="85cdeb7368ed6a1e9cbaaa6f283c6b2439f1fa533c17450bfdc7f357d285d5d1",
         size_bytes=3_998_450,
@@ -184,6 +188,8 @@ _ONNX_ENCODERS = (
             template=ARCFACE_TEMPLATE,
             threshold=edgeface_shapes.ARCHITECTURES[arch].threshold,
             threshold_source=edgeface_shapes.ARCHITECTURES[arch].threshold_source,
+            spread=edgeface_shapes.ARCHITECTURES[arch].spread,
+            spread_source="180 training people of people_wild, FP32",
             format="edgeface",
             url="https://github.com/yayoimizuha/face_recognition_train/raw/3e631e35bf207a09aa2af79239961cfb14248c0a/"
             + f"checkpoints/{file}",

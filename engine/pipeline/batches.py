@@ -23,6 +23,8 @@ from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.sound import only_sound
+from faceembed.engine.runtimes.unit import is_sound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,5 +130,7 @@ class Pipeline:
         started = time.perf_counter()
         embeddings, norms = self.encoder.encode(cut.chips)
         seconds = {**cut.seconds, "encode": time.perf_counter() - started}
-        faces = FaceBatch(**vars(cut.faces), norms=norms, embeddings=embeddings)
+        sound = is_sound(embeddings)
+        cut = only_sound(cut, sound)
+        faces = FaceBatch(**vars(cut.faces), norms=norms[sound], embeddings=embeddings[sound])
         return Outcome(cut.photos, faces, cut.failures, seconds)

@@ -14,6 +14,7 @@ from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.sessions import open_session
+from faceembed.engine.runtimes.unit import to_unit
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
@@ -109,8 +110,8 @@ class Encoder:
             chips: uint8 RGB (N, H, W, 3) of the spec's input size.
 
         Returns:
-            embeddings: float32 (N, D), unit length.
-            norms: float32 (N,) the length before normalisation, a measure of quality for many encoders.
+            embeddings: float32 (N, D), unit length; zeros for a face that the network gives no direction for (`unit.is_sound`).
+            norms: float32 (N,) the length before normalisation, a measure of quality for many encoders; 0 there.
 
         Raises:
             DeviceError: the precision gate has not been passed.
@@ -123,9 +124,7 @@ class Encoder:
 
 
 def _embed(session: Session, chips: NDArray[np.uint8], chunk: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    raw = _raw(session, chips, chunk)
-    norms = np.linalg.norm(raw, axis=1)
-    return raw / np.maximum(norms, 1e-12)[:, None], norms.astype(np.float32)
+    return to_unit(_raw(session, chips, chunk))
 
 
 def _raw(session: Session, chips: NDArray[np.uint8], chunk: int) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from faceembed.engine.evaluate.comparison import Comparison, Row, size_text
 from faceembed.engine.report import plots
 from faceembed.engine.report.page import percent, shown, write_page
 
+_NAMES = {"other": "other people", "fake": "deepfakes"}
 _LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
 
 
@@ -40,7 +41,10 @@ def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> No
         title=f"{len(comparison.rows)} encoders compared",
         facts={name: shown(value) for name, value in facts.items() if value},
         rows=[_cells(row, numbers.get(id(row))) for row in comparison.rows],
-        kinds=[kind for kind in ("other", "fake") if (pairs.kinds == kind).any()],
+        kinds=list(pairs.negative_kinds),
+        names={kind: shown(_NAMES.get(kind, kind)) for kind in pairs.negative_kinds},
+        how="; ".join(dict.fromkeys(row.evaluation.eer_ci_how for row in good if row.evaluation)),
+        flaws=next((row.evaluation.flaws for row in good if row.evaluation), []),
         fars=[f"1e-{k}" for k in metrics.FMR_EXPONENTS if any(_tar(row, f"1e-{k}") is not None for row in good)],
         key=[
             (shown(row.name), number % len(plots.SERIES), number // len(plots.SERIES))
@@ -72,8 +76,7 @@ def _cells(row: Row, number: int | None) -> dict[str, Any]:
     cells["precision"] = row.precision or "–"
     if found:
         cells["eer"], cells["interval"] = percent(found.eer), " – ".join(map(percent, found.eer_ci))
-        cells["other"] = "–" if found.eer_other is None else percent(found.eer_other)
-        cells["fake"] = "–" if found.eer_fake is None else percent(found.eer_fake)
+        cells["kinds"] = {kind: percent(rates.eer) for kind, rates in found.kinds.items()}
         cells["tar"] = {rate: _rate(_tar(row, rate)) for rate in found.fnmr_at_fmr}
     return cells
 

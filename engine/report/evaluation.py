@@ -95,7 +95,7 @@ def write_eval_report(
         title=shown(title),
         facts={name: shown(value) for name, value in facts.items() if value},
         evaluation=evaluation,
-        rows=_summary(evaluation, curves, scores[kept], pairs.kinds[kept], pairs),
+        rows=_summary(evaluation, pairs),
         roc=plots.roc_svg(curves),
         det=plots.det_svg(curves),
         histogram=plots.histogram_svg(scores[~failed], pairs.kinds[~failed], threshold=evaluation.threshold),
@@ -111,40 +111,37 @@ def write_eval_report(
 def _curves(scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_]) -> dict[str, metrics.Roc]:
     """One curve for each kind of negatives, and one for all where there are several."""
     same = kinds == "same"
-    present = [kind for kind in ("other", "fake") if (kinds == kind).any()]
+    found = {kind for kind in kinds.tolist() if kind != "same"}
+    present = [kind for kind in ("other", "fake") if kind in found] + sorted(found - {"other", "fake"})
     curves = {kind: metrics.roc(scores[same | (kinds == kind)], same[same | (kinds == kind)]) for kind in present}
     return {"all": metrics.roc(scores, same), **curves} if len(present) > 1 else {"all": metrics.roc(scores, same)}
 
 
-def _summary(
-    evaluation: Evaluation,
-    curves: Mapping[str, metrics.Roc],
-    scores: npt.NDArray[np.float64],
-    kinds: npt.NDArray[np.str_],
-    pairs: PairList,
-) -> list[Row]:
+def _summary(evaluation: Evaluation, pairs: PairList) -> list[Row]:
     """Every metric with its 95 % interval."""
-    rows = [Row("EER", percent(evaluation.eer), _range(*evaluation.eer_ci), "FMR = FNMR; bootstrap over pairs")]
-    for kind, value, note in (
-        ("other", evaluation.eer_other, "same against other people"),
-        ("fake", evaluation.eer_fake, "same against deepfakes of the person"),
-    ):
-        curve = curves.get(kind) or curves["all"]
-        if value is None:
+    rows = [Row("EER", percent(evaluation.eer), _range(*evaluation.eer_ci), f"FMR = FNMR; {evaluation.eer_ci_how}")]
+    notes = {"other": "same against other people", "fake": "same against deepfakes of the person"}
+    for kind in dict.fromkeys((*notes, *evaluation.kinds)):
+        if (rates := evaluation.kinds.get(kind)) is None:
             rows.append(Row(f"EER, {kind}", "–", "", f"no pairs of kind {kind}"))
-        else:
-            rows.append(Row(f"EER, {kind}", percent(value), _range(*metrics.bootstrap_eer(curve)), note))
+            continue
+        note = notes.get(kind, f"same against {shown(kind)}")
+        rows.append(Row(f"EER, {shown(kind)}", percent(rates.eer), _range(*rates.eer_ci), note))
+        for rate, value in rates.fnmr_at_fmr.items():
+            ends = rates.fnmr_ci[rate]
+            if len(evaluation.kinds) > 1 and value is not None and ends is not None:
+                rows.append(Row(f"FNMR @ FMR {rate}, {shown(kind)}", percent(value), _range(*ends), note))
     rows.append(Row("Threshold at EER", f"{evaluation.threshold:.4f}", "", "cosine similarity, chosen on these pairs"))
-    low, high = metrics.auc_interval(scores, kinds == "same")
-    rows.append(Row("AUC", f"{evaluation.auc:.5f}", f"{low:.5f} – {high:.5f}", "area under TMR over FMR; DeLong"))
+    low, high = evaluation.auc_ci
+    note = "area under TMR over FMR; DeLong and Newcombe"
+    rows.append(Row("AUC", f"{evaluation.auc:.5f}", f"{low:.5f} – {high:.5f}", note))
     for rate, value in evaluation.fnmr_at_fmr.items():
         if value is None:
             rows.append(Row(f"FNMR @ FMR {rate}", INSUFFICIENT, "", f"needs {round(1 / float(rate)):,} negatives"))
             continue
-        interval = metrics.wilson_interval(round(value * evaluation.positives), evaluation.positives)
-        rows.append(
-            Row(f"FNMR @ FMR {rate}", percent(value), _range(*interval), "1 − TAR; Wilson, threshold held fixed")
-        )
+        interval = evaluation.fnmr_ci[rate] or (0.0, 1.0)
+        note = "1 − TAR; exact bounds, threshold held fixed"
+        rows.append(Row(f"FNMR @ FMR {rate}", percent(value), _range(*interval), note))
     if (accuracy := evaluation.accuracy_10fold) is None:
         rows.append(Row("10-fold accuracy", INSUFFICIENT, "", "needs ten pairs of each class"))
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -22,11 +22,33 @@ COLOURS = {"same": "#010211", "other": "#010212", "fake": "#010213", "all": INK}
 _CSS = {INK: "var(--ink)", FAINT: "var(--faint)", LINE: "var(--line)"} | {
     colour: f"var(--{name})" for name, colour in COLOURS.items() if name != "all"
 }
+OTHERS = ("#010221", "#010222", "#010223", "#010224")
+"""Stand-ins for the colours of other kinds of negatives: ``--k0`` to ``--k3`` of the page."""
+_CSS |= {colour: f"var(--k{number})" for number, colour in enumerate(OTHERS)}
 SERIES = tuple(f"#0103{number:02d}" for number in range(8))
 """Stand-ins for the colours of any number of curves: ``--s0`` to ``--s7`` of the page, used in turn."""
 _CSS |= {colour: f"var(--s{number})" for number, colour in enumerate(SERIES)}
+_NAMES = {"same": "same person", "other": "other people", "fake": "deepfakes"}
 _STYLES = {"all": "-", "other": "--", "fake": "-."}
-_LABELS = {"all": "same – all negatives", "other": "same – other people", "fake": "same – deepfakes"}
+
+
+def _look(kind: str, kinds: Iterable[str]) -> dict[str, Any]:
+    """Colour and line of a kind of pairs; words that have none of their own take turns, in the order of ``kinds``."""
+    if kind in COLOURS:
+        return {"color": COLOURS[kind], "linestyle": _STYLES.get(kind, "-")}
+    place = [name for name in kinds if name not in COLOURS].index(kind)
+    return {"color": OTHERS[place % len(OTHERS)], "linestyle": (0, (1 + place % 4, 1))}
+
+
+def _label(kind: str) -> str:
+    return "same – all negatives" if kind == "all" else f"same – {_name(kind)}"
+
+
+def _name(kind: str) -> str:
+    """A kind in words, as text of a plot: a pair list's own word, of letters, digits, - and _ alone."""
+    return _NAMES.get(kind, kind)
+
+
 _CURVE_POINTS = 400
 _BINS = 60
 _DET_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
@@ -36,7 +58,7 @@ def roc_svg(curves: Mapping[str, Roc]) -> str:
     """TMR = 1 - FNMR over FMR, the latter on a logarithmic axis down to one false match.
 
     Args:
-        curves: by what the negatives are: ``all``, ``other`` or ``fake``.
+        curves: by what the negatives are: ``all``, ``other``, ``fake`` or another word.
     """
     figure, axes = open_figure("False match rate (FMR)", "True match rate (1 − FNMR)")
     left, bottom = 1.0, 1.0
@@ -44,9 +66,9 @@ def roc_svg(curves: Mapping[str, Roc]) -> str:
         start = 1 / curve.negatives
         kept = thinned(curve)
         fmr, tmr = np.maximum(curve.fmr[kept], start / 2), 1 - curve.fnmr[kept]
-        axes.plot(fmr, tmr, color=COLOURS[name], linestyle=_STYLES[name], linewidth=1.6, label=_LABELS[name])
+        axes.plot(fmr, tmr, **_look(name, curves), linewidth=1.6, label=_label(name))
         rate, _ = eer_of(curve)
-        axes.plot([max(rate, start / 2)], [1 - rate], "o", color=COLOURS[name], markersize=4)
+        axes.plot([max(rate, start / 2)], [1 - rate], "o", color=_look(name, curves)["color"], markersize=4)
         left = min(left, start)
         bottom = min(bottom, float(np.min(tmr[fmr >= start], initial=1.0)))
     exponents = range(int(np.floor(np.log10(left) + 1e-9)), 1)
@@ -74,10 +96,10 @@ def det_svg(curves: Mapping[str, Roc]) -> str:
         # A rate of 0 or 1 lies at infinity: it is drawn at half an error.
         x = [probit(min(max(v, 0.5 / curve.negatives), 1 - 0.5 / curve.negatives)) for v in curve.fmr[kept].tolist()]
         y = [probit(min(max(v, 0.5 / curve.positives), 1 - 0.5 / curve.positives)) for v in curve.fnmr[kept].tolist()]
-        axes.plot(x, y, color=COLOURS[name], linestyle=_STYLES[name], linewidth=1.6, label=_LABELS[name])
+        axes.plot(x, y, **_look(name, curves), linewidth=1.6, label=_label(name))
         rate, _ = eer_of(curve)
         if 0 < rate < 1:
-            axes.plot([probit(rate)], [probit(rate)], "o", color=COLOURS[name], markersize=4)
+            axes.plot([probit(rate)], [probit(rate)], "o", color=_look(name, curves)["color"], markersize=4)
     low, high = probit(min(least, 0.04)), probit(0.6)
     axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8, linestyle=":")
     ticks = [tick for tick in _DET_TICKS if probit(tick) >= low and tick <= 0.6]
@@ -95,20 +117,21 @@ def histogram_svg(scores: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_], 
 
     Args:
         scores: ``(n,)`` cosine similarities, failures left out; may be empty.
-        kinds: ``(n,)`` of ``same``, ``other``, ``fake``.
+        kinds: ``(n,)`` of ``same``, ``other``, ``fake`` or another word.
         threshold: where a line is drawn.
     """
     figure, axes = open_figure("Cosine similarity", "Share of the kind's pairs")
-    present = [kind for kind in ("other", "fake", "same") if (kinds == kind).any()]
+    others = sorted({kind for kind in kinds.tolist() if kind not in COLOURS})
+    present = [kind for kind in ("other", "fake", *others, "same") if (kinds == kind).any()]
     low, high = float(np.min(scores, initial=threshold)), float(np.max(scores, initial=threshold))
     margin = max(0.02, 0.02 * (high - low))
     edges = np.linspace(max(low - margin, -1.0), min(high + margin, 1.0), _BINS + 1)
-    names = {"same": "same person", "other": "other people", "fake": "deepfakes"}
     for kind in present:
         counts, _ = np.histogram(scores[kinds == kind], edges)
         shares = counts / counts.sum()
-        axes.stairs(shares, edges, fill=True, color=COLOURS[kind], alpha=0.22)
-        axes.stairs(shares, edges, color=COLOURS[kind], linewidth=1.3, label=names[kind])
+        colour = _look(kind, present)["color"]
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.22)
+        axes.stairs(shares, edges, color=colour, linewidth=1.3, label=_name(kind))
     axes.axvline(threshold, color=INK, linewidth=1, linestyle=":", label=f"EER threshold {threshold:.3f}")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.3 * axes.dataLim.ymax)  # room for the legend
@@ -129,8 +152,8 @@ def rates_svg(curves: Mapping[str, Roc], *, threshold: float) -> str:
     for name, curve in curves.items():
         kept = thinned(curve)[1:]  # without the point at infinity
         if len(curves) == 1 or name != "all":
-            colour = COLOURS["other" if name == "all" else name]
-            label = "FMR" if name == "all" else f"FMR, {'other people' if name == 'other' else 'deepfakes'}"
+            colour = _look("other" if name == "all" else name, curves)["color"]
+            label = "FMR" if name == "all" else f"FMR, {_name(name)}"
             axes.step(curve.thresholds[kept], curve.fmr[kept], color=colour, where="post", linewidth=1.6, label=label)
         if name == "all":
             axes.step(

@@ -35,6 +35,7 @@ from faceembed.engine.pipeline.encodes import Chips
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import choose
+from faceembed.engine.runtimes.unit import NO_EMBEDDING, is_sound
 from faceembed.engine.runtimes.watch import spoken
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 
@@ -173,35 +174,38 @@ class _Run:
     def _embed(self, cutter: Cutter, missing: list[tuple[Row, Encoder]]) -> None:
         """Read every photo once, for all of these encoders, and keep their similarities."""
         vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in missing]
+        without: list[dict[str, str]] = [{} for _ in missing]  # faces that an encoder has no embedding of
         failures: dict[str, str] = {}
         done = faces = 0
         for cut in cutter.cut(self.photos):
             failures.update({failure.photo.path: failure.reason for failure in cut.failures})
             paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
-            for (row, encoder), found in zip(missing, vectors, strict=True):
+            for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
                 if row.reason or not paths:
                     continue
-                embedded = _attempt(row, functools.partial(_sound, encoder, cut.chips))
+                embedded = _attempt(row, functools.partial(encoder.encode, cut.chips))
                 if embedded is not None:
-                    found.update(zip(paths, embedded, strict=True))
+                    found.update(zip(paths, embedded[0], strict=True))
+                    lost.update(
+                        (paths[place], NO_EMBEDDING) for place in np.flatnonzero(~is_sound(embedded[0])).tolist()
+                    )
             done, faces = done + len(cut.photos), faces + len(paths)
             self.progress(Progress(done, len(self.photos), faces, len(failures)))
-        failed = failed_pairs(self.pairs, failures)
-        for (row, encoder), found in zip(missing, vectors, strict=True):
+        for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
             if row.reason:
                 continue
+            if found and len(lost) == len(found):
+                row.reason = (
+                    "an embedding is not finite; is the model damaged, or its colour order, mean or scale wrong?"
+                )
+                continue
+            reasons = {**failures, **lost}
+            failed = failed_pairs(self.pairs, reasons)
             similarity = np.array(
                 [
                     FAILED_SCORE if miss else float(found[pair.path_a] @ found[pair.path_b])
                     for pair, miss in zip(self.pairs, failed, strict=True)
                 ]
             )
-            row.scores = Scores(similarity, failed, failures)
+            row.scores = Scores(similarity, failed, reasons)
             self.store.save(encoder, row.scores)
-
-
-def _sound(encoder: Encoder, chips: Chips) -> NDArray[np.float32]:
-    vectors = encoder.encode(chips)[0]
-    if not np.isfinite(vectors).all():
-        raise DataError("an embedding is not finite; is the model damaged, or its colour order, mean or scale wrong?")
-    return vectors

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
-from faceembed.engine.index.store import check_index_type
 from faceembed.engine.index.update import Known, Merge
 from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
 from faceembed.engine.photos.probe import READ
@@ -140,7 +140,8 @@ def embed(
             "roots": sorted({*listing.roots, *(known.manifest or {}).get("roots", [])}),
             "faceembed": __version__,
         }
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, index_type or kept_type)
+        kind = index_type or kept_type
+        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, notice=notice)
     else:
         counts = {key: known.manifest[key] for key in ("faces", "no_face", "failed")}
         notice("nothing new, changed or gone")

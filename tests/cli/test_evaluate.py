@@ -21,6 +21,15 @@ FIELDS = {
     "accuracy_10fold",
     "failure_to_enrol",
     "skipped_pairs",
+    "eer_ci_how",
+    "kinds",
+    "auc_ci",
+    "fnmr_ci",
+    "repeated_pairs",
+    "pairs_with_itself",
+    "contradictory_pairs",
+    "flaws",
+    "cannot_tell",
 }
 
 
@@ -43,7 +52,11 @@ def test_json_scores_and_report(run_json: Any, pairs: Path, tmp_path: Path) -> N
     assert document["eer"] == 0
     assert document["auc"] == 1
     assert document["failure_to_enrol"] == pytest.approx(1 / 3)
-    assert document["fnmr_at_fmr"]["1e-6"] == "insufficient data"
+    assert document["fnmr_at_fmr"]["1e-6"] is None
+    assert document["cannot_tell"]["fnmr_at_fmr.1e-6"] == "needs 1,000,000 negatives, there are 2"
+    assert document["cannot_tell"]["eer_fake"] == "no pairs of kind fake"
+    assert document["repeated_pairs"] == 2
+    assert document["eer_ci"][1] > 0.5  # two pairs of each class, each there twice
     assert len(scores.read_text().splitlines()) == 5
     assert "<html" in report.read_text()
 

@@ -21,6 +21,7 @@ from faceembed.engine.index.graph import Ints
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import IndexFormatError, UsageError
 from faceembed.files import atomic_write
+from faceembed.plain import to_json
 
 FORMAT = 1
 SUFFIXES = (".parquet", ".json")
@@ -98,11 +99,11 @@ def write_clusters(path: str | os.PathLike[str], rows: pa.Table, about: About) -
     fields = {"format": FORMAT, **dataclasses.asdict(about)}
     if os.fspath(path).endswith(".json"):
         with atomic_write(path, "w") as file:
-            json.dump({**fields, "faces": rows.to_pylist()}, file, indent=1)
+            file.write(to_json({**fields, "faces": rows.to_pylist()}, indent=1))
             file.write("\n")
         return
     with atomic_write(path) as file:
-        pq.write_table(rows.replace_schema_metadata({_KEY: json.dumps(fields)}), file)
+        pq.write_table(rows.replace_schema_metadata({_KEY: to_json(fields)}), file)
 
 
 def read_clusters(path: str | os.PathLike[str]) -> tuple[pa.Table, About]:

@@ -29,6 +29,8 @@ from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.dali import readable
 from faceembed.engine.pipeline.gpu.interface import Array, Backend, DevicePhoto, Undecodable
+from faceembed.engine.pipeline.sound import taken, without_embedding
+from faceembed.engine.runtimes.unit import is_sound, to_unit
 from faceembed.errors import PhotoError
 
 
@@ -187,10 +189,13 @@ class Stages:
         dimension = self.encoder.model.spec.dimension
         raw = np.zeros((0, dimension), np.float32) if batch.raw is None else self.backend.host(batch.raw)
         raw = raw.reshape(-1, dimension)
-        norms = np.linalg.norm(raw, axis=1).astype(np.float32)
-        batch.embeddings, batch.norms = raw / np.maximum(norms, 1e-12)[:, None], norms
+        embeddings, norms = to_unit(raw)
+        sound = is_sound(embeddings)
+        batch.embeddings, batch.norms = embeddings[sound], norms[sound]
         place = {id(entry): index for index, entry in enumerate(batch.read)}
         places = np.array([place[id(item)] for item in batch.items], np.int32)
-        batch.faces = faces_of(cast("list[Photo]", batch.photos), batch.found, places)
+        faces = faces_of(cast("list[Photo]", batch.photos), batch.found, places)
+        batch.failures += without_embedding(batch.files, faces, sound)
+        batch.faces = taken(faces, sound)
         batch.failures.sort(key=lambda failure: failure.photo.path)
         batch.drop()

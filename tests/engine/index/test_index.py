@@ -12,14 +12,13 @@ import pyarrow as pa
 import pytest
 
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.kinds import check_index_type, factory_string
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import (
     FORMAT,
     FaceIndex,
     build_faiss,
     check_encoder,
-    check_index_type,
-    factory_string,
     load_faces,
     read_manifest,
     write_index,
