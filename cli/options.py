@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.engine.photos.listing import printable
 from faceembed.errors import UsageError
+from faceembed.files import why_no_place
 from faceembed.outputs import check_output
 from faceembed.plain import to_json
 
@@ -47,9 +49,18 @@ class OutputPath(click.Path):
         self.kind = kind
 
 
-def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Refuse a file that cannot be written, or must not be replaced, before the work that it is for."""
+def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an empty path, and one that can be no file or folder here."""
     _not_empty(ctx, param, value)
+    for path in value if isinstance(value, tuple) else (value,):
+        if path is not None and (reason := why_no_place(path)):
+            raise click.BadParameter(printable(reason), ctx, param)
+    return value
+
+
+def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse a file that cannot be written, before the work that it is for."""
+    _a_place(ctx, param, value)
     if value is not None:
         folder = os.path.dirname(os.path.abspath(value))
         if not os.path.isdir(folder):
@@ -81,7 +92,7 @@ def _check_outputs(ctx: click.Context) -> None:
 
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
-file_option = functools.partial(click.option, type=click.Path(), callback=_not_empty)
+file_option = functools.partial(click.option, type=click.Path(), callback=_a_place)
 
 
 def output_file_option(*names: str, kind: str, **options: Any) -> Decorator:
@@ -113,6 +124,7 @@ class ModelOptions:
     min_face: int
     detect_size: int
     max_pixels: int | None
+    max_bytes: str | None
 
     def settings(self, *, faces: str = "largest") -> EmbedSettings:
         """The library's settings.
@@ -120,11 +132,13 @@ class ModelOptions:
         Raises:
             UsageError: values that cannot be met.
         """
+        from faceembed.engine.pipeline.amounts import parse_amount
         from faceembed.engine.pipeline.settings import EmbedSettings
         from faceembed.engine.runtimes.choose import RuntimeSettings
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
-        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels}
+        most = None if self.max_bytes is None else parse_amount(self.max_bytes, "--max-bytes")
+        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
         return EmbedSettings(
             encoder=self.encoder,
             aligner=self.aligner,
@@ -202,6 +216,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         help="Longer side in which photos are searched, at most.  [default: what --min-face needs]",
     ),
     click.option("--max-pixels", type=int, metavar="N", help="Refuse photos with more pixels.  [default: 120 million]"),
+    click.option("--max-bytes", metavar="BYTES", help="Refuse files with more bytes, as in 1G.  [default: 400M]"),
 )
 
 _OUTPUT_OPTIONS: tuple[Decorator, ...] = (

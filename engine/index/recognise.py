@@ -13,8 +13,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from faceembed.engine.photos.decode import read_file
 from faceembed.engine.photos.listing import PhotoFile, is_gone, printable
+from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
 _READERS = 4

@@ -74,9 +74,12 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         # Mapped, and not given to Arrow as a Python file: its threads may still read from one after an error closed it.
         with open(path, "rb") as file:
             data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        lacking = _lacking(pq.read_schema(pa.BufferReader(data)).names)
+        # In this thread alone: with threads of Arrow's own a process now and then aborts at its end
+        # (https://github.com/apache/arrow/issues/34314; 1 of 31 scripts that embedded twice).
+        opened = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        lacking = _lacking(opened.schema_arrow.names)
         wanted = [name for name in columns if name not in lacking] if columns else None
-        table = pq.read_table(pa.BufferReader(data), columns=wanted, pre_buffer=False)
+        table = opened.read(wanted, use_threads=False)
         for name in lacking if columns is None else [name for name in columns if name in lacking]:
             values = pa.array([_SINCE_THEN[name]] * len(table), FACE_SCHEMA.field(name).type)
             at = min(FACE_SCHEMA.get_field_index(name), len(table.column_names))
@@ -100,7 +103,7 @@ class Failure:
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
+    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
     reason: str
 
 

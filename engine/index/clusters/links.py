@@ -57,7 +57,7 @@ def write_links(
     Args:
         folder: made if it is not there.
         paths: N absolute paths of photos.
-        ids: (N,) numbers that make the links' names unique.
+        ids: (N,) numbers that make the links' names unique; of several faces on one photo the first one's.
         clusters: (N,) numbers.
         least_faces: smaller clusters get no folder.
 

@@ -274,6 +274,12 @@ def test_links_are_made_anew_and_nothing_else_is_touched(tmp_path: Path) -> None
     assert sorted(entry.name for entry in folder.iterdir()) == [MARK, "person-000003", "person-000008"]
     links = {os.readlink(link) for link in folder.glob("person-*/*")}
     assert links == set(paths[:4])
+    twice = [paths[1], paths[1], paths[2], paths[1]]  # somebody in a mirror, too
+    made = write_links(tmp_path / "twice", twice, np.array([9, 4, 5, 6]), np.array([1, 1, 1, 2]), least_faces=1)
+    assert made == Links(2, 3, [])
+    assert sorted(path.name for path in (tmp_path / "twice").glob("person-000001/*")) == sorted(
+        [safe_name(paths[1], 9), safe_name(paths[2], 5)]
+    )
     note = folder / "person-000008" / "note.txt"
     note.write_text("mine")
     assert write_links(folder, paths, ids, np.array([3, 3, 3, 4, 5]), least_faces=3) == Links(1, 3, [])
