@@ -91,7 +91,7 @@ def test_nothing_else_is(tmp_path: Path, kind: str) -> None:
     """Neither files of others nor what faceembed wrote of another kind."""
     for name, data in FOREIGN.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(UsageError, match="is there and is not .* that faceembed wrote"):
+        with pytest.raises(UsageError, match=r"is there and is not .* that faceembed wrote"):
             check_output(tmp_path / name, kind)
     for other, (name, make) in OURS.items():
         path = tmp_path / f"{other.replace(' ', '-')}-{name}"

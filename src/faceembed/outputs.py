@@ -143,7 +143,7 @@ _is_spec = _has("name", "task", "input_size", "sha256")
 
 
 def _is_model(path: str) -> bool:
-    return _is_spec(os.path.splitext(path)[0] + ".json")
+    return not path.endswith(".json") and _is_spec(os.path.splitext(path)[0] + ".json")
 
 
 KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
