@@ -17,11 +17,13 @@ from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
-from faceembed.cli.group import Group
+from faceembed.cli.group import Program
 from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
+from faceembed.cli.relocate import relocate
+from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
@@ -30,7 +32,7 @@ from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="faceembed")
 def main() -> None:
     """Folders of photos into a searchable face index, at the speed of the hardware.
@@ -52,6 +54,8 @@ for _command in (
     matrix,
     cluster,
     project,
+    remove,
+    relocate,
     evaluate,
     compare,
     bench,

@@ -145,7 +145,8 @@ def _settled(
     opened = open_with(choice)
     if not opened.admitted:
         try:
-            for line in opened.admit(photos[:: -(-len(photos) // _GATE_PHOTOS) or 1], _GATE_FACES):
+            twice = [photo for photo in photos if photo.size]  # a pipe can be read once, and has no size
+            for line in opened.admit(twice[:: -(-len(twice) // _GATE_PHOTOS) or 1], _GATE_FACES):
                 notice(line)
         except DeviceError as error:
             if settings.runtime.precision != "auto":

@@ -6,6 +6,8 @@
     │   └── FetchError        a download that failed or does not match its digest
     ├── DeviceError           a device, runtime or precision that was asked for and cannot serve
     ├── IndexFormatError      an index that is damaged or was made with other settings
+    ├── IndexBusyError        an index that another process is writing
+    ├── LossError             a run that would drop much of what an index holds, and was not told to
     ├── PairListError         a pair list that cannot be read
     ├── DataError             inputs with nothing to work on (an empty folder, pairs of one class, ...)
     └── PhotoError            one bad photo: it becomes a row of the errors file, never the end of a run
@@ -40,6 +42,14 @@ class IndexFormatError(FaceEmbedError):
     """An index that is damaged or was made with other settings."""
 
 
+class IndexBusyError(FaceEmbedError):
+    """An index that another process is writing; the message names it."""
+
+
+class LossError(FaceEmbedError):
+    """A run that would drop much of what an index holds, as when a disk is not mounted. Nothing was changed."""
+
+
 class PairListError(FaceEmbedError):
     """A pair list that cannot be read; the message names file and line."""
 
@@ -52,7 +62,7 @@ class PhotoError(FaceEmbedError):
     """One bad photo.
 
     Args:
-        stage: where it failed: ``read``, ``decode`` or ``detect``.
+        stage: where it failed: ``read``, ``decode``, ``memory`` (there was none left) or ``detect``.
         reason: one line, for the errors file.
     """
 

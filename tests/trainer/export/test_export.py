@@ -23,7 +23,8 @@ from faceembed.cli.main import main
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models import registry
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
@@ -333,7 +334,7 @@ def test_export_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_a
     assert lines[0].startswith("small, 24 numbers, fp32, ") and lines[0].endswith(" MB: best.onnx")
     assert lines[1].startswith("parity with PyTorch on 1 faces: smallest cosine ")
     run(*lines[2].partition("use it: faceembed ")[2].split(), "--precision", "fp32")
-    assert json.loads(Path("people.json").read_text())["encoder"]["name"] == "other"
+    assert json.loads(Path("people.faiss.json").read_text())["encoder"]["name"] == "other"
 
 
 @pytest.mark.parametrize(
