@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faceembed.engine.index.copies import Groups, first_with
 from faceembed.engine.index.effort import Effort, Searcher
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.kinds import NAMED_TYPES, faiss_reason, layers, make, stores_exactly
+from faceembed.engine.index.kinds import faiss_reason, layers, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.listing import decode_path
@@ -98,7 +98,7 @@ def write_index(
     index = build_faiss(stored, ids[once], index_type)
     lossless = _is_lossless(index, stored)
     effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
-    if index_type not in ("flat", *(() if len(ids) else NAMED_TYPES)) and effort.steps:
+    if effort.steps:
         notice(found_text(index_type, effort, len(stored)))
     files.clear_staged()
     data = faiss.serialize_index(index)

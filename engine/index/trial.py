@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate
+from faceembed.engine.index.kinds import effort_name, refined, stores_exactly
 from faceembed.errors import UsageError
 
 LEAST = 0.9
@@ -27,6 +28,8 @@ def tried(index: Any, vectors: Floats, index_type: str, *, exact: Callable[[Ints
     Raises:
         UsageError: with all effort, it does not find what is nearest, or a face does not find itself with a similarity of 1.
     """
+    if stores_exactly(index) and not effort_name(index) and not refined(index):  # exact search itself
+        return Effort()
     effort = calibrate(Searcher(index, Effort(), exact=exact), vectors)
     if not len(vectors):
         return effort
