@@ -147,11 +147,13 @@ def _run(ctx: click.Context, method: str, options: dict[str, Any]) -> None:
         )
     if save is not None:
         result.write_scores(save)
-    out.result(result.to_json_dict(), _text(result))
-    if html is not None:  # pictures last, so that a disk that is full loses nothing else
-        write_attack_report(html, result)
-    if png is not None:
-        write_cases(png, result.cases, threshold=result.threshold, title=result.title)
+    try:
+        out.result(result.to_json_dict(), _text(result))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if html is not None:
+            write_attack_report(html, result)
+        if png is not None:
+            write_cases(png, result.cases, threshold=result.threshold, title=result.title)
 
 
 def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attack:

@@ -70,9 +70,11 @@ def compare(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    out.result(result.to_json_dict(), _text(result))
-    if html is not None:  # last, so that a disk that is full loses nothing else
-        write_comparison(html, result)
+    try:
+        out.result(result.to_json_dict(), _text(result))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if html is not None:
+            write_comparison(html, result)
     if failed := result.failed:
         click.echo(f"Error: {len(failed)} of {len(result.rows)} encoders failed; their rows say why", err=True)
         ctx.exit(1)

@@ -64,9 +64,11 @@ def evaluate(
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
-    if report is not None:  # last, so that a disk that is full loses nothing else
-        scored.write_report(report)
+    try:
+        out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if report is not None:
+            scored.write_report(report)
 
 
 def _text(result: Evaluation) -> str:

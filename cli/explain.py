@@ -104,11 +104,13 @@ def explain(
                 arch=arch,
                 notice=reporter.notice,
             )
-    out.result(result.to_json_dict(), _text(result))
-    if html is not None:  # pictures last, so that a disk that is full loses nothing else
-        write_explanation_html(html, result)
-    if png is not None:
-        write_explanation_png(png, result)
+    try:
+        out.result(result.to_json_dict(), _text(result))
+    finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
+        if html is not None:
+            write_explanation_html(html, result)
+        if png is not None:
+            write_explanation_png(png, result)
 
 
 def _text(result: Explained) -> str:

@@ -21,6 +21,8 @@ from typing import Any
 
 import click
 
+from faceembed.cli.interrupts import EXIT_CODE, one_interrupt
+from faceembed.cli.streams import STDOUT, repair
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import FaceEmbedError, UsageError
 
@@ -94,11 +96,27 @@ class Group(click.Group):
             raise Failed("out of memory; use a smaller --batch-size or fewer --workers") from error
         except KeyboardInterrupt:
             click.echo(f"\nInterrupted. {ctx.meta.get(AFTER_INTERRUPT, '')}".rstrip(), err=True)
-            ctx.exit(130)
+            ctx.exit(EXIT_CODE)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has left; click ends quietly
                 raise
             raise Failed(_explain(error, ctx.meta.get(OUTPUT, ""))) from error
+
+
+class Program(Group):
+    """The whole command line: streams are in order and Ctrl-C comes once, before anything else."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line; as `click.Group.main`."""
+        repair()
+        with one_interrupt():
+            try:
+                return super().main(*args, **options)
+            except OSError as error:  # of the help, which is told before a command is known
+                if error.filename != STDOUT:
+                    raise
+                Failed(_explain(error, "")).show()
+                sys.exit(1)
 
 
 class LazyGroup(Group):

@@ -6,6 +6,7 @@ A program that calls faceembed from Python has its own places for these: they ar
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -21,12 +22,14 @@ _FOLDERS = {
 def keep_at_home() -> None:
     """Name the folders to the libraries, before they are imported. What is set already stays.
 
-    A home that cannot be written is not named: the libraries then do as they are used to.
+    A home that cannot be written is not named: the libraries then do as they are used to, and matplotlib does not say so.
     """
     folder = home()
     if _writable(folder):
         for variable, name in _FOLDERS.items():
             os.environ.setdefault(variable, str(folder / name))
+    else:
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _writable(folder: Path) -> bool:

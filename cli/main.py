@@ -17,7 +17,7 @@ from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
-from faceembed.cli.group import Group
+from faceembed.cli.group import Program
 from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
@@ -30,7 +30,7 @@ from faceembed.cores import thread_limits
 from faceembed.version import __version__
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="faceembed")
 def main() -> None:
     """Folders of photos into a searchable face index, at the speed of the hardware.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.engine.photos.listing import printable
+from faceembed.files import why_no_place
 from faceembed.plain import to_json
 
 if TYPE_CHECKING:
@@ -33,9 +35,18 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an empty path, and one that can be no file or folder here."""
+    _not_empty(ctx, param, value)
+    for path in value if isinstance(value, tuple) else (value,):
+        if path is not None and (reason := why_no_place(path)):
+            raise click.BadParameter(printable(reason), ctx, param)
+    return value
+
+
 def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse a file that cannot be written before the work that it is for."""
-    _not_empty(ctx, param, value)
+    _a_place(ctx, param, value)
     if value is not None:
         folder = os.path.dirname(os.path.abspath(value))
         if not os.path.isdir(folder):
@@ -49,7 +60,7 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
-file_option = functools.partial(click.option, type=click.Path(), callback=_not_empty)
+file_option = functools.partial(click.option, type=click.Path(), callback=_a_place)
 output_file_option = functools.partial(click.option, type=click.Path(), callback=_writable)
 
 
@@ -67,6 +78,7 @@ class ModelOptions:
     min_face: int
     detect_size: int
     max_pixels: int | None
+    max_bytes: str | None
 
     def settings(self, *, faces: str = "largest") -> EmbedSettings:
         """The library's settings.
@@ -74,11 +86,13 @@ class ModelOptions:
         Raises:
             UsageError: values that cannot be met.
         """
+        from faceembed.engine.pipeline.amounts import parse_amount
         from faceembed.engine.pipeline.settings import EmbedSettings
         from faceembed.engine.runtimes.choose import RuntimeSettings
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
-        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels}
+        most = None if self.max_bytes is None else parse_amount(self.max_bytes, "--max-bytes")
+        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
         return EmbedSettings(
             encoder=self.encoder,
             aligner=self.aligner,
@@ -156,6 +170,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         help="Longer side in which photos are searched, at most.  [default: what --min-face needs]",
     ),
     click.option("--max-pixels", type=int, metavar="N", help="Refuse photos with more pixels.  [default: 120 million]"),
+    click.option("--max-bytes", metavar="BYTES", help="Refuse files with more bytes, as in 1G.  [default: 400M]"),
 )
 
 _OUTPUT_OPTIONS: tuple[Decorator, ...] = (

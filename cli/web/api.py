@@ -37,6 +37,7 @@ def make_router(service: Service) -> APIRouter:
     some = schemas.photos_field(1, limits.photos)
     several = schemas.photos_field(2, limits.photos)
 
+    @router.head("/api/v1/health", include_in_schema=False)
     @router.get("/api/v1/health", response_model=schemas.Health, responses=_errors(403))
     async def health() -> Response:
         """What the server runs, and what it takes."""
@@ -127,6 +128,7 @@ def make_router(service: Service) -> APIRouter:
             explanation = await service.explain(request, faces[0].chip, faces[1].chip, method=method)
             return await run_in_threadpool(lambda: _json(_explained(explanation, faces)))
 
+    @router.head("/metrics", include_in_schema=False)
     @router.get(
         "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **_errors(401, 403)}
     )

@@ -142,6 +142,8 @@ class Service:
         for upload, photo in zip(uploads, seen, strict=True):
             if photo.stage == "decode":
                 raise ApiError(422, "damaged_photo", f"{upload.name}: {photo.reason}", photo=upload.name)
+            if photo.stage == "memory":
+                raise ApiError(503, "busy", "no memory is left for this photo now; try again soon", retry_after=2)
         return seen
 
     async def _look(self, uploads: Sequence[Upload]) -> list[SeenPhoto]:

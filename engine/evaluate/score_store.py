@@ -59,7 +59,13 @@ class Store:
             raise UsageError(f"--save {self.folder} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         aligner = loading.resolve_aligner(settings)
-        looked_for = (settings.min_face, settings.detect_size, settings.max_pixels, settings.batch_size)
+        looked_for = (
+            settings.min_face,
+            settings.detect_size,
+            settings.max_pixels,
+            settings.max_bytes,
+            settings.batch_size,
+        )
         self._common = hashlib.sha256(
             json.dumps([PREPROCESSING, aligner.spec.sha256 if aligner else "none", looked_for]).encode()
         )

@@ -22,7 +22,7 @@ import shutil
 from pathlib import Path
 
 from faceembed.errors import UsageError
-from faceembed.files import atomic_write
+from faceembed.files import atomic_write, why_no_place
 
 _MARKER = "complete"
 _STAGED = "new"
@@ -39,8 +39,10 @@ class IndexFiles:
         """The files of the index called ``path``.
 
         Raises:
-            UsageError: the name does not end in ``.faiss``.
+            UsageError: the name does not end in ``.faiss``, or cannot be that of a file here.
         """
+        if reason := why_no_place(path, longest=".partial.trash"):
+            raise UsageError(reason)
         faiss = Path(os.path.abspath(path))
         if faiss.suffix != ".faiss":
             raise UsageError(f"{path}: an index's name ends in .faiss, as in {faiss.stem}.faiss")

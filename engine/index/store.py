@@ -19,6 +19,7 @@ from faceembed.engine.index.effort import Effort, Searcher
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import faiss_reason, layers, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
+from faceembed.engine.index.training import train
 from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
@@ -63,7 +64,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     if len(vectors):
         try:
             if not inner.is_trained:
-                inner.train(vectors)
+                train(inner, vectors)
             index.add_with_ids(vectors, ids)
         except RuntimeError as error:
             raise UsageError(

@@ -18,7 +18,7 @@ from faceembed.errors import IndexFormatError
 
 _BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
 _VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
-TRANSIENT = ("list", "read")  # stages whose failures are tried again at every run
+TRANSIENT = ("list", "read", "memory")  # stages whose failures are tried again at every run
 
 
 @dataclasses.dataclass

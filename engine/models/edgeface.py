@@ -67,6 +67,8 @@ def build(path: str | Path, arch: str) -> tuple[bytes, ModelSpec]:
         template=ARCFACE_TEMPLATE,
         threshold=shape.threshold,
         threshold_source=shape.threshold_source,
+        spread=shape.spread,
+        spread_source="180 training people of people_wild, FP32",
         licence=LICENCE,
         source="https://github.com/otroshi/edgeface",
     )

@@ -10,6 +10,7 @@ Some of these exports also list their weights as graph inputs, and inputs that n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def _compute(proto: Any) -> bool:
         made.add(node.output[0])
     if not made:
         return False
-    read = {name for node in kept for name in node.input} | {output.name for output in graph.output}
+    read = _read(kept) | {output.name for output in graph.output}
     weights = [weight for name, weight in known.items() if name in read]
     weights += [
         numpy_helper.from_array(np.ascontiguousarray(values[name]), name) for name in sorted(made) if name in read
@@ -127,10 +128,21 @@ def _evaluated(proto: Any, node: Any, value: Any) -> Array:
     return np.asarray(ReferenceEvaluator(node, opsets=versions).run(None, feeds)[0])
 
 
+def _read(nodes: Iterable[Any]) -> set[str]:
+    """What nodes read, and the branches and loops within them."""
+    names: set[str] = set()
+    for node in nodes:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                names |= _read(inner.node) | {output.name for output in inner.output}
+    return names
+
+
 def _drop_inputs(proto: Any) -> bool:
     graph = proto.graph
     weights = {weight.name for weight in graph.initializer}
-    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    read = _read(graph.node) | {output.name for output in graph.output}
     # What no node reads is dropped only where something else is: a file that reads none of its inputs is refused as it is.
     kept = [value for value in graph.input if value.name not in weights and value.name in read]
     if not kept or len(kept) == len(graph.input):

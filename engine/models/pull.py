@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 
 from faceembed.engine.models import digests, edgeface, store
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.fetch import Progress, download
 from faceembed.engine.models.registry import ModelInfo, checkpoint, checkpoints_folder, info, resolve
 from faceembed.engine.models.store import Agree, unasked

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from faceembed.engine.models import builtin, store
-from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
+from faceembed.engine.models.catalog import CATALOG, DECODERS
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.spec import Model, ModelSpec, Task
 from faceembed.errors import ModelError
 

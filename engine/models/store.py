@@ -58,12 +58,14 @@ def home() -> Path:
     A user without either (a number that has no account, as containers run) gets a folder that is not there: what is only
     remembered is not, and what must be written says that FACEEMBED_HOME is to be set.
     """
-    if chosen := os.environ.get("FACEEMBED_HOME"):
-        with contextlib.suppress(RuntimeError):  # "~" of somebody without a home
+    with contextlib.suppress(
+        RuntimeError
+    ):  # nobody knows what "~" is; older platformdirs leave it as it stands, in the current folder
+        if chosen := os.environ.get("FACEEMBED_HOME"):
             return Path(chosen).expanduser().absolute()
-        return _NOWHERE
-    cache = Path(platformdirs.user_cache_dir("faceembed"))
-    return cache if cache.is_absolute() else _NOWHERE  # "~/.cache" as it stands, in the current folder
+        if (cache := Path(platformdirs.user_cache_dir("faceembed"))).is_absolute():
+            return cache
+    return _NOWHERE
 
 
 def models_folder() -> Path:
@@ -101,8 +103,12 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, what: str = "models") -> Iterator[None]:
     """Make ``folder`` and turn what goes wrong while writing in it into one line that helps.
+
+    Args:
+        folder: in FACEEMBED_HOME.
+        what: is written, for the message.
 
     Raises:
         ModelError: no permission, no space, or any other `OSError` inside the block.
@@ -115,7 +121,7 @@ def writing(folder: Path) -> Iterator[None]:
             advice = "the disk is full; free some space or set FACEEMBED_HOME to a folder on another disk"
         else:
             advice = f"{error.strerror or error}; set FACEEMBED_HOME to a folder that you can write to"
-        raise ModelError(f"cannot write models to {folder}: {advice}") from error
+        raise ModelError(f"cannot write {what} to {folder}: {advice}") from error
 
 
 def put(data: bytes, spec: ModelSpec, *, recipe: str) -> Model:

@@ -17,8 +17,9 @@ from faceembed.engine.detect.oneshot import OneShotDetector
 from faceembed.engine.models.spec import Model
 from faceembed.engine.parity.detectors import compare
 from faceembed.engine.parity.rule import FACES, Embed, Gate, loss, refusal
-from faceembed.engine.photos.decode import decode, min_face_of, read_file
+from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.networks import Network, networks_of

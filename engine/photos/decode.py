@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.headers.png import sound_png
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rewrite import rewritten
 from faceembed.engine.photos.ways import WAYS, opencv
@@ -23,6 +24,7 @@ from faceembed.errors import PhotoError
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; decoded it is 360 MB
 DETECTOR_MIN_FACE = 20  # pixels of a face's side that the aligners need
+_NO_MEMORY = "out of memory: {}x{} pixels do not fit into what is left; --max-pixels refuses such photos at once"
 
 # OpenCV prints every damaged file to stderr; ours become rows of the errors file.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -45,19 +47,6 @@ class Photo:
     offset: tuple[int, int] = (0, 0)
     """How far left of and above the photo the decoded pixels begin, in its pixels: where the photo was turned after decoding, the
     pixels that stand for less come first. So ``full = decoded * reduction - offset``, in continuous coordinates."""
-
-
-def read_file(path: str) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        PhotoError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise PhotoError("read", error.strerror or str(error)) from error
 
 
 def check_size(header: Header, max_pixels: int = MAX_PIXELS) -> None:
@@ -101,16 +90,22 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
         max_pixels: refuse pictures with more pixels than this.
 
     Raises:
-        PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged.
+        PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged; or there is no memory for it.
     """
     header = probe(data)
     check_size(header, max_pixels)
     reduction = reduction if _is_reducible(header) else 1
     try:
+        if header.format == "PNG":
+            data = sound_png(data)
         if header.format == "TIFF" and (header.directory or header.way != PLAIN):
             data = rewritten(data, header.directory)
         stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)
-    except (cv2.error, MemoryError) as error:
+    except MemoryError as error:
+        raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
         raise PhotoError("decode", f"damaged {header.format}: {str(error).splitlines()[0][:120]}") from error
     if stored is None or stored.dtype != np.uint8 or stored.ndim != 3:
         raise PhotoError("decode", f"damaged or truncated {header.format}")

@@ -7,7 +7,9 @@ the pixels are sound is not looked at.
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Callable
 
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.headers.bmp import read_bmp
@@ -32,20 +34,37 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
-    if not data:
-        raise PhotoError("decode", "empty file (0 bytes)")
-    if kind := unread_kind(data):
-        raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
-    read = next((read for magic, read in _READERS if data.startswith(magic)), read_heif if is_heif(data) else None)
-    if read is None:
-        raise PhotoError("decode", f"not a {READ} picture ({_describe(data)})")
+    check_kind(data)
+    header_of = _reader(data)
+    assert header_of is not None
     try:
-        header = read(data)
+        header = header_of(data)
     except (struct.error, IndexError, OverflowError):
         raise PhotoError("decode", "cut off inside its header") from None
     if header.width <= 0 or header.height <= 0:
         raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
     return header
+
+
+def check_kind(head: bytes) -> None:
+    """Refuse what is no picture by its first bytes.
+
+    Args:
+        head: the whole file, or some thousand bytes of its beginning.
+
+    Raises:
+        PhotoError: not a picture of a kind that is read.
+    """
+    if not head:
+        raise PhotoError("decode", "empty file (0 bytes)")
+    if kind := unread_kind(head):
+        raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
+    if _reader(head) is None:
+        raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
+
+
+def _reader(head: bytes) -> Callable[[bytes], Header] | None:
+    return next((read for magic, read in _READERS if head.startswith(magic)), read_heif if is_heif(head) else None)
 
 
 def is_picture(head: bytes) -> bool:
@@ -83,8 +102,6 @@ def _describe(data: bytes) -> str:
         return "HTML, XML or SVG text"
     if not data.strip(b"\0"):
         return "nothing but zeros"
-    try:
-        data[:512].decode("ascii")
+    if re.fullmatch(rb"[\t\n\f\r\x1b -~]+", data[:512]):
         return "a text file"
-    except UnicodeDecodeError:
-        return f"it begins with {data[:4].hex(' ')}"
+    return f"it begins with {data[:4].hex(' ')}"

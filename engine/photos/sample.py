@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.packages import package_file
-from faceembed.engine.models.store import home
+from faceembed.engine.models.store import home, writing
 from faceembed.errors import DataError, ModelError
 from faceembed.files import atomic_write
 
@@ -30,16 +30,16 @@ def sample_photos() -> Path:
 
     Raises:
         DataError: scikit-image is not installed.
-        OSError: the folder cannot be written.
+        ModelError: the folder cannot be written.
     """
     folder = sample_home() / "photos"
     missing = [name for name in PHOTOS if not (folder / name).exists()]
     if missing:
         picture = _astronaut()
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in missing:
-            with atomic_write(folder / name) as file:
-                file.write(PHOTOS[name](picture))
+        with writing(folder, "sample photos"):
+            for name in missing:
+                with atomic_write(folder / name) as file:
+                    file.write(PHOTOS[name](picture))
     return folder
 
 
@@ -48,7 +48,7 @@ def sample_pair() -> tuple[Path, Path]:
 
     Raises:
         DataError: scikit-image is not installed.
-        OSError: the photos cannot be written.
+        ModelError: the photos cannot be written.
     """
     folder = sample_photos()
     return folder / "astronaut.png", folder / "dark_mirrored.jpg"

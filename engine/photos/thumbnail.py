@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cv2
 
-from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
 SIDE = 128  # longer side in pixels

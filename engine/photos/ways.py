@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from faceembed.engine.photos import pillow
 from faceembed.engine.photos.headers.bmp import read_masked
-from faceembed.engine.photos.headers.png import still_png
 from faceembed.errors import PhotoError
 
 Pixels = NDArray[np.uint8]
@@ -33,13 +32,9 @@ def _grey_jpeg(data: bytes) -> Pixels | None:
 
 
 def _colour(data: bytes) -> Pixels | None:
-    """What OpenCV reads right: a lossless JPEG in colours, which cannot be reduced; a TIFF that is rewritten."""
+    """What OpenCV reads right: a lossless JPEG in colours, which cannot be reduced; a PNG without its animation; a TIFF that is rewritten."""
     pixels = opencv(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if pixels is None else np.asarray(pixels, np.uint8)
-
-
-def _still_png(data: bytes) -> Pixels | None:
-    return _colour(still_png(data))
 
 
 def _deep_tiff(data: bytes) -> Pixels | None:
@@ -116,7 +111,7 @@ WAYS: dict[str, Callable[[bytes], Pixels | None]] = {
     "lab tiff": pillow.lab_tiff,
     "open tiff": _colour,
     "pillow tiff": pillow.tiff,
-    "still png": _still_png,
+    "still png": _colour,
     "veiled tiff": _veiled_tiff,
     "whole jpeg": _colour,
 }

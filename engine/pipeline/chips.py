@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -28,12 +29,14 @@ from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
-from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, read_file, reduction_for
+from faceembed.engine.photos.decode import Photo, check_size, decode, min_face_of, reduction_for
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of, whole_crops
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.shortage import REASON, in_halves
 from faceembed.errors import PhotoError
 
 BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
@@ -75,12 +78,12 @@ class Cutter:
             boundary: no batch reaches across a multiple of this many photos; 0 for none.
 
         Yields:
-            What ``process`` gave, in the order of ``photos``.
+            What ``process`` gave, in the order of ``photos``; more than once a batch where memory was short.
 
         Raises:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its batch.
         """
-        pending: collections.deque[concurrent.futures.Future[T]] = collections.deque()
+        pending: collections.deque[concurrent.futures.Future[list[T]]] = collections.deque()
         readers = concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read")
         computing = concurrent.futures.ThreadPoolExecutor(self.batches_at_once, "faceembed-compute")
         try:
@@ -88,13 +91,13 @@ class Cutter:
                 started = time.perf_counter()
                 read = list(readers.map(self.read_one, group))
                 waited = time.perf_counter() - started
+                each = functools.partial(_sharing, process, waited / len(read))
                 for part in _split(read):
-                    share = waited * len(part) / len(read)
-                    pending.append(computing.submit(process, part, share))
+                    pending.append(computing.submit(in_halves, each, part, instead=without_memory))
                 while len(pending) > self.batches_at_once + 1:
-                    yield pending.popleft().result()
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:  # also when the consumer stops early
             readers.shutdown(wait=True, cancel_futures=True)
             computing.shutdown(wait=True, cancel_futures=True)
@@ -161,12 +164,16 @@ class Cutter:
         parts = [np.zeros((0, *self.spec.input_size, 3), np.uint8)]
         for group in self.groups(photos):
             for read in _split([self.read_one(photo) for photo in group]):
-                decoded, items, _ = _decode_all(read)
-                parts.append(self._align(decoded, items, self.find(decoded)[0])[1])
-                taken += decoded
+                for decoded, chips in in_halves(self._sample_batch, read, instead=without_memory):
+                    parts.append(chips)
+                    taken += decoded
                 if sum(map(len, parts)) >= wanted:
                     return taken, np.concatenate(parts)[:wanted]
         return taken, np.concatenate(parts)
+
+    def _sample_batch(self, read: Read) -> tuple[list[Photo], NDArray[np.uint8]]:
+        decoded, items, _ = _decode_all(read)
+        return decoded, self._align(decoded, items, self.find(decoded)[0])[1]
 
     def stages(self) -> dict[str, Callable[[Any], Any]]:
         """Each stage as a function of one batch, from what the stage before gave to what the next takes (for `bench`)."""
@@ -202,7 +209,7 @@ class Cutter:
     def read_one(self, photo: PhotoFile) -> Item | Failure:
         """A photo's file in memory, or why it cannot be there."""
         try:
-            return self.item(photo, read_file(photo.path))
+            return self.item(photo, read_file(photo.path, max_bytes=self.settings.max_bytes))
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 
@@ -287,6 +294,16 @@ class Cutter:
         landmarks[mine] = (found.landmarks - shift) / zoom
         everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
         return everything, similarity_matrices(found.landmarks, self.spec)
+
+
+def without_memory(entry: Item | Failure) -> Failure:
+    """What stands for a photo whose batch does not fit into memory even by itself."""
+    return Failure(entry.photo, "memory", REASON)
+
+
+def _sharing(process: Callable[[Read, float], T], seconds: float, read: Read) -> T:
+    """Process a batch of which each photo took so long to read."""
+    return process(read, seconds * len(read))
 
 
 def _split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:

@@ -25,7 +25,7 @@ from faceembed.errors import DeviceError, UsageError
 
 Notice = Callable[[str], None]
 _GATE_FACES = 32  # faces the parity gate looks at
-_GATE_PHOTOS = 256  # photos it searches for them
+_GATE_PHOTOS = 256  # photos it searches for them, evenly from all: neighbours in a listing often show one person
 _PHOTOS_PER_CARD = 2048  # fewer are done before another card's process has loaded its models
 
 
@@ -70,7 +70,7 @@ def open_pipeline(
     Args:
         settings: what the user asked for.
         models: from `resolve_models`.
-        photos: what will be embedded; the gate takes its faces from the first of them.
+        photos: what will be embedded; the gate takes its faces from some of them.
         notice: called with lines for the user.
         all_cards: use every card of the machine, where no single one was asked for and there are photos for all.
 
@@ -145,7 +145,8 @@ def _settled(
     opened = open_with(choice)
     if not opened.admitted:
         try:
-            for line in opened.admit(photos[:_GATE_PHOTOS], _GATE_FACES):
+            twice = [photo for photo in photos if photo.size]  # a pipe can be read once, and has no size
+            for line in opened.admit(twice[:: -(-len(twice) // _GATE_PHOTOS) or 1], _GATE_FACES):
                 notice(line)
         except DeviceError as error:
             if settings.runtime.precision != "auto":

@@ -20,11 +20,12 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.batch import Cut, Item
+from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline
-from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.chips import Cutter, without_memory
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.shortage import in_halves
 from faceembed.engine.pipeline.sound import only_sound
 from faceembed.engine.runtimes.unit import is_sound
 from faceembed.errors import DeviceError
@@ -59,7 +60,7 @@ class SeenPhoto:
     chosen: int | None
     """The most prominent face, which `verify` and `embed --faces largest` take; None without a face."""
     stage: str = ""
-    """Without a face: where it ended, ``decode``, ``detect``, ``align`` or ``encode``."""
+    """Without a face: where it ended, ``decode``, ``memory``, ``detect``, ``align`` or ``encode``."""
     reason: str | None = None
     """Without a face: why, in one line."""
 
@@ -102,7 +103,11 @@ class Embedder:
         Returns:
             What became of each, in the order of ``items``.
         """
-        cut = self.cutter.cut_batch(items, 0.0)
+        parts = in_halves(self._embed, items, instead=without_memory)
+        return [photo for part in parts for photo in part]
+
+    def _embed(self, read: Read) -> list[SeenPhoto]:
+        cut = self.cutter.cut_batch(read, 0.0)
         embeddings, norms = self.encoder.encode(cut.chips)
         sound = is_sound(embeddings)
         return _seen(only_sound(cut, sound), embeddings[sound], norms[sound])
@@ -115,8 +120,8 @@ def open_embedder(
 
     Args:
         settings: models, runtime and what to look for; the device ``auto`` is the CPU.
-        gate: photos to pass the parity gate of a fast precision on, where that is still to be done; without any,
-            ``auto`` stays with fp32 and ``notice`` says so.
+        gate: photos to pass the gates of a fast precision on, where that is still to be done; without any, drawn faces
+            decide.
         notice: called with lines for the user.
 
     Raises:

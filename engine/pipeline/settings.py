@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from faceembed.engine.photos.decode import MAX_PIXELS
+from faceembed.engine.photos.reading import MAX_BYTES
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.errors import UsageError
 
@@ -30,6 +31,8 @@ class EmbedSettings:
     """Photos in a batch, at most."""
     max_pixels: int = MAX_PIXELS
     """Photos with more pixels are refused."""
+    max_bytes: int = MAX_BYTES
+    """Files with more bytes are refused before they are read."""
     gpu_memory: int = 0
     """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
     runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
@@ -50,3 +53,5 @@ class EmbedSettings:
             raise UsageError("--gpu-memory is for an NVIDIA card; leave it out with --device cpu")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")
+        if self.max_bytes < 1:
+            raise UsageError(f"--max-bytes {self.max_bytes} must be at least 1")

@@ -52,7 +52,7 @@ class PhotoError(FaceEmbedError):
     """One bad photo.
 
     Args:
-        stage: where it failed: ``read``, ``decode`` or ``detect``.
+        stage: where it failed: ``read``, ``decode``, ``memory`` (there was none left) or ``detect``.
         reason: one line, for the errors file.
     """
 

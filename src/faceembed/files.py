@@ -4,9 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from typing import IO, Any
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_NAME_BYTES = 255  # of a name, where the file system does not say
+
+
+def why_no_place(path: str | os.PathLike[str], *, longest: str = "") -> str:
+    """Why nothing can be written at a path, as far as its name says; empty if it can.
+
+    Args:
+        path: of a file or folder that need not be there.
+        longest: the longest ending that its name, without its own, gets for files beside it.
+    """
+    text = os.fspath(path)
+    if _ADDRESS.match(text):
+        return f"{text} is an address, not a place on this machine; write to a file or folder here and copy it there"
+    folder, name = os.path.split(os.path.abspath(text))
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    try:
+        most = os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        most = _NAME_BYTES
+    size = max(len(os.fsencode(name)), len(os.fsencode(os.path.splitext(name)[0] + longest)))
+    if size > most:
+        beside = f" (with '{longest}' beside it)" if longest else ""
+        return f"{name[:40]}… is too long a name: {size} bytes{beside}, and this file system takes {most}; choose a shorter one"
+    return ""
 
 
 @contextlib.contextmanager
@@ -31,7 +59,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", *, sync: bool =
     target = os.fspath(path)
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(4)}.tmp")
+    stem = os.fsencode(name)[:100].decode("utf-8", "ignore")  # a file system counts bytes, not letters
+    temporary = os.path.join(folder, f".{stem}.{secrets.token_hex(4)}.tmp")
     # Not `tempfile`: its files are readable by their owner alone, and stay so under their final name.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:

@@ -273,7 +273,8 @@ def test_other_threads_may_import_meanwhile() -> None:
             sys.modules["_a_module"] = sys
             del sys.modules["_a_module"]
 
-    thread = threading.Thread(target=importing)
+    thread, before = threading.Thread(target=importing), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
     thread.start()
     try:
         for _ in range(300):
@@ -282,3 +283,4 @@ def test_other_threads_may_import_meanwhile() -> None:
     finally:
         done.set()
         thread.join()
+        sys.setswitchinterval(before)

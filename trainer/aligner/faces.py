@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ from typing import Any
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
-from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.listing import Listing, PhotoFile, printable
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.shortage import REASON, in_halves
 from faceembed.engine.runtimes.choose import choose
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
@@ -98,9 +101,7 @@ def find_faces(
     )
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for batch in batches:
-            waiting.append(
-                pool.submit(_label, detector, batch, group, teacher or TeacherSettings(), settings.max_pixels)
-            )
+            waiting.append(pool.submit(_label_all, detector, batch, group, teacher or TeacherSettings(), settings))
         try:
             while waiting:
                 done, failed = waiting.popleft().result()
@@ -157,13 +158,32 @@ def select(listing: Listing, *, exclude_pairs: str | None, split: str | None, pa
     return chosen
 
 
+def _label_all(
+    detector: Detector, batch: Sequence[PhotoFile], group: str, teacher: TeacherSettings, limits: EmbedSettings
+) -> tuple[list[LabelledPhoto], list[Failure]]:
+    """A batch; where memory is short, its halves, and a photo that does not fit by itself is a failure."""
+    each = functools.partial(_label, detector, group=group, teacher=teacher, limits=limits)
+    parts = in_halves(each, batch, instead=lambda photo: Failure(photo, "memory", REASON))
+    return [one for labelled, _ in parts for one in labelled], [one for _, failed in parts for one in failed]
+
+
 def _label(
-    detector: Detector, batch: Sequence[PhotoFile], group: str, teacher: TeacherSettings, max_pixels: int
+    detector: Detector,
+    batch: Sequence[PhotoFile | Failure],
+    *,
+    group: str,
+    teacher: TeacherSettings,
+    limits: EmbedSettings,
 ) -> tuple[list[LabelledPhoto], list[Failure]]:
     paths, pixels, failures = [], [], []
     for photo in batch:
+        if isinstance(photo, Failure):
+            failures.append(photo)
+            continue
         try:
-            pixels.append(decode(read_file(photo.path), max_pixels=max_pixels).pixels)
+            pixels.append(
+                decode(read_file(photo.path, max_bytes=limits.max_bytes), max_pixels=limits.max_pixels).pixels
+            )
             paths.append(photo.path)
         except PhotoError as error:
             failures.append(Failure(photo, error.stage, error.reason))

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
-from faceembed.errors import DataError
+from faceembed.engine.photos.reading import read_file
+from faceembed.errors import DataError, PhotoError
 from faceembed.files import atomic_write
 
 _COLUMNS = ("path", "group", "boxes", "landmarks", "doubtful")
@@ -69,7 +71,7 @@ def read_labels(path: str | os.PathLike[str]) -> list[LabelledPhoto]:
         DataError: missing, damaged, or not such a file.
     """
     try:
-        table = pq.read_table(os.fspath(path), columns=list(_COLUMNS))
+        table = pq.ParquetFile(os.fspath(path)).read(list(_COLUMNS), use_threads=False)  # as `rows.read_parquet`
         rows = zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True)
         return [
             LabelledPhoto(
@@ -86,3 +88,33 @@ def read_labels(path: str | os.PathLike[str]) -> list[LabelledPhoto]:
         raise DataError(
             f"{where} is not a file of face labels ({error}); make it with: faceembed data faces"
         ) from error
+
+
+def bytes_of(path: str) -> bytes:
+    """The file of a photo that was labelled.
+
+    Raises:
+        DataError: it cannot be read any more.
+    """
+    try:
+        return read_file(path)
+    except PhotoError as error:
+        raise _gone(path, error) from error
+
+
+def pixels_of(photo: LabelledPhoto) -> NDArray[np.uint8]:
+    """A labelled photo, upright RGB (H, W, 3).
+
+    Raises:
+        DataError: it cannot be read any more.
+    """
+    try:
+        return decode(read_file(photo.path)).pixels
+    except PhotoError as error:
+        raise _gone(photo.path, error) from error
+
+
+def _gone(path: str, error: PhotoError) -> DataError:
+    return DataError(
+        f"{printable(path)} cannot be used any more ({error.reason}); mend it, or label the photos again: faceembed data faces"
+    )

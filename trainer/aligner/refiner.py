@@ -20,8 +20,7 @@ from faceembed.engine.detect.refine import TEMPLATE
 from faceembed.engine.models.oneshot import REFINED_CHANNELS as CHANNELS
 from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
 from faceembed.engine.native import _native
-from faceembed.engine.photos.decode import decode, read_file
-from faceembed.trainer.aligner.labels import LabelledPhoto
+from faceembed.trainer.aligner.labels import LabelledPhoto, pixels_of
 from faceembed.trainer.aligner.teacher import MIRRORED
 from faceembed.trainer.batches.augment import augment, generator
 from faceembed.trainer.recipes.settings import Augment
@@ -158,13 +157,17 @@ def refiner_loss(answers: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cut_faces(photos: Sequence[LabelledPhoto], smallest: float) -> Cuts:
-    """The faces of photos that are large enough; each photo is read once."""
+    """The faces of photos that are large enough; each photo is read once.
+
+    Raises:
+        DataError: a photo cannot be used any more.
+    """
     parts = []
     for photo in photos:
         sides = np.sqrt((photo.boxes[:, 2:] - photo.boxes[:, :2]).prod(axis=1))
         points = photo.landmarks[sides >= smallest]
         if len(points):
-            parts.append(cut(decode(read_file(photo.path)).pixels, points))
+            parts.append(cut(pixels_of(photo), points))
     return join(parts)
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import Photo, decode
 from faceembed.engine.photos.probe import probe
-from faceembed.trainer.aligner.labels import LabelledPhoto
+from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of
 from faceembed.trainer.aligner.teacher import MIRRORED
 
 Floats = NDArray[np.float32]
@@ -100,7 +100,7 @@ class Composer:
         ]
         weights = np.array(list(shares.values()), np.float64)
         self._weights = weights / weights.sum()
-        self._files = [_read(photo.path) for photo in self._photos]
+        self._files = [bytes_of(photo.path) for photo in self._photos]
         self._sizes = [(header.width, header.height) for header in map(probe, self._files)]
         self._decoded: dict[tuple[int, int], Photo] = {}
         self._keep(round(memory * 2**30))
@@ -207,11 +207,6 @@ class Composer:
             (points[learnt[: len(label.boxes)]] + corner).astype(np.float32),
             (inside[doubtful] + offset).astype(np.float32),
         )
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _cut(side: int, cuts: int, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:

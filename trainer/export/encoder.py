@@ -31,14 +31,16 @@ from faceembed.engine.models.fp16 import rounded, to_fp16
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.parity.gate import embed_with
 from faceembed.engine.parity.rule import FACES, Change, Gate, refusal
+from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.runtimes.sessions import open_session
-from faceembed.errors import DataError, ModelError, UsageError
+from faceembed.errors import DataError, ModelError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.backbones.checkpoints import why_not_written
 from faceembed.trainer.backbones.registry import preprocess
@@ -210,8 +212,6 @@ def faces(spec: ModelSpec, photos: str | os.PathLike[str] | None = None) -> NDAr
 
 
 def _crops(folder: Path, spec: ModelSpec) -> NDArray[np.uint8]:
-    import cv2
-
     crops = read_crops(folder)
     if (crops.height, crops.width) != spec.input_size or crops.template != spec.template:
         raise UsageError(
@@ -220,9 +220,10 @@ def _crops(folder: Path, spec: ModelSpec) -> NDArray[np.uint8]:
         )
     chips = []
     for sample in crops.samples[:FACES]:
-        if (pixels := cv2.imread(sample.path, cv2.IMREAD_COLOR)) is None:
-            raise DataError(f"{sample.path} cannot be read; run data align again")
-        chips.append(np.ascontiguousarray(pixels[:, :, ::-1], np.uint8))
+        try:
+            chips.append(decode(read_file(sample.path)).pixels)
+        except PhotoError as error:
+            raise DataError(f"{sample.path} cannot be read ({error.reason}); run data align again") from error
     if not chips:
         raise DataError(f"{folder} has no crops")
     return np.stack(chips)

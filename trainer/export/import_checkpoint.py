@@ -13,7 +13,8 @@ import os
 from pathlib import Path
 
 from faceembed.engine.models import registry, store
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.pull import pull
 from faceembed.engine.models.spec import Colour, Model, ModelSpec
 from faceembed.errors import ModelError, UsageError

@@ -236,6 +236,23 @@ def _hard_sigmoid(attributes: Attributes) -> Compute:
     return lambda x: (slope * x + middle).clamp(0, 1)
 
 
+def _softmax(attributes: Attributes) -> Compute:
+    if attributes.opset < 13:  # before, it flattened all axes behind the one named
+        raise Refusal("a Softmax of an operator set before 13")
+    axis = attributes.take("axis", -1)
+    return lambda x: torch.softmax(x, axis)
+
+
+def _layer_normalization(attributes: Attributes) -> Compute:
+    axis, epsilon = attributes.take("axis", -1), attributes.take("epsilon", 1e-5)
+    attributes.ignore("stash_type")  # the type of the sums: float32 is ours
+
+    def compute(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.layer_norm(x, x.shape[axis:], scale.expand(x.shape[axis:]), bias, epsilon)
+
+    return compute
+
+
 OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "Add": _plain(torch.add),
     "AveragePool": average_pool,
@@ -246,6 +263,7 @@ OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "Conv": conv,
     "Div": _plain(_divide),
     "Dropout": _dropout,
+    "Erf": _plain(torch.erf),
     "Expand": _plain(_expand),
     "Flatten": _flatten,
     "Gather": _gather,
@@ -254,12 +272,14 @@ OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "GlobalMaxPool": _pool_all(torch.amax),
     "HardSigmoid": _hard_sigmoid,
     "Identity": _plain(lambda x: x),
+    "LayerNormalization": _layer_normalization,
     "MatMul": _plain(torch.matmul),
     "MaxPool": max_pool,
     "Mul": _plain(torch.mul),
     "Neg": _plain(torch.neg),
     "PRelu": _plain(lambda x, slope: torch.where(x < 0, slope * x, x)),
     "Pad": _pad,
+    "Reciprocal": _plain(torch.reciprocal),
     "ReduceL2": _reduce(lambda x, axes, keep: torch.linalg.vector_norm(x, dim=axes, keepdim=keep)),
     "ReduceMax": _reduce(torch.amax),
     "ReduceMean": _reduce(torch.mean),
@@ -269,6 +289,7 @@ OPERATORS: Mapping[str, Callable[[Attributes], Compute]] = {
     "Shape": _shape,
     "Sigmoid": _plain(torch.sigmoid),
     "Slice": _slice,
+    "Softmax": _softmax,
     "Sqrt": _plain(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _plain(torch.sub),

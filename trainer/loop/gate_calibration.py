@@ -37,7 +37,7 @@ _STEPS = 128
 _ROUNDING = 0.2
 """Error of a logit in BF16, in standard deviations of the photos' logits: 0.28 of 1.5 in `faceembed-r29`'s network, trained 16 epochs further."""
 _UNMOVED = 0.9995
-"""Least cosine of a photo's embeddings with and without such an error; the parity gate wants 0.999 in all."""
+"""Least cosine of a photo's embeddings with and without such an error; the parity gate wanted 0.999 in all when this was chosen."""
 _COUPLES = 8192
 _TAIL = 0.1
 

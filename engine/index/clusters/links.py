@@ -42,7 +42,7 @@ def write_links(
     Args:
         folder: made if it is not there.
         paths: N absolute paths of photos.
-        ids: (N,) numbers that make the links' names unique.
+        ids: (N,) numbers that make the links' names unique; of several faces on one photo the first one's.
         clusters: (N,) numbers.
         least_faces: smaller clusters get no folder.
 
@@ -71,8 +71,11 @@ def write_links(
     for cluster, rows in chosen.items():
         person = place / f"person-{cluster:06d}"
         person.mkdir(exist_ok=True)
-        for row in rows:
-            os.symlink(paths[row], person / safe_name(paths[row], int(ids[row])))
+        first = {
+            paths[row]: row for row in reversed(rows)
+        }  # a photo with several faces of one person is linked to once
+        for path, row in sorted(first.items(), key=lambda found: found[1]):
+            os.symlink(path, person / safe_name(path, int(ids[row])))
     return len(chosen)
 
 

@@ -24,6 +24,8 @@ def chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
+        if not name.isalpha():  # damaged; a file's worth of zeros would be millions of chunks
+            return
         if at + 12 + length > len(data):
             raise PhotoError("decode", "damaged or truncated PNG")
         yield at, name, length
@@ -44,16 +46,20 @@ def read_png(data: bytes) -> Header:
     return upright("PNG", width, height, orientation, way=way)
 
 
-def still_png(data: bytes) -> bytes:
+def sound_png(data: bytes) -> bytes:
     """The same picture without animation and colour profile, once its checksums are found right.
+
+    libpng would print a line to stderr about each that is wrong, without the file's name.
 
     Raises:
         PhotoError: a chunk that the picture cannot do without is damaged.
     """
-    kept: list[bytes] = [data[:8]]
+    kept: list[bytes | memoryview] = [data[:8]]
+    view = memoryview(data)
+    name = b""
     dropped = False
     for at, name, length in chunks(data):
-        whole = data[at : at + 12 + length]
+        whole = view[at : at + 12 + length]
         (expected,) = struct.unpack_from(">I", whole, 8 + length)
         sound = zlib.crc32(whole[4:-4]) == expected
         needed = not name[0] & 0x20
@@ -63,4 +69,6 @@ def still_png(data: bytes) -> bytes:
             dropped = True
         else:
             kept.append(whole)
+    if name != b"IEND":
+        raise PhotoError("decode", "damaged or truncated PNG")
     return b"".join(kept) if dropped else data

@@ -8,10 +8,10 @@ nothing else in flight, and so are all later ones.
 from __future__ import annotations
 
 import dataclasses
-import re
 import threading
 from collections.abc import Sequence
 
+from faceembed.engine.pipeline.amounts import parse_amount
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
@@ -20,21 +20,6 @@ DEFAULT_SHARE = 0.6  # of the memory that is free once the models are loaded
 CHIP_BYTES = (
     12 << 20
 )  # of what a batch takes beside its photos: canvases, activations of detector and encoder, per face
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|out_of_memory|bad_alloc|bad alloc|can't allocate|failed to allocate|alloc(ation)? failed|outofmemory",
-    re.IGNORECASE,
-)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a device's refusal of memory: each library has words of its own for that."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MemoryError) or _OUT_OF_MEMORY.search(f"{type(seen).__name__}: {seen}"):
-            return True
-        seen = seen.__cause__
-    return False
 
 
 def parse_bytes(text: str) -> int:
@@ -43,10 +28,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         UsageError: anything else, or less than 256 MiB.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise UsageError(f"--gpu-memory '{text}' is not an amount of memory; write it as 20G or 512M")
-    amount = int(float(match[1]) * _UNITS[match[2].upper()])
+    amount = parse_amount(text, "--gpu-memory")
     if amount < 256 << 20:
         raise UsageError(f"--gpu-memory {text} is too little; a batch and the models need 256M at least, better 2G")
     return amount

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import GREY, Shape
 from faceembed.engine.photos.header import PLAIN, Header
-from faceembed.engine.pipeline.gpu.budget import is_out_of_memory
 from faceembed.engine.pipeline.gpu.interface import Undecodable
+from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
 
 _SAMPLE = re.compile(r"sample #(\d+)")

@@ -20,11 +20,12 @@ from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
 from faceembed.engine.pipeline.chips import READERS
 from faceembed.engine.pipeline.encode import Encoder
-from faceembed.engine.pipeline.gpu.budget import Budget, is_out_of_memory, needed
+from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
 
 SLOTS = 8  # batches in flight: one in each of five stages, and some between them

@@ -36,6 +36,15 @@ def pixels(url: str, kind: str) -> Any:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1), cv2.COLOR_BGR2RGB)
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/health", "/metrics", "/openapi.json", "/static/app.js"])
+def test_head_is_get_without_a_body(path: str, ask: Any, embedder: Embedder) -> None:
+    """What watches a server asks so."""
+    head = ask(Service(embedder), lambda client: client.head(path))
+    get = ask(Service(embedder), lambda client: client.get(path))
+    assert head.status_code == get.status_code == 200
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
 def test_health(ask: Any, embedder: Embedder) -> None:
     response = ask(Service(embedder), lambda client: client.get("/api/v1/health"))
     assert response.status_code == 200
@@ -126,7 +135,7 @@ def test_chosen_faces(post: Any, picture: Any, faces: str, status: int, kind: st
     [
         (b"", (415, "not_a_picture", "photo-2")),
         (b"just text", (415, "not_a_picture", "photo-2")),
-        (b"GIF89a....", (415, "not_a_picture", "photo-2")),
+        (b"%PDF-1.7...", (415, "not_a_picture", "photo-2")),
         (b"\xff\xd8\xff\xe0", (415, "not_a_picture", "photo-2")),
         ("truncated", (422, "damaged_photo", "photo-2")),
     ],

@@ -270,6 +270,11 @@ def test_links_are_made_anew_and_nothing_else_is_touched(tmp_path: Path) -> None
     assert sorted(entry.name for entry in folder.iterdir()) == [MARK, "person-000003", "person-000008"]
     links = {os.readlink(link) for link in folder.glob("person-*/*")}
     assert links == set(HOSTILE[:4])
+    twice = [HOSTILE[1], HOSTILE[1], HOSTILE[2], HOSTILE[1]]  # somebody in a mirror, too
+    assert write_links(tmp_path / "twice", twice, np.array([9, 4, 5, 6]), np.array([1, 1, 1, 2]), least_faces=1) == 2
+    assert sorted(path.name for path in (tmp_path / "twice").glob("person-000001/*")) == sorted(
+        [safe_name(HOSTILE[1], 9), safe_name(HOSTILE[2], 5)]
+    )
     note = folder / "person-000008" / "note.txt"
     note.write_text("mine")
     assert write_links(folder, HOSTILE, ids, np.array([3, 3, 3, 4, 5]), least_faces=3) == 1

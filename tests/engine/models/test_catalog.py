@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from faceembed.engine.models.catalog import CATALOG, DECODERS, Entry
+from faceembed.engine.models.catalog import CATALOG, DECODERS
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.models.store import check_name
 

@@ -346,3 +346,44 @@ def test_embeddings_with_a_height_and_width_of_one_are_taken(path: Path) -> None
     del proto.graph.output[0].type.tensor_type.shape.dim[:]
     path.write_bytes(proto.SerializeToString())
     assert_is_encoder(take(path), dimension=16, like=last_reshape([-1, 16], batch="N"))
+
+
+def test_a_weight_that_only_a_branch_reads_stays(path: Path) -> None:
+    """And an input that only a branch reads is an input: such a file has two."""
+
+    def network(second: bool) -> bytes:
+        taken = helper.make_node("Identity", ["w"], ["t"])
+        otherwise = helper.make_node("Neg", ["w"], ["o"])
+        inner = [
+            helper.make_graph([node], "b", [], [helper.make_tensor_value_info(node.output[0], F, [16])])
+            for node in (taken, otherwise)
+        ]
+        nodes = [
+            helper.make_node("DequantizeLinear", ["q", "scale"], ["kernel"], axis=0),
+            helper.make_node("Conv", ["x", "kernel"], ["maps"]),
+            helper.make_node("GlobalAveragePool", ["maps"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("If", ["yes"], ["more"], then_branch=inner[0], else_branch=inner[1]),
+            helper.make_node("Add", ["flat", "more"], ["y"]),
+        ]
+        weights: dict[str, Any] = {
+            "q": np.arange(-24, 24, dtype=np.int8).reshape(16, 3, 1, 1),
+            "scale": np.full(16, 0.1, np.float32),
+            "yes": np.array(True),
+        }
+        inputs = [helper.make_tensor_value_info("x", F, ["N", 3, 112, 112])]
+        if second:
+            inputs.append(helper.make_tensor_value_info("w", F, [16]))
+        else:
+            weights["w"] = np.arange(16, dtype=np.float32)
+        tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+        made = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", F, ["N", 16])], tensors)
+        model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        data: bytes = model.SerializeToString()
+        return data
+
+    path.write_bytes(network(False))
+    assert_is_encoder(take(path), dimension=16, like=network(False))
+    path.write_bytes(network(True))
+    with pytest.raises(ModelError, match="has 2 inputs"):
+        take(path, name="two")

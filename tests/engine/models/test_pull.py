@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from faceembed.engine.models import store
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.pull import pull
 from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from faceembed.engine.models import builtin, registry, store
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.registry import info, list_models, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.errors import ModelError

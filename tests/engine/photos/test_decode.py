@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, read_file, reduction_for
+from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, reduction_for
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}, "TIFF": {}, "BMP": {}}
@@ -254,6 +255,7 @@ def test_cut_off_anywhere_is_an_error(picture: Image.Image, kind: str) -> None:
     [
         (b"", "empty file"),
         (b"Dear all,\nthis is no picture.", "a text file"),
+        (bytes(3) + b"text after zeros", "begins with 00 00 00 74"),
         (b"  <!doctype html><title>404</title>", "HTML, XML or SVG text"),
         (bytes(100), "nothing but zeros"),
         (b"GIF89a" + bytes(50), "size 0x0"),

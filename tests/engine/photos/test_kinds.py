@@ -173,6 +173,23 @@ REFUSED: dict[str, tuple[Make, str]] = {
 }
 
 
+def test_damaged_png_says_which_chunk_and_prints_nothing(portrait: Array, capfd: pytest.CaptureFixture[str]) -> None:
+    data = odd.encoded(portrait, "PNG", icc_profile=bytes(200))  # no profile at all: libpng would warn
+    np.testing.assert_array_equal(decode(data).pixels, portrait)
+    at = data.index(b"iCCP")
+    np.testing.assert_array_equal(decode(data[: at + 9] + b"\x7f" + data[at + 10 :]).pixels, portrait)
+    rng = np.random.default_rng(9)
+    at = data.index(b"IDAT")
+    for place in rng.integers(at + 4, len(data) - 20, 30).tolist():
+        with pytest.raises(PhotoError, match=r"damaged PNG: the checksum of a chunk 'IDAT' is wrong|truncated PNG"):
+            decode(data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :])
+    with pytest.raises(PhotoError, match="damaged PNG: the checksum"):
+        decode(data[: len(data) // 2] + bytes(len(data)))
+    with pytest.raises(PhotoError, match="damaged or truncated PNG"):
+        decode(data[:-12] + bytes(50_000_000))  # millions of chunks of nothing, were they looked at
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_reason_is_true(portrait: Array, kind: str) -> None:
     make, reason = REFUSED[kind]

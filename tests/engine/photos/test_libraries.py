@@ -172,3 +172,61 @@ def test_a_tiff_is_patched_to_another_page(picture: Array) -> None:
         assert header.directory > 0
         np.testing.assert_array_equal(read(rewritten(data, header.directory)), picture)
         assert struct.unpack_from("<Q" if big else "<I", data, 8 if big else 4)[0] != header.directory
+
+
+def _exif(orientation: int) -> Image.Exif:
+    data = Image.Exif()
+    data[274] = orientation
+    return data
+
+
+ORIENTED: dict[str, Any] = {
+    "JPEG": lambda p, o: odd.encoded(p, "JPEG", quality=95, exif=_exif(o)),
+    "PNG": lambda p, o: odd.encoded(p, "PNG", exif=_exif(o)),
+    "WebP": lambda p, o: odd.encoded(p, "WEBP", lossless=True, exif=_exif(o)),
+    "TIFF": lambda p, o: tiff(page(p, t274=(o,))),
+    "AVIF": lambda p, o: odd.encoded(p, "AVIF", quality=95, exif=_exif(o)),
+}
+TURNS: dict[str, dict[str, bool]] = {
+    # whether the decoder hands on upright pixels: OpenCV by itself, OpenCV told to ignore it, Pillow, DALI on the CPU
+    "JPEG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True},
+    "PNG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True},
+    "WebP": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False},
+    "TIFF": {"OpenCV": True, "OpenCV, ignoring": True, "Pillow": True, "DALI": True},
+    "AVIF": {"OpenCV": False, "OpenCV, ignoring": False, "Pillow": False},
+}
+
+
+def _decoders(backend: Any) -> dict[str, Any]:
+    def dali(data: bytes) -> Array:
+        with backend.lane():
+            return np.array(backend.decode([data])[0])
+
+    def by_pillow(data: bytes) -> Array:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    return {
+        "OpenCV": lambda data: read(data, cv2.IMREAD_COLOR_RGB),
+        "OpenCV, ignoring": read,
+        "Pillow": by_pillow,
+        "DALI": dali,
+    }
+
+
+@pytest.mark.parametrize("kind", ORIENTED)
+def test_who_turns_what(picture: Array, kind: str) -> None:
+    """Where a square in the upper left of the upright picture lands, for orientations 2 to 8."""
+    from faceembed.engine.pipeline.gpu.cpu import CpuBackend
+
+    pytest.importorskip("nvidia.dali")
+    upright = np.full((64, 96, 3), 30, np.uint8)
+    upright[:16, :32] = 220
+    decoders = _decoders(CpuBackend(threads=1))
+    for name, turns in TURNS[kind].items():
+        for orientation in range(2, 9):
+            stored = odd.oriented(upright, orientation)
+            pixels = decoders[name](ORIENTED[kind](stored, orientation))
+            expected = upright if turns else stored
+            assert pixels.shape == expected.shape, (name, orientation)
+            assert np.abs(pixels.astype(int) - expected).mean() < 6, (name, orientation)

@@ -8,7 +8,8 @@ import cv2
 import pytest
 
 from faceembed.engine.photos import sample
-from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError
 
 

@@ -152,6 +152,28 @@ def test_a_remembered_failure_does_not_admit(encoder_model: Model, parity: Any, 
     assert not Encoder(encoder_model, FAST, threads=1).admitted
 
 
+def test_first_layers_in_fp32_where_bf16_alone_fails(
+    encoder_model: Model, parity: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The fewest that help are taken, said, and remembered; a cut that is not there is passed over."""
+    asked: list[int] = []
+
+    def open_session(model: Model, choice: RuntimeChoice, **_: Any) -> Session:
+        asked.append(choice.exact_layers)
+        if choice.exact_layers == 2:
+            raise DeviceError("cannot be cut there")
+        return Double(choice, {0: 0.1, 1: 0.08, 4: 0.005}[choice.exact_layers], model.spec.dimension)
+
+    parity(0)
+    monkeypatch.setattr(module, "open_session", open_session)
+    encoder = Encoder(encoder_model, FAST, threads=1)
+    assert encoder.admit(chips(9)).startswith("BF16 behind 4 layers in FP32 moves similarities by ")
+    assert (encoder.choice.exact_layers, encoder.choice.precision) == (4, "bf16")
+    assert asked == [0, 0, 1, 2, 4]  # bf16, fp32, and the tries
+    again = Encoder(encoder_model, FAST, threads=1)
+    assert again.admitted and again.choice == encoder.choice and asked[5:] == [4]
+
+
 def test_fp32_needs_no_gate(encoder_model: Model, parity: Any) -> None:
     opened = parity(0.1)
     assert Encoder(encoder_model, EXACT, threads=1).encode(chips(70))[0].shape == (70, encoder_model.spec.dimension)

@@ -148,9 +148,9 @@ def test_what_is_in_flight_is_bounded(
     read = []
     read_file = module.read_file
 
-    def noting(path: str) -> bytes:
+    def noting(path: str, **limits: int) -> bytes:
         read.append(path)
-        return read_file(path)
+        return read_file(path, **limits)
 
     monkeypatch.setattr(module, "read_file", noting)
     run = using(pipeline, batch_size=1).run(album * 10)

@@ -256,10 +256,10 @@ def test_a_photo_that_could_not_be_read_is_tried_again(
     make_faces(tmp_path / "other", 1)
     read = module.read_file
 
-    def failing(path: str) -> bytes:
+    def failing(path: str, **limits: int) -> bytes:
         if path.endswith("album/0001.jpg"):
             raise PhotoError("read", "Input/output error")
-        return read(path)
+        return read(path, **limits)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "read_file", failing)

@@ -23,7 +23,8 @@ from faceembed.cli.main import main
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models import registry
-from faceembed.engine.models.catalog import CATALOG, Entry
+from faceembed.engine.models.catalog import CATALOG
+from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model

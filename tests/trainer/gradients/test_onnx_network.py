@@ -198,6 +198,12 @@ BATCH = {name: np.abs(normal(seed, 4)) + 0.1 for seed, name in enumerate("sbmv")
         ("Relu", {}, {}),
         ("Sigmoid", {}, {}),
         ("Tanh", {}, {}),
+        ("Erf", {}, {}),
+        ("Reciprocal", {}, {}),
+        ("Softmax", {}, {}),
+        ("Softmax", {}, {"axis": 1}),
+        ("LayerNormalization", {"w": normal(1, 6)}, {"epsilon": 0.1}),
+        ("LayerNormalization", {"w": normal(1, 5, 6), "b": normal(2, 5, 6)}, {"axis": 2}),
         ("Neg", {}, {}),
         ("Identity", {}, {}),
         ("GlobalAveragePool", {}, {}),
@@ -391,7 +397,7 @@ def _second_output(proto: Any) -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (_rename("Sigmoid", "Erf"), "Erf 's': this operator is not known"),
+        (_rename("Sigmoid", "Sign"), "Sign 's': this operator is not known"),
         (_rename("Sigmoid", "Sigmoid", "com.microsoft"), "Sigmoid 's': this operator is not known"),
         (_change("AveragePool", ceil_mode=1), "AveragePool 'a': attribute 'ceil_mode' is 1; only 0 is known"),
         (_change("Conv", auto_pad="SAME"), "Conv 'c': attribute 'auto_pad' is SAME"),

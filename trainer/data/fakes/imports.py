@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from faceembed.engine.photos.listing import is_below, photo_file, printable
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
@@ -186,10 +187,7 @@ def _name(method: str, row: _Row, root: str) -> str:
 def _problem(path: str) -> str:
     """Why a file is no picture; empty if it is one by its header."""
     try:
-        with open(path, "rb") as file:
-            probe(file.read())
-    except OSError as error:
-        return error.strerror or str(error)
+        probe(read_file(path))
     except PhotoError as error:
         return error.reason
     return ""

@@ -24,9 +24,10 @@ import threadpoolctl
 
 from faceembed.cores import available_cores
 from faceembed.engine.native import _native
-from faceembed.engine.photos.decode import decode, read_file
+from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.listing import is_below, printable
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
@@ -222,6 +223,8 @@ class _Maker:
             made = self.methods[job.method](shot, shot if target is source else self._shot(target), rng)
         except PhotoError as error:
             return Failure(source.file, error.stage, f"{job.method}: {error.reason}")
+        except MemoryError:
+            return Failure(source.file, "memory", f"{job.method} with {target.sample.path}: out of memory")
         except (cv2.error, np.linalg.LinAlgError) as error:
             reason = " ".join(str(error).split())[:160]
             return Failure(source.file, "fake", f"{job.method} with {target.sample.path}: {reason}")

@@ -43,7 +43,7 @@ def test_a_photo_that_the_server_cannot_read_leaves_the_others(page: Any) -> Non
     page.open().give("front.jpg", "text.jpg", "flipped.jpg")
     alert = page.tab.get_by_role("alert").filter(has_text="Photo 2 (text.jpg)")
     expect(alert).to_contain_text("This is not a picture that can be read.")
-    expect(alert.locator(".detail")).to_contain_text("not a JPEG, PNG, WebP, BMP or TIFF")
+    expect(alert.locator(".detail")).to_contain_text("not a JPEG, PNG, WebP, BMP, TIFF, GIF")
     page.tab.locator("#results").wait_for(timeout=60_000)
     expect(page.tab.locator(".photo").nth(1)).to_contain_text("Not a picture that can be read")
     expect(page.tab.locator(".matrix tbody tr")).to_have_count(2)

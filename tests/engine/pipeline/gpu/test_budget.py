@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from faceembed.engine.pipeline.gpu.budget import Budget, is_out_of_memory, parse_bytes
+from faceembed.engine.pipeline.gpu.budget import Budget, parse_bytes
+from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import UsageError
 
 

@@ -1,0 +1,99 @@
+"""Ctrl-C, pressed once, twice and more often: one line, no traceback, exit code 130."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A command that works in threads, as ours do, and takes a while to clean up.
+SLOW = """
+import concurrent.futures, pathlib, sys, time
+import click
+from faceembed.cli.group import Program, AFTER_INTERRUPT
+
+@click.group(cls=Program)
+def main(): pass
+
+def work(seconds):
+    time.sleep(seconds)
+    pathlib.Path("finished").touch()
+
+@main.command()
+@click.argument("seconds", type=float)
+@click.pass_context
+def run(ctx, seconds):
+    ctx.meta[AFTER_INTERRUPT] = "What was finished is kept."
+    pool = concurrent.futures.ThreadPoolExecutor(2)
+    try:
+        future = pool.submit(work, seconds)
+        pathlib.Path("started").touch()
+        future.result()
+    finally:
+        pool.shutdown(wait=True)
+        pathlib.Path("cleaned").touch()
+
+main(prog_name="slow")
+"""
+
+
+def begin(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "slow.py", "run", str(seconds)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize("gaps", [[], [0.0], [0.05], [0.3], [0.9]])
+def test_once_and_twice_end_it_in_good_order(gaps: list[float], tmp_path: Path) -> None:
+    """The second falls into the wait for the threads, or into Python's own end."""
+    process = begin(tmp_path, 1.0)
+    process.send_signal(signal.SIGINT)
+    for gap in gaps:
+        time.sleep(gap)
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "\nInterrupted. What was finished is kept.\n")
+    assert (tmp_path / "finished").exists() and (tmp_path / "cleaned").exists()
+
+
+def test_a_third_ends_it_at_once(tmp_path: Path) -> None:
+    process = begin(tmp_path, 600.0)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert not (tmp_path / "finished").exists()
+
+
+def test_embed_twice_interrupted_goes_on_from_there(start: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
+    folder, index = tmp_path / "photos", tmp_path / "a.faiss"
+    folder.mkdir()
+    for number in range(120):
+        os.link(small / "small.jpg", folder / f"{number:03}.jpg")
+    shard = "import faceembed.engine.verbs.embed as embed; embed.SHARD = 32"
+    process = start("embed", folder, "-o", index, code=shard)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("a.partial/*.parquet")):
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.count("Interrupted.") == 1 and "Traceback" not in err and "Exception ignored" not in err, err
+    assert not list(tmp_path.rglob(".*.tmp"))
+    document = run_json("embed", folder, "-o", index)
+    assert document["skipped"] >= 32 and document["faces"] == 120
