@@ -113,7 +113,10 @@ def write_index(
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:
-        file.write(to_json({"format": FORMAT, **manifest, "search": effort.to_json()}, indent=2) + "\n")
+        file.write(
+            to_json({"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}, indent=2)
+            + "\n"
+        )
     files.exchange()
 
 
@@ -319,7 +322,10 @@ def _effort(files: IndexFiles, manifest: dict[str, Any], inner: Any) -> Effort:
     if "search" not in manifest:
         return Effort.assumed(inner)
     try:
-        return Effort.from_json(manifest["search"])
+        effort = Effort.from_json(manifest["search"], manifest.get("unlinked", ()))
+        if not all(0 <= place < inner.ntotal for place in effort.unlinked):
+            raise ValueError("positions are out of range")
+        return effort
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"{files.json} is damaged: 'search' in it ({error}); {_AGAIN}") from error
 

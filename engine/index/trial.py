@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate
+from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate, unlinked_in
 from faceembed.engine.index.kinds import effort_name, refined, stores_exactly
 from faceembed.errors import UsageError
 
@@ -33,6 +34,7 @@ def tried(index: Any, vectors: Floats, index_type: str, *, exact: Callable[[Ints
     effort = calibrate(Searcher(index, Effort(), exact=exact), vectors)
     if not len(vectors):
         return effort
+    effort = dataclasses.replace(effort, unlinked=unlinked_in(Searcher(index, effort, exact=exact), vectors))
     own = np.arange(0, len(vectors), max(1, len(vectors) // SAMPLE))[:SAMPLE]
     positions, similarity = Searcher(index, effort, exact=exact).nearest(vectors[own], 1)
     itself = float(np.mean(np.abs(similarity[:, 0] - 1) <= _SELF)) if positions.size else 0.0

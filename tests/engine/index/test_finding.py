@@ -21,6 +21,7 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type, effort_name, make
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import FaceIndex, load_faces, write_index
+from faceembed.engine.index.trial import tried
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import IndexFormatError, UsageError
 
@@ -199,6 +200,21 @@ def test_parts_that_nothing_leads_to_are_found_all_the_same(crowd: Floats) -> No
     assert (found >= 0).all()
     steps = calibrate(Searcher(index, Effort()), crowd[:500]).steps
     assert [step.recall for step in steps] == [1, 1, 1]
+
+
+def test_a_face_that_no_link_leads_to_is_found(crowd: Floats) -> None:
+    index = make("hnsw", D)
+    index.add(crowd[:400])
+    links = faiss.vector_to_array(index.hnsw.neighbors)
+    links[np.isin(links, (5, 300))] = -1
+    faiss.copy_array_to_vector(links, index.hnsw.neighbors)
+    effort = tried(index, crowd[:400], "hnsw", exact=None)
+    assert {5, 300} - {int(index.hnsw.entry_point)} <= set(effort.unlinked) and len(effort.unlinked) < 20
+    found, similarity = Searcher(index, effort).nearest(crowd[:400], 10)
+    assert (found == np.arange(400)[:, None]).any(axis=1).all()
+    assert all(len(set(row)) == 10 for row in found.tolist())
+    assert np.allclose(similarity[:, 9], -np.sort(-(crowd[:400] @ crowd[:400].T), axis=1)[:, 9], atol=1e-3)
+    assert Effort.from_json(effort.to_json(), list(effort.unlinked)) == effort
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
