@@ -84,6 +84,7 @@ def _summary(report: ClusterReport, links: str | None) -> str:
     if report.duplicates:
         lines.append(f"{report.duplicates:,} are copies of a picture that is there already")
     if links is not None:
-        lines.append(f"{report.links:,} folders of links in {links}")
+        missing = f"; {report.links_missing:,} photos have none, as they are not there" if report.links_missing else ""
+        lines.append(f"{report.links:,} folders of links in {links}{missing}")
     lines.append(f"look: {report.output}")
     return "\n".join(map(printable, lines))

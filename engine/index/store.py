@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.copies import Groups, first_with
 from faceembed.engine.index.effort import Effort, Searcher
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.kinds import faiss_reason, layers, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import train
@@ -168,8 +168,10 @@ class FaceIndex:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.files = IndexFiles.of(path)
-        self.files.recover()
+        read_whole(path, self._load)
+
+    def _load(self, files: IndexFiles) -> None:
+        self.files = files
         self.manifest = read_manifest(self.files)
         index = read_faiss(self.files.faiss)
         columns = ("face_id", "path", "face", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))

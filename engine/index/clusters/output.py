@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ SUFFIXES = (".parquet", ".json")
 _KEY = b"faceembed.clusters"
 _AGAIN = "give another name, or delete it to start over"
 _STAMP = ("path", "face", "bytes", "mtime_ns", "x", "y", "w", "h")
+_MOVED = ("face_id", "face", "bytes", "x", "y", "w", "h")  # a photo that was moved or touched keeps its faces' ids
 SCHEMA = pa.schema(
     [
         ("face_id", pa.int64()),
@@ -135,9 +136,12 @@ def _read_parquet(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any
 
 def known_clusters(rows: pa.Table, before: pa.Table) -> Ints:
     """(N,) the cluster that each face of ``rows`` had in ``before``; -1 for faces that are new or changed."""
-    numbers = dict(zip(_stamps(before), before.column("cluster").to_pylist(), strict=True))
-    return np.array([numbers.get(stamp, -1) for stamp in _stamps(rows)], np.int64)
+    clusters = before.column("cluster").to_pylist()
+    numbers = dict(zip(_stamps(before, _STAMP), clusters, strict=True))
+    moved = dict(zip(_stamps(before, _MOVED), clusters, strict=True))
+    pairs = zip(_stamps(rows, _STAMP), _stamps(rows, _MOVED), strict=True)
+    return np.array([numbers.get(here, moved.get(elsewhere, -1)) for here, elsewhere in pairs], np.int64)
 
 
-def _stamps(rows: pa.Table) -> list[tuple[Any, ...]]:
-    return list(zip(*(rows.column(name).to_pylist() for name in _STAMP), strict=True))
+def _stamps(rows: pa.Table, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
