@@ -18,6 +18,7 @@ from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
 _READERS = 4
+_AT_ONCE = 64  # photos that a reader takes: one each costs as much again in waiting for each other
 
 
 @dataclasses.dataclass
@@ -135,16 +136,20 @@ def _read_all(
 ) -> Iterable[tuple[PhotoFile, PhotoFile | None]]:
     """Each photo with its digest, where it is wanted; None where it cannot be read."""
 
-    def read(photo: PhotoFile) -> tuple[PhotoFile, PhotoFile | None]:
-        if not wanted(photo):
-            return photo, photo
-        try:
-            return photo, photo.holding(read_file(photo.path))
-        except PhotoError:
-            return photo, None
+    def read(part: Sequence[PhotoFile]) -> list[tuple[PhotoFile, PhotoFile | None]]:
+        return [(photo, _read(photo) if wanted(photo) else photo) for photo in part]
 
+    parts = [photos[at : at + _AT_ONCE] for at in range(0, len(photos), _AT_ONCE)]
     with concurrent.futures.ThreadPoolExecutor(_READERS, "faceembed-hash") as readers:
-        yield from readers.map(read, photos)
+        for part in readers.map(read, parts):
+            yield from part
+
+
+def _read(photo: PhotoFile) -> PhotoFile | None:
+    try:
+        return photo.holding(read_file(photo.path))
+    except PhotoError:
+        return None
 
 
 def _find_elsewhere(
