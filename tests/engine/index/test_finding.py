@@ -43,7 +43,7 @@ def faces_like(count: int, seed: int = 0) -> Floats:
 
 
 def table(vectors: Floats) -> FaceTable:
-    zeros = dict.fromkeys(FACE_SCHEMA.names, 0)
+    zeros = {field.name: "" if pa.types.is_string(field.type) else 0 for field in FACE_SCHEMA}
     rows = [{**zeros, "face_id": i, "path": f"/{i}.jpg", "landmarks": [0.0] * 10} for i in range(len(vectors))]
     return FaceTable(pa.Table.from_pylist(rows, FACE_SCHEMA), vectors)
 
