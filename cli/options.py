@@ -65,6 +65,7 @@ class ModelOptions:
     workers: int | None
     batch_size: int | None
     min_face: int
+    min_score: float | None
     detect_size: int
     max_pixels: int | None
 
@@ -84,6 +85,7 @@ class ModelOptions:
             aligner=self.aligner,
             faces=faces,
             min_face=self.min_face,
+            min_score=self.min_score,
             detect_size=self.detect_size,
             runtime=runtime,
             **{name: value for name, value in given.items() if value is not None},
@@ -147,6 +149,12 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         default=0,
         metavar="PX",
         help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800]",
+    ),
+    click.option(
+        "--min-score",
+        type=click.FloatRange(0, 1),
+        metavar="0..1",
+        help="Least score of a face; what scores less is none.  [default: the aligner's own]",
     ),
     click.option(
         "--detect-size",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.shards import LATER, FaceTable, Shard, ShardFolder
 from faceembed.engine.index.store import check_encoder, load_faces, read_manifest, write_index
 from faceembed.engine.photos.listing import Listing, PhotoFile, decode_path, is_below
 from faceembed.engine.photos.rows import Failure, read_errors, read_parquet
@@ -43,7 +43,7 @@ class Known:
         encoder = fingerprint["encoder"]
         check_encoder(files, manifest, encoder["name"], encoder["sha256"])
         for key, value in fingerprint.items():
-            before = manifest.get(key, _BEFORE.get(key))
+            before = manifest.get(key, value if key in LATER else _BEFORE.get(key))
             if before != value:
                 advice = "use" if key in _VERSIONS else "use the same,"
                 raise IndexFormatError(

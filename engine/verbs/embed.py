@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
@@ -116,6 +117,10 @@ def embed(
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     done = known.add_shards(shards)
+    if known.manifest and "min_score" not in known.manifest:
+        notice(
+            f"{files.faiss.name} is older than --min-score: faces below {fingerprint['min_score']:g} that it holds stay, until --fresh"
+        )
     if not listing.photos and not known.stamps:
         raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
     todo = [photo for photo in listing.photos if known.stamps.get(photo.path) != photo.stamp]
@@ -196,6 +201,7 @@ def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, A
         "choice_of_faces": settings.faces,
         "min_face": settings.min_face,
         "detect_size": settings.detect_size,
+        "min_score": least_score(models.aligner, settings.min_score) if models.aligner else 0.0,
     }
 
 
