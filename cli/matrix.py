@@ -67,5 +67,6 @@ def _text(result: Matrix) -> str:
             "      -" if other in result.failures else f"{value:7.3f}"
             for other, value in zip(result.paths, result.similarity[row].tolist(), strict=True)
         )
-        lines.append(start + "".join(cells))
+        looks = result.real[row] if result.real is not None else None
+        lines.append(start + "".join(cells) + ("" if looks is None else f"   looks real: {looks:.2f}"))
     return "\n".join(lines)

@@ -172,6 +172,16 @@ _OUTPUT_OPTIONS: tuple[Decorator, ...] = (
 )
 
 
+faces_option = click.option(
+    "--faces",
+    type=click.Choice(["largest", "all"]),
+    default="largest",
+    show_default=True,
+    help="The largest face of each photo, or all of them.",
+)
+"""For commands that compare the faces of photos."""
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that runs models; it receives them as ``models``."""
     return model_options_with(ENCODER)(command)

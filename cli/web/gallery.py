@@ -29,6 +29,8 @@ class Found:
     similarity: float
     thumbnail: bytes | None
     """JPEG of the whole photo; None if the file is gone or not the one that was embedded."""
+    real: float | None = None
+    """How real it looks to a gated encoder, 0 to 1; None without a gate, or where the index does not say."""
 
 
 class Gallery:
@@ -68,7 +70,9 @@ class Gallery:
         if not len(self):
             return []
         hits = self._index.search(embedding[None], k=k)[0]
-        return [Found(self._shown(hit.path), hit.face, hit.similarity, self._picture(hit.path)) for hit in hits]
+        return [
+            Found(self._shown(hit.path), hit.face, hit.similarity, self._picture(hit.path), hit.real) for hit in hits
+        ]
 
     def _shown(self, path: str) -> str:
         return encode_path(os.path.relpath(path, self._root))

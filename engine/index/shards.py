@@ -128,7 +128,7 @@ class ShardFolder:
                 column = table.column("embedding").combine_chunks()
                 width = column.type.list_size
                 vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                rows = table.drop_columns(["embedding"]).replace_schema_metadata(None).cast(FACE_SCHEMA)
+                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None).cast(FACE_SCHEMA)
                 failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
             except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error

@@ -31,7 +31,9 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("image_height", pa.int32()),
     ("size", pa.int64()),  # of the file, bytes
     ("mtime_ns", pa.int64()),
+    ("real", pa.float32()),  # how real the face looks to a gated encoder, 0 to 1; null without a gate
 )
+_SINCE_THEN = {"real": None}  # columns that tables of older versions lack, and what they mean there
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
 
 
@@ -50,13 +52,24 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         # Mapped, and not given to Arrow as a Python file: its threads may still read from one after an error closed it.
         with open(path, "rb") as file:
             data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        table = pq.read_table(pa.BufferReader(data), columns=list(columns) if columns else None, pre_buffer=False)
+        lacking = _lacking(pq.read_schema(pa.BufferReader(data)).names)
+        wanted = [name for name in columns if name not in lacking] if columns else None
+        table = pq.read_table(pa.BufferReader(data), columns=wanted, pre_buffer=False)
+        for name in lacking if columns is None else [name for name in columns if name in lacking]:
+            values = pa.array([_SINCE_THEN[name]] * len(table), FACE_SCHEMA.field(name).type)
+            at = min(FACE_SCHEMA.get_field_index(name), len(table.column_names))
+            table = table.add_column(at, FACE_SCHEMA.field(name), values)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
     if missing := [name for name in columns or FACE_SCHEMA.names if name not in table.column_names]:
         raise IndexFormatError(f"{os.fspath(path)} has no column '{missing[0]}'; {advice}")
     return table
+
+
+def _lacking(names: Sequence[str]) -> list[str]:
+    """The columns that a table of faces is too old to have."""
+    return [name for name in _SINCE_THEN if name not in names] if {"face_id", "landmarks"} <= set(names) else []
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.update import Known, Merge
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
 from faceembed.engine.photos.probe import READ
 from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
+from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
 from faceembed.errors import DataError, UsageError
 from faceembed.version import __version__
@@ -237,20 +239,20 @@ def _embed_all(
     already: int,
 ) -> None:
     run.pipeline = pipeline
-    dimension = pipeline.encoder.model.spec.dimension
+    spec = pipeline.encoder.model.spec
     faces = failures = 0
     for outcomes in _by_shard(pipeline.run(todo, boundary=SHARD)):
         tables: list[FaceTable] = []
         failed: list[Failure] = []
         for outcome in outcomes:
-            tables.append(_face_table(outcome))
+            tables.append(_face_table(outcome, spec))
             failed += outcome.failures
             run.seconds.update(outcome.seconds)
             run.photos += len(outcome.photos)
             faces += len(outcome.faces.photo)
             failures += len(outcome.failures)
             progress(Progress(already + run.photos, already + len(todo), faces, failures))
-        shards.write(Shard(FaceTable.concatenate(tables, dimension), failed))
+        shards.write(Shard(FaceTable.concatenate(tables, spec.dimension), failed))
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:
@@ -267,10 +269,11 @@ def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:
         yield shard()
 
 
-def _face_table(outcome: Outcome) -> FaceTable:
+def _face_table(outcome: Outcome, spec: ModelSpec) -> FaceTable:
     """The rows of a batch; ``face_id`` is given when the index is written."""
     faces = outcome.faces
     photos = [outcome.photos[index] for index in faces.photo.tolist()]
+    looks = realness(faces.embeddings, spec)
     columns = {
         "face_id": np.full(len(photos), -1, np.int64),
         "path": [encode_path(photo.path) for photo in photos],
@@ -286,6 +289,7 @@ def _face_table(outcome: Outcome) -> FaceTable:
         "image_height": faces.sizes[:, 1],
         "size": np.array([photo.size for photo in photos], np.int64),
         "mtime_ns": np.array([photo.mtime_ns for photo in photos], np.int64),
+        "real": [None] * len(photos) if looks is None else looks,
     }
     rows = pa.Table.from_arrays(
         [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
