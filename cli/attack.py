@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from faceembed.engine.explain.attack_result import Attacked, Row
     from faceembed.engine.verbs.attack import Attack
 
-_KINDS = ("same", "other", "fake")
 _OWN = ("arch", "steps", "step_size")  # of one attack; the others are of all
 
 
@@ -171,7 +170,7 @@ def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attac
 
 
 def _text(result: Attacked) -> str:
-    kinds = [kind for kind in _KINDS if kind in result.rows[0].similarity]
+    kinds = list(result.rows[0].similarity)
     head = ["epsilon", *(f"{kind} (change)" for kind in kinds), "EER", "FNMR", "FMR", *_by_kind(kinds)]
     table = [head, *(_cells(row, kinds) for row in result.rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -187,7 +186,7 @@ def _text(result: Attacked) -> str:
 
 
 def _by_kind(kinds: list[str]) -> list[str]:
-    return [f"FMR {kind}" for kind in kinds if kind != "same"] if len(kinds) == 3 else []
+    return ["FMR other", "FMR fake"] if {"other", "fake"} <= set(kinds) else []
 
 
 def _cells(row: Row, kinds: list[str]) -> list[str]:

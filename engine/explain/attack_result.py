@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,8 @@ class Attacked:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The figures as plain types; what the data cannot tell is null, and ``cannot_tell`` says why."""
-        missing = [name for name in ("eer", "eer_other", "eer_fake", "fnmr", "fmr", "fmr_other", "fmr_fake")]
-        missing = [name for name in missing if any(getattr(row, name) is None for row in self.rows)]
+        rates = ("eer", "eer_other", "eer_fake", "fnmr", "fmr", "fmr_other", "fmr_fake")
+        missing = [name for name in rates if any(getattr(row, name) is None for row in self.rows)]
         return {
             "method": self.method,
             "goal": self.goal,
@@ -140,7 +140,7 @@ def figures(
 
     Args:
         scores: (1 + epsilons, n) similarities, the unchanged list's first.
-        kinds: (n,) of ``same``, ``other``, ``fake``.
+        kinds: (n,) of ``same``, ``other``, ``fake`` or another word.
         failed: (n,) whether the pair has no similarity.
         attacked: (n,) whether the attack was to change the pair.
         epsilons, levels: of each row after the first.
@@ -150,7 +150,7 @@ def figures(
     threshold = metrics.eer(scores[0], labels)[1] if both else None
     rows = []
     for epsilon, level, after in zip((0.0, *epsilons), (0, *levels), scores, strict=True):
-        seen = {kind: (kinds == kind) & ~failed for kind in ("same", "other", "fake")}
+        seen = {kind: (kinds == kind) & ~failed for kind in kinds_in_order(kinds)}
         hit = {kind: mask & attacked for kind, mask in seen.items()}
 
         def rate(kind: str, after: NDArray[np.float64] = after) -> float | None:
@@ -176,6 +176,13 @@ def figures(
             )
         )
     return threshold, rows
+
+
+def kinds_in_order(kinds: Iterable[str]) -> list[str]:
+    """Each kind once: ``same``, ``other`` and ``fake`` first, then the list's own words."""
+    known = ("same", "other", "fake")
+    found = set(map(str, kinds))
+    return [kind for kind in known if kind in found] + sorted(found - set(known))
 
 
 def _eer_against(kind: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> float | None:

@@ -20,6 +20,11 @@ KIND_NAMES = {"same": "same person", "other": "other people", "fake": "deepfake"
 _COLUMNS = ("first photo", "second photo", "second, changed", "change, amplified")
 
 
+def kind_name(kind: str) -> str:
+    """A kind of pairs in words; a list's own word as it is."""
+    return KIND_NAMES.get(kind, kind)
+
+
 def write_cases(path: str | os.PathLike[str], cases: Sequence[Case], *, threshold: float | None, title: str) -> None:
     """Draw cases as a PNG, one a row.
 
@@ -83,7 +88,7 @@ def turned(case: Case, threshold: float | None) -> bool | None:
 
 def _lines(case: Case, threshold: float | None) -> list[tuple[str, str]]:
     lines = [
-        (f"{KIND_NAMES[case.kind]}, epsilon {case.epsilon:g}", _INK),
+        (f"{kind_name(case.kind)}, epsilon {case.epsilon:g}", _INK),
         (f"similarity {case.before:.3f} → {case.after:.3f}", _BAD if turned(case, threshold) else _INK),
         (f"largest change {largest_change(case)} of 255 levels", _SOFT),
     ]

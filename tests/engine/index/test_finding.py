@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index import graph
 from faceembed.engine.index.copies import Groups, first_with
-from faceembed.engine.index.effort import Effort, Searcher, Step, calibrate
+from faceembed.engine.index.effort import Effort, Searcher, Step, calibrate, unlinked_in
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type, effort_name, make
 from faceembed.engine.index.shards import FaceTable
@@ -199,6 +199,23 @@ def test_parts_that_nothing_leads_to_are_found_all_the_same(crowd: Floats) -> No
     assert (found >= 0).all()
     steps = calibrate(Searcher(index, Effort()), crowd[:500]).steps
     assert [step.recall for step in steps] == [1, 1, 1]
+
+
+def test_a_face_that_no_link_leads_to_is_found(crowd: Floats) -> None:
+    index = make("hnsw", D)
+    index.add(crowd[:400])
+    links = faiss.vector_to_array(index.hnsw.neighbors)
+    for lost in (5, 300):
+        links[links == lost] = lost + 1  # who led to it leads to another; a list ends at its first -1
+    faiss.copy_array_to_vector(links, index.hnsw.neighbors)
+    steps = (Step(10, 64, 1, 1.0),)
+    effort = Effort(steps, unlinked_in(Searcher(index, Effort(steps)), crowd[:400]))
+    assert {5, 300} <= set(effort.unlinked) and len(effort.unlinked) < 20
+    found, similarity = Searcher(index, effort).nearest(crowd[:400], 10)
+    assert (found == np.arange(400)[:, None]).any(axis=1).all()
+    assert all(len(set(row)) == 10 for row in found.tolist())
+    assert np.allclose(similarity[:, 9], -np.sort(-(crowd[:400] @ crowd[:400].T), axis=1)[:, 9], atol=1e-3)
+    assert Effort.from_json(effort.to_json(), list(effort.unlinked)) == effort
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])

@@ -422,8 +422,10 @@ def test_changing_the_kind_embeds_nothing_again(tmp_path: Path, make_faces: Make
     index = tmp_path / "people.faiss"
     make_faces(tmp_path / "album", 5)
     run(tmp_path / "album", index)
-    report = run(tmp_path / "album", index, index_type="hnsw")
+    said: list[str] = []
+    report = run(tmp_path / "album", index, index_type="hnsw", notice=said.append)
     assert (report.embedded, report.faces) == (0, 5)
+    assert any(line.startswith("index hnsw: finds 100.0 % of the 4 nearest") for line in said)
     assert type(faiss.downcast_index(faiss.read_index(str(index)).index)) is faiss.IndexHNSWFlat
 
 
