@@ -34,7 +34,7 @@ def realness(vectors: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float3
     if not spec.gated:
         return None
     half = vectors[:, : vectors.shape[1] // 2].astype(np.float64)
-    return np.clip((half**2).sum(axis=1), 0, 1).astype(np.float32)
+    return np.asarray(np.clip((half**2).sum(axis=1), 0, 1), np.float32)
 
 
 def identity_of(similarity: float, real_a: float | None, real_b: float | None) -> float | None:
