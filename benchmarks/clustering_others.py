@@ -7,8 +7,8 @@ BCubed F1, from the grids below. One choice serves all sets; what HDBSCAN leaves
     Leiden     every pair of a cosine of at least ``least`` is an edge of weight 1; the constant Potts model, in whose groups more than
                ``resolution`` of all pairs are edges (https://doi.org/10.1038/s41598-019-41695-z)
 
-scikit-learn 1.9.1 with numpy 2.4.6 raises TypeError for most settings with a ``cluster_selection_epsilon``: such settings cannot be chosen, and
-the choice says how many they were.
+scikit-learn 1.9.1 with numpy 2.4.6 raises TypeError where a ``cluster_selection_epsilon`` was tried: settings that fail cannot be chosen, and the choice
+says how many they were.
 """
 
 from __future__ import annotations
