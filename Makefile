@@ -7,7 +7,7 @@ types:  ## put back the links of typings/ where a checkout has none (from a zip,
 contracts:  ## which room may import which, as pyproject.toml says
 	python .ci/contracts
 docs:  ## build the documentation's site, build/site/index.html
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict  # not --quiet: what is not said is not counted, and nothing would be strict
 wheel:  ## a wheel for this Linux in dist/, tried without a compiler
 	.ci/wheel
 check: contracts  ## lint, types, contracts, tests

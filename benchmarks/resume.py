@@ -68,7 +68,7 @@ def _load(index: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
     import faiss
     import pyarrow.parquet
 
-    rows = pyarrow.parquet.read_table(index.with_suffix(".parquet")).to_pylist()
+    rows = pyarrow.parquet.read_table(index.with_suffix(".faiss.parquet")).to_pylist()
     store = faiss.read_index(str(index))
     if store.ntotal != len(rows):
         raise BenchmarkError(f"{index} holds {store.ntotal} vectors and its table {len(rows)} rows")

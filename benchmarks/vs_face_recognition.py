@@ -83,7 +83,7 @@ def load_index(index: Path, folder: Path) -> dict[str, NDArray[np.float32]]:
     import pyarrow.parquet
 
     vectors = faiss.read_index(str(index))
-    rows = pyarrow.parquet.read_table(index.with_suffix(".parquet")).to_pylist()
+    rows = pyarrow.parquet.read_table(index.with_suffix(".faiss.parquet")).to_pylist()
     largest: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = os.path.relpath(folder / row["path"], folder)  # an absolute path replaces the folder it is joined to

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from faceembed.engine.explain.attack_result import Attacked, Row
     from faceembed.engine.verbs.attack import Attack
 
-_KINDS = ("same", "other", "fake")
 _OWN = ("arch", "steps", "step_size")  # of one attack; the others are of all
 
 
@@ -54,9 +53,13 @@ _COMMON: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of noise and --max-pairs."),
     click.option("--arch", metavar="NAME", help="Architecture of another project's checkpoint."),
-    output_file_option("--save", metavar="CSV", help="Also write every pair's similarity before and after there."),
-    output_file_option("--png", metavar="PNG", help="Also draw the worst cases there."),
-    output_file_option("--html", metavar="HTML", help="Also write the figures and the worst cases as a page there."),
+    output_file_option(
+        "--save", kind="attack scores", metavar="CSV", help="Also write every pair's similarity before and after there."
+    ),
+    output_file_option("--png", kind="picture", metavar="PNG", help="Also draw the worst cases there."),
+    output_file_option(
+        "--html", kind="page", metavar="HTML", help="Also write the figures and the worst cases as a page there."
+    ),
     model_options,
     output_options,
     click.pass_context,
@@ -171,7 +174,7 @@ def _attack(method: str, encoder: str, *, arch: str | None, **own: Any) -> Attac
 
 
 def _text(result: Attacked) -> str:
-    kinds = [kind for kind in _KINDS if kind in result.rows[0].similarity]
+    kinds = list(result.rows[0].similarity)
     head = ["epsilon", *(f"{kind} (change)" for kind in kinds), "EER", "FNMR", "FMR", *_by_kind(kinds)]
     table = [head, *(_cells(row, kinds) for row in result.rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -187,7 +190,7 @@ def _text(result: Attacked) -> str:
 
 
 def _by_kind(kinds: list[str]) -> list[str]:
-    return [f"FMR {kind}" for kind in kinds if kind != "same"] if len(kinds) == 3 else []
+    return ["FMR other", "FMR fake"] if {"other", "fake"} <= set(kinds) else []
 
 
 def _cells(row: Row, kinds: list[str]) -> list[str]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("index")
-@output_file_option("-o", "--output", required=True, metavar="FILE", help="The clusters, .parquet or .json.")
+@output_file_option(
+    "-o", "--output", kind="clusters", required=True, metavar="FILE", help="The clusters, .parquet or .json."
+)
 @file_option("--links", metavar="FOLDER", help="Also make a folder of links to photos for each cluster there.")
 @click.option(
     "--least-faces",
@@ -84,6 +86,7 @@ def _summary(report: ClusterReport, links: str | None) -> str:
     if report.duplicates:
         lines.append(f"{report.duplicates:,} are copies of a picture that is there already")
     if links is not None:
-        lines.append(f"{report.links:,} folders of links in {links}")
+        missing = f"; {report.links_missing:,} photos have none, as they are not there" if report.links_missing else ""
+        lines.append(f"{report.links:,} folders of links in {links}{missing}")
     lines.append(f"look: {report.output}")
     return "\n".join(map(printable, lines))

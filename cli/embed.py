@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
 )
 @click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
+@click.option(
+    "--prune", is_flag=True, help="Drop photos that are gone even where a whole folder, or much of the index, is."
+)
+@click.option("--check", is_flag=True, help="Read every photo, also those whose size and times are as they were.")
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
 @model_options
 @output_options
@@ -51,6 +55,8 @@ def embed(
     index_type: str | None,
     gpu_memory: str | None,
     fresh: bool,
+    prune: bool,
+    check: bool,
     sample: bool,
     models: ModelOptions,
     out: Output,
@@ -58,8 +64,9 @@ def embed(
     """Embed photos into a searchable index.
 
     PHOTOS are folders, searched with all their subfolders, and files. A second run over the same folders embeds only
-    what is new or changed and drops what is gone; an interrupted run goes on when it is started again. A photo that
-    cannot be read or has no face is a row of INDEX.errors.csv.
+    what is new or changed and drops what is gone; photos that were moved or touched are known by their bytes. Where a
+    whole folder is empty or gone, as when a disk is not mounted, nothing is changed without --prune. An interrupted run
+    goes on when it is started again. A photo that cannot be read or has no face is a row of INDEX.faiss.errors.csv.
 
     \b
     Example:
@@ -93,6 +100,8 @@ def embed(
             settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
             index_type=index_type,
             fresh=fresh,
+            prune=prune,
+            check=check,
             notice=reporter.notice,
             progress=reporter.progress,
         )
@@ -105,11 +114,12 @@ def _summary(report: EmbedReport, query: str) -> str:
     lines = [f"{report.embedded:,} photos{pace}"]
     if report.skipped:
         lines[0] += f", {report.skipped:,} done before"
-    if report.removed:
-        lines[0] += f", {report.removed:,} gone or changed"
+    for count, what in ((report.moved, "moved"), (report.touched, "touched"), (report.removed, "gone or changed")):
+        if count:
+            lines[0] += f", {count:,} {what}"
     lines.append(f"{report.faces:,} faces in {index}")
     if report.no_face or report.failed:
-        errors = os.path.splitext(index)[0] + ".errors.csv"
+        errors = index + ".errors.csv"
         lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see {errors}")
     lines.append(f"search it: faceembed search {shlex.quote(index)} {shlex.quote(query)}")
     return "\n".join(map(printable, lines))

@@ -22,6 +22,8 @@ from faceembed.cli.libraries import keep_at_home
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
+from faceembed.cli.relocate import relocate
+from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
@@ -52,6 +54,8 @@ for _command in (
     matrix,
     cluster,
     project,
+    remove,
+    relocate,
     evaluate,
     compare,
     bench,

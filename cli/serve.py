@@ -139,7 +139,8 @@ def _service(index: str | None, models: ModelOptions, limits: Limits, key: objec
 
     assert isinstance(key, Key)
     settings = models.settings(faces="all")
-    gallery = Gallery(index, loading.resolve_models(settings).encoder.spec) if index is not None else None
+    spec = loading.resolve_models(settings).encoder.spec
+    gallery = Gallery(index, spec, notice=reporter.notice) if index is not None else None
     gate = gallery.photos(_GATE_PHOTOS) if gallery is not None else []
     embedder = open_embedder(settings, gate=gate, notice=reporter.notice)
     return Service(embedder, limits=limits, key=key, gallery=gallery, gradient=_gradient(settings.encoder))

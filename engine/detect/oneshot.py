@@ -122,7 +122,9 @@ class OneShotDetector(Detector):
         """As `Detector.sharpened`: what the refiner says of finer pixels, unless it sees no face there.
 
         A face of 23 px in a photo of 6,401 px decoded at 1/8 has landmarks up to 2 px off in the photo's pixels, and its
-        embedding is 0.997 of what it is from the photo of 900 px; with this 0.999 (the astronaut, `faceembed-align`).
+        embedding is 0.997 of what it is from the photo of 900 px; with this 0.999 (the astronaut, `faceembed-align`). 30 photos
+        of LFW, enlarged four times in photos of 12 megapixels: 0.9991 of the small photos' embeddings in the mean and 0.9934 at
+        worst without it, 0.9995 and 0.9979 with it, for 2.1 ms of 61.
         """
         again = refine.refine(self._refiner, [photo], faces)
         kept = (again.scores >= self.settings.score) & np.isfinite(again.landmarks).all(axis=(1, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 Chips = NDArray[np.uint8]
 
@@ -88,8 +89,8 @@ class Attacked:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The figures as plain types; what the data cannot tell is null, and ``cannot_tell`` says why."""
-        missing = [name for name in ("eer", "eer_other", "eer_fake", "fnmr", "fmr", "fmr_other", "fmr_fake")]
-        missing = [name for name in missing if any(getattr(row, name) is None for row in self.rows)]
+        rates = ("eer", "eer_other", "eer_fake", "fnmr", "fmr", "fmr_other", "fmr_fake")
+        missing = [name for name in rates if any(getattr(row, name) is None for row in self.rows)]
         return {
             "method": self.method,
             "goal": self.goal,
@@ -112,6 +113,7 @@ class Attacked:
         Raises:
             OSError: the file cannot be written.
         """
+        check_output(path, "attack scores")
         with atomic_write(path, "w") as file:
             writer = csv.writer(file)
             writer.writerow(("path_a", "path_b", "label", "kind", "epsilon", "before", "after", "found"))
@@ -140,7 +142,7 @@ def figures(
 
     Args:
         scores: (1 + epsilons, n) similarities, the unchanged list's first.
-        kinds: (n,) of ``same``, ``other``, ``fake``.
+        kinds: (n,) of ``same``, ``other``, ``fake`` or another word.
         failed: (n,) whether the pair has no similarity.
         attacked: (n,) whether the attack was to change the pair.
         epsilons, levels: of each row after the first.
@@ -150,7 +152,7 @@ def figures(
     threshold = metrics.eer(scores[0], labels)[1] if both else None
     rows = []
     for epsilon, level, after in zip((0.0, *epsilons), (0, *levels), scores, strict=True):
-        seen = {kind: (kinds == kind) & ~failed for kind in ("same", "other", "fake")}
+        seen = {kind: (kinds == kind) & ~failed for kind in kinds_in_order(kinds)}
         hit = {kind: mask & attacked for kind, mask in seen.items()}
 
         def rate(kind: str, after: NDArray[np.float64] = after) -> float | None:
@@ -176,6 +178,13 @@ def figures(
             )
         )
     return threshold, rows
+
+
+def kinds_in_order(kinds: Iterable[str]) -> list[str]:
+    """Each kind once: ``same``, ``other`` and ``fake`` first, then the list's own words."""
+    known = ("same", "other", "fake")
+    found = set(map(str, kinds))
+    return [kind for kind in known if kind in found] + sorted(found - set(known))
 
 
 def _eer_against(kind: str, scores: NDArray[np.float64], kinds: NDArray[np.str_]) -> float | None:

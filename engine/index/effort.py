@@ -29,6 +29,8 @@ TARGETS = {10: 0.998, 100: 0.99, 1000: 0.99}
 SAMPLE = 300
 _FACTORS = (1, 2, 4, 8, 16, 32, 64)
 _RESCORED = 1 << 22  # candidates whose exact vectors are in memory at a time, times dimension
+_QUERIES = 4096  # of vectors that look for themselves at a time
+_NEAR = 9  # others as near, or nearly, among which a vector may stand
 _SAME = 1e-6  # of similarities: what is this near to the last true neighbour is as good
 
 
@@ -50,6 +52,8 @@ class Effort:
     """What every k needs: steps that were measured, in the order of k, and what lies between them."""
 
     steps: tuple[Step, ...] = ()
+    unlinked: tuple[int, ...] = ()
+    """Positions that a graph does not lead to, not even from the vector itself: they are looked at in every search (`unlinked_in`)."""
 
     def at(self, k: int, most: int) -> tuple[int, int]:
         """Effort and candidates for one k.
@@ -79,8 +83,8 @@ class Effort:
         return [dataclasses.asdict(step) for step in self.steps]
 
     @classmethod
-    def from_json(cls, found: Any) -> Effort:
-        """What `to_json` gave.
+    def from_json(cls, found: Any, unlinked: Any = ()) -> Effort:
+        """What `to_json` gave, and positions.
 
         Raises:
             TypeError, ValueError: it is something else.
@@ -90,7 +94,7 @@ class Effort:
             steps, key=lambda s: s.k
         ):
             raise ValueError("steps are out of order or out of range")
-        return cls(steps)
+        return cls(steps, tuple(map(int, unlinked)))
 
     @classmethod
     def assumed(cls, index: Any) -> Effort:
@@ -115,6 +119,15 @@ class Searcher:
         self._most = most_effort(index)
         self._name = effort_name(index)
         self._all: Floats | None = None
+        self._alone = np.array(effort.unlinked, np.int64)
+        self._alone_vectors = (
+            self._vectors_of(self._alone) if len(self._alone) else np.zeros((0, int(index.d)), np.float32)
+        )
+
+    def _vectors_of(self, positions: Ints) -> Floats:
+        if self._exact is not None:
+            return self._exact(positions)
+        return np.stack([np.asarray(self.index.reconstruct(int(place)), np.float32) for place in positions])
 
     def nearest(self, queries: Floats, k: int) -> tuple[Ints, Floats]:
         """The most similar vectors.
@@ -145,6 +158,11 @@ class Searcher:
             short = short[(positions[short] >= 0).sum(1) < k]
         if len(short):
             positions[short], similarity[short] = self._scan(queries[short], positions.shape[1])
+        if len(self._alone):
+            positions[np.isin(positions, self._alone)] = -1  # each once
+            alone = np.broadcast_to(self._alone, (len(queries), len(self._alone)))
+            positions = np.concatenate([positions, alone], axis=1)
+            similarity = np.concatenate([similarity, queries @ self._alone_vectors.T], axis=1)
         similarity[positions < 0] = -np.inf
         order = np.lexsort((positions, -similarity), axis=1)[:, :k]
         return np.take_along_axis(positions, order, 1), np.take_along_axis(similarity, order, 1)
@@ -238,6 +256,22 @@ def calibrate(searcher: Searcher, vectors: Floats, *, targets: dict[int, float] 
             low, high = (low, middle) if recall(rungs[middle], candidates) >= target else (middle + 1, high)
         steps.append(Step(k, rungs[low], candidates, round(recall(rungs[low], candidates), 4)))
     return Effort(tuple(steps))
+
+
+def unlinked_in(searcher: Searcher, vectors: Floats) -> tuple[int, ...]:
+    """The positions of a graph's vectors that do not find themselves: no link leads to them (1 of 1,500 of LFW's faces).
+
+    Args:
+        searcher: with a measured effort.
+        vectors: float32 (N, D), by position.
+    """
+    lost: list[int] = []
+    if effort_name(searcher.index) == "efSearch":
+        for start in range(0, len(vectors), _QUERIES):
+            own = np.arange(start, min(start + _QUERIES, len(vectors)))
+            found = searcher.nearest(vectors[own], 1 + _NEAR)[0]
+            lost += own[~(found == own[:, None]).any(axis=1)].tolist()
+    return tuple(lost)
 
 
 def _rungs(index: Any, fetched: int, most: int, *, start: int) -> list[int]:

@@ -84,7 +84,7 @@ class Pictures:
         if read is None:
             return None
         box = self._boxes[path]
-        x, y = _decoded(read, box[:2])
+        x, y = read.decoded(box[:2])
         width, height = (float(value) / read.reduction for value in box[2:])
         pixels = read.pixels
         room = max(width, height, 1.0) * _ROOM
@@ -121,7 +121,7 @@ class Pictures:
         read = self._read(path)
         if read is None:
             return None
-        points = _decoded(read, self._landmarks[path].reshape(1, 5, 2)).astype(np.float32)
+        points = read.decoded(self._landmarks[path].reshape(1, 5, 2)).astype(np.float32)
         matrices = similarity_matrices(points, self._spec)
         if not np.isfinite(matrices).all():
             return None
@@ -141,8 +141,3 @@ class Pictures:
             return decode(data, reduction=max(fits, default=1))
         except PhotoError:
             return None
-
-
-def _decoded(photo: Photo, points: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Points (..., 2) of the full photo in its decoded pixels."""
-    return (points.astype(np.float64) + photo.offset) / photo.reduction

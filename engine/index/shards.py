@@ -10,14 +10,15 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.listing import PhotoFile, decode_path
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, read_parquet
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, file_columns, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
 
@@ -51,10 +52,26 @@ class FaceTable:
         """The faces where ``mask`` is true."""
         return self if mask.all() else FaceTable(self.rows.filter(pa.array(mask)), self.vectors[mask])
 
+    def rows_at(self, numbers: Sequence[int]) -> FaceTable:
+        """The faces at these rows, in that order."""
+        if len(numbers) == len(self) and list(numbers) == list(range(len(self))):
+            return self
+        at = np.asarray(numbers, np.int64)
+        return FaceTable(self.rows.take(pa.array(at)), self.vectors[at])
+
     def photos(self) -> list[PhotoFile]:
         """Each face's file, row for row."""
-        paths, sizes, times = (self.rows.column(name).to_pylist() for name in ("path", "size", "mtime_ns"))
-        return [PhotoFile(decode_path(p), s, t) for p, s, t in zip(paths, sizes, times, strict=True)]
+        return photos_of(self.rows)
+
+    def restamped(self, now: Sequence[PhotoFile]) -> FaceTable:
+        """The same faces with their files as they are now, row for row."""
+        if not len(self):
+            return self
+        rows = self.rows
+        for name, values in file_columns(now).items():
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, rows.schema.field(at), pa.array(values, rows.schema.field(at).type))
+        return FaceTable(rows, self.vectors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +114,19 @@ class ShardFolder:
                 json.dump(settings, file, indent=2)
         self._next = 1 + max((int(path.stem) for path in self._paths()), default=-1)
 
+    @classmethod
+    def left(cls, folder: Path) -> tuple[ShardFolder | None, dict[str, Any]]:
+        """The shards of a run that has not ended, if there are any, and the settings that made them."""
+        try:
+            settings: dict[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None, {}
+        except (OSError, ValueError) as error:
+            raise IndexFormatError(
+                f"{folder / 'settings.json'} is damaged ({error}); start over with --fresh"
+            ) from error
+        return cls(folder, settings), settings
+
     def _paths(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("[0-9]*.parquet") if path.stem.isdigit())
 
@@ -124,7 +154,7 @@ class ShardFolder:
                 column = table.column("embedding").combine_chunks()
                 width = column.type.list_size
                 vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                rows = table.drop_columns(["embedding"]).replace_schema_metadata(None).cast(FACE_SCHEMA)
+                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None).cast(FACE_SCHEMA)
                 failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
             except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error

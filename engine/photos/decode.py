@@ -48,6 +48,10 @@ class Photo:
     """How far left of and above the photo the decoded pixels begin, in its pixels: where the photo was turned after decoding, the
     pixels that stand for less come first. So ``full = decoded * reduction - offset``, in continuous coordinates."""
 
+    def decoded(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Points (..., 2), x and y in continuous pixels of the full photo, in those of `pixels`."""
+        return (np.asarray(points, np.float64) + self.offset) / self.reduction
+
 
 def check_size(header: Header, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse decompression bombs.

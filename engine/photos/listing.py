@@ -7,7 +7,9 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import blake3
 
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError
@@ -25,11 +27,29 @@ class PhotoFile:
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
+    """When the file's name, rights or content last changed, which nobody can set back; 0 where it is not known."""
+    digest: str = ""
+    """`digest_of` its bytes; empty where they have not been read."""
 
     @property
     def stamp(self) -> tuple[int, int]:
         """Size and time: a photo with another stamp is another photo."""
         return (self.size, self.mtime_ns)
+
+    def looks_like(self, other: PhotoFile) -> bool:
+        """Whether the file system says that it is still the same file, unread: size, time and, where both know it, `ctime_ns`."""
+        known = self.ctime_ns and other.ctime_ns
+        return self.stamp == other.stamp and (not known or self.ctime_ns == other.ctime_ns)
+
+    def holding(self, data: bytes) -> PhotoFile:
+        """The same with what its bytes say: their number and digest."""
+        return dataclasses.replace(self, size=len(data), digest=digest_of(data))
+
+
+def digest_of(data: bytes) -> str:
+    """The content hash of a file: BLAKE3, 128 bits, 32 hexadecimal digits. Nobody can make two photos of one digest."""
+    return blake3.blake3(data).hexdigest(length=16)
 
 
 @dataclasses.dataclass
@@ -43,13 +63,27 @@ class Listing:
     """How many files were left out, by their ending: neither that nor their first bytes are a photo's."""
     roots: list[str]
     """The absolute folders and files that were asked for."""
+    missing: list[str] = dataclasses.field(default_factory=list)
+    """Those of them that are not there, where that was allowed."""
+    named: list[str] = dataclasses.field(default_factory=list)
+    """Those of them that are files."""
 
 
-def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
+def list_photos(
+    roots: Sequence[str | os.PathLike[str]],
+    *,
+    place: Callable[[str], str] = os.path.abspath,
+    may_be_gone: Callable[[str], bool] = lambda path: False,
+) -> Listing:
     """List photos below folders; a file named directly is taken whatever its ending.
 
     Folders are walked in the byte order of names, links are followed, and each real folder is entered once, so that a
     loop of links ends.
+
+    Args:
+        roots: folders and files.
+        place: the absolute path by which a root is called.
+        may_be_gone: whether a root that does not exist is listed as missing instead of raising.
 
     Raises:
         DataError: a root that does not exist, or is neither a folder nor a file.
@@ -58,16 +92,21 @@ def list_photos(roots: Sequence[str | os.PathLike[str]]) -> Listing:
     seen_folders: set[tuple[int, int]] = set()
     seen_paths: set[str] = set()
     for root in roots:
-        path = os.path.abspath(os.fspath(root))
+        path = place(os.fspath(root))
         listing.roots.append(path)
         try:
             info = os.stat(path)
         except OSError as error:
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)) and may_be_gone(path):
+                listing.missing.append(path)
+                continue
             raise DataError(
                 f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
             ) from error
         if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
             raise DataError(f"{printable(path)} is neither a folder nor a file")
+        if stat.S_ISREG(info.st_mode):
+            listing.named.append(path)
         found = _walk(path, info, seen_folders, listing) if stat.S_ISDIR(info.st_mode) else iter([_photo(path, info)])
         for photo in found:
             if photo.path not in seen_paths:
@@ -126,7 +165,7 @@ def _open(
 
 
 def _photo(path: str, info: os.stat_result) -> PhotoFile:
-    return PhotoFile(path, info.st_size, info.st_mtime_ns)
+    return PhotoFile(path, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 def photo_file(path: str) -> PhotoFile:
@@ -135,6 +174,28 @@ def photo_file(path: str) -> PhotoFile:
         return _photo(path, os.stat(path))
     except OSError:
         return PhotoFile(path, 0, 0)
+
+
+def real_place(path: str) -> str:
+    """The path of a root without links, so that a folder has one name however it is reached."""
+    return os.path.realpath(path)
+
+
+def as_listed(path: str, roots: Sequence[str]) -> str:
+    """The path under which an index knows a photo below one of the roots that it was made of."""
+    root = max((root for root in roots if is_below(path, [root])), key=len, default="")
+    return real_place(root) + path[len(root.rstrip(os.sep)) :] if root else path
+
+
+def is_gone(path: str) -> bool:
+    """Whether there is no such file any more; one that cannot be looked at is not gone."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_below(path: str, roots: Sequence[str]) -> bool:

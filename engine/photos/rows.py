@@ -31,8 +31,32 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("image_height", pa.int32()),
     ("size", pa.int64()),  # of the file, bytes
     ("mtime_ns", pa.int64()),
+    ("ctime_ns", pa.int64()),  # 0 where it was not looked at
+    ("digest", pa.string()),  # of the file's bytes, `digest_of`; empty where they were not read
 )
+_SINCE_THEN = {"ctime_ns": 0, "digest": ""}  # columns that tables of older versions lack, and what they mean there
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
+
+
+PHOTO_COLUMNS = ("path", "size", "mtime_ns", "ctime_ns", "digest")
+"""The columns of a table of faces that say which file a face is from."""
+
+
+def photos_of(rows: pa.Table) -> list[PhotoFile]:
+    """The file of each row of a table with `PHOTO_COLUMNS`."""
+    columns = [rows.column(name).to_pylist() for name in PHOTO_COLUMNS]
+    return [PhotoFile(decode_path(path), *rest) for path, *rest in zip(*columns, strict=True)]
+
+
+def file_columns(photos: Sequence[PhotoFile]) -> dict[str, list[Any]]:
+    """The values of `PHOTO_COLUMNS`."""
+    return {
+        "path": [encode_path(photo.path) for photo in photos],
+        "size": [photo.size for photo in photos],
+        "mtime_ns": [photo.mtime_ns for photo in photos],
+        "ctime_ns": [photo.ctime_ns for photo in photos],
+        "digest": [photo.digest for photo in photos],
+    }
 
 
 def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = None, *, advice: str) -> Any:
@@ -53,7 +77,13 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         # In this thread alone: with threads of Arrow's own a process now and then aborts at its end
         # (https://github.com/apache/arrow/issues/34314; 1 of 31 scripts that embedded twice).
         opened = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-        table = opened.read(list(columns) if columns else None, use_threads=False)
+        lacking = _lacking(opened.schema_arrow.names)
+        wanted = [name for name in columns if name not in lacking] if columns else None
+        table = opened.read(wanted, use_threads=False)
+        for name in lacking if columns is None else [name for name in columns if name in lacking]:
+            values = pa.array([_SINCE_THEN[name]] * len(table), FACE_SCHEMA.field(name).type)
+            at = min(FACE_SCHEMA.get_field_index(name), len(table.column_names))
+            table = table.add_column(at, FACE_SCHEMA.field(name), values)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise IndexFormatError(f"{os.fspath(path)} cannot be read ({reason}); {advice}") from error
@@ -62,23 +92,36 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
     return table
 
 
+def _lacking(names: Sequence[str]) -> list[str]:
+    """The columns that a table of faces is too old to have."""
+    return [name for name in _SINCE_THEN if name not in names] if {"face_id", "landmarks"} <= set(names) else []
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """A photo that has no face in the index, and why."""
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align`` or ``encode``."""
+    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
     reason: str
 
 
-_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns")
+_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns", "ctime_ns", "digest")
 
 
 def format_errors(failures: Iterable[Failure]) -> str:
     """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
     rows = (
-        (encode_path(failure.photo.path), failure.stage, failure.reason, failure.photo.size, failure.photo.mtime_ns)
+        (
+            encode_path(failure.photo.path),
+            failure.stage,
+            failure.reason,
+            failure.photo.size,
+            failure.photo.mtime_ns,
+            failure.photo.ctime_ns,
+            failure.photo.digest,
+        )
         for failure in failures
     )
     return "".join(_csv_line(row) for row in (_ERROR_COLUMNS, *rows))
@@ -100,13 +143,14 @@ def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return [
-            Failure(
-                PhotoFile(decode_path(row["path"]), int(row["size"]), int(row["mtime_ns"])), row["stage"], row["reason"]
-            )
-            for row in rows
-        ]
+        return [Failure(_photo_of(row), row["stage"], row["reason"]) for row in rows]
     except FileNotFoundError:
         return []
     except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
         raise IndexFormatError(f"{os.fspath(path)} is damaged ({error}); delete it, or run with --fresh") from error
+
+
+def _photo_of(row: dict[str, str]) -> PhotoFile:
+    """The photo of a row; older versions wrote neither ``ctime_ns`` nor ``digest``."""
+    size, mtime, ctime = int(row["size"]), int(row["mtime_ns"]), int(row.get("ctime_ns") or 0)
+    return PhotoFile(decode_path(row["path"]), size, mtime, ctime, row.get("digest") or "")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos import pillow
-from faceembed.engine.photos.headers.bmp import read_masked
+from faceembed.engine.photos.bit_masks import read_masked
 from faceembed.errors import PhotoError
 
 Pixels = NDArray[np.uint8]

@@ -209,7 +209,9 @@ class Cutter:
     def read_one(self, photo: PhotoFile) -> Item | Failure:
         """A photo's file in memory, or why it cannot be there."""
         try:
-            return self.item(photo, read_file(photo.path, max_bytes=self.settings.max_bytes))
+            data = read_file(photo.path, max_bytes=self.settings.max_bytes)
+            photo = photo.holding(data)
+            return self.item(photo, data)
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 

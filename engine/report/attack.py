@@ -9,7 +9,7 @@ import numpy as np
 
 from faceembed.engine.explain.attack_result import Attacked, Case, Row
 from faceembed.engine.report import plots
-from faceembed.engine.report.attack_picture import KIND_NAMES, difference, largest_change, turned
+from faceembed.engine.report.attack_picture import difference, kind_name, largest_change, turned
 from faceembed.engine.report.page import percent, short_names, shown, write_page
 from faceembed.engine.report.pixels import png_source
 
@@ -27,7 +27,7 @@ def write_attack_report(path: str | os.PathLike[str], attacked: Attacked) -> Non
     Raises:
         OSError: the file cannot be written.
     """
-    kinds = [kind for kind in KIND_NAMES if kind in attacked.rows[0].similarity]
+    kinds = list(attacked.rows[0].similarity)
     paths = [path for case in attacked.cases for path in _paths(attacked, case)]
     names = short_names(paths)
     missing = list(attacked.failures)[:_MOST_FAILURES]
@@ -44,7 +44,8 @@ def write_attack_report(path: str | os.PathLike[str], attacked: Attacked) -> Non
         "attack",
         title=shown(attacked.title),
         facts={name: shown(value) for name, value in facts.items() if value != "None"},
-        kinds=[KIND_NAMES[kind] for kind in kinds],
+        kinds=[kind_name(kind) for kind in kinds],
+        both={"other", "fake"} <= set(kinds),
         rows=[_cells(row, kinds) for row in attacked.rows],
         threshold=attacked.threshold,
         failed_pairs=int(attacked.failed.sum()),
@@ -77,7 +78,12 @@ def _cells(row: Row, kinds: list[str]) -> dict[str, Any]:
         ],
         "rates": [
             rate(value)
-            for value in (row.eer, *((row.eer_other, row.eer_fake) if len(kinds) == 3 else ()), row.fnmr, row.fmr)
+            for value in (
+                row.eer,
+                *((row.eer_other, row.eer_fake) if {"other", "fake"} <= set(kinds) else ()),
+                row.fnmr,
+                row.fmr,
+            )
         ],
     }
 
@@ -87,7 +93,7 @@ def _card(attacked: Attacked, case: Case, names: dict[str, str]) -> dict[str, An
     return {
         "names": (names[a], names[b]),
         "number": case.pair + 1,
-        "kind": KIND_NAMES[case.kind],
+        "kind": kind_name(case.kind),
         "before": f"{case.before:.3f}",
         "after": f"{case.after:.3f}",
         "change": _signed(case.after - case.before),
@@ -115,7 +121,7 @@ def _similarity_svg(rows: list[Row], kinds: list[str], threshold: float | None) 
     epsilons = [rows[i].epsilon for i in order]
     for kind in kinds:
         values = [rows[i].similarity[kind] for i in order]
-        axes.plot(epsilons, values, "o-", color=plots.COLOURS[kind], markersize=4, label=KIND_NAMES[kind])
+        axes.plot(epsilons, values, "o-", color=plots.colour_of(kind, kinds), markersize=4, label=kind_name(kind))
     if threshold is not None:
         axes.axhline(threshold, color=plots.INK, linewidth=1, linestyle=":", label=f"threshold {threshold:.3f}")
     axes.margins(y=0.15)

@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from faceembed.engine.explain.attack_result import Case
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
+from faceembed.outputs import GENERATOR, check_output
 
 MOST_CASES = 24  # on one sheet
 _SIDE, _TEXT, _HEAD = 1.35, 2.1, 0.75  # inches: of a picture, of the column of text, of the title
 _INK, _SOFT, _BAD = "#1b2430", "#67717e", "#b42318"
 KIND_NAMES = {"same": "same person", "other": "other people", "fake": "deepfake"}
 _COLUMNS = ("first photo", "second photo", "second, changed", "change, amplified")
+
+
+def kind_name(kind: str) -> str:
+    """A kind of pairs in words; a list's own word as it is."""
+    return KIND_NAMES.get(kind, kind)
 
 
 def write_cases(path: str | os.PathLike[str], cases: Sequence[Case], *, threshold: float | None, title: str) -> None:
@@ -57,7 +63,8 @@ def write_cases(path: str | os.PathLike[str], cases: Sequence[Case], *, threshol
             axes.imshow(picture, interpolation="nearest")
             axes.set_axis_off()
     target = io.BytesIO()
-    figure.savefig(target, format="png", metadata={"Software": None})
+    figure.savefig(target, format="png", metadata={"Software": GENERATOR})
+    check_output(path, "picture")
     with atomic_write(path) as file:
         file.write(target.getvalue())
 
@@ -83,7 +90,7 @@ def turned(case: Case, threshold: float | None) -> bool | None:
 
 def _lines(case: Case, threshold: float | None) -> list[tuple[str, str]]:
     lines = [
-        (f"{KIND_NAMES[case.kind]}, epsilon {case.epsilon:g}", _INK),
+        (f"{kind_name(case.kind)}, epsilon {case.epsilon:g}", _INK),
         (f"similarity {case.before:.3f} → {case.after:.3f}", _BAD if turned(case, threshold) else _INK),
         (f"largest change {largest_change(case)} of 255 levels", _SOFT),
     ]

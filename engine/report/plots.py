@@ -40,6 +40,11 @@ def _look(kind: str, kinds: Iterable[str]) -> dict[str, Any]:
     return {"color": OTHERS[place % len(OTHERS)], "linestyle": (0, (1 + place % 4, 1))}
 
 
+def colour_of(kind: str, kinds: Iterable[str]) -> str:
+    """The stand-in for the colour of a kind of pairs, one of ``kinds``."""
+    return str(_look(kind, kinds)["color"])
+
+
 def _label(kind: str) -> str:
     return "same – all negatives" if kind == "all" else f"same – {_name(kind)}"
 

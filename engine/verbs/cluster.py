@@ -18,7 +18,7 @@ import numpy as np
 
 from faceembed.engine.index.clusters.duplicates import find_duplicates
 from faceembed.engine.index.clusters.group import all_lists, group, same_numbers, suggested_least
-from faceembed.engine.index.clusters.links import check_links, write_links
+from faceembed.engine.index.clusters.links import Links, check_links, write_links
 from faceembed.engine.index.clusters.output import (
     About,
     check_output,
@@ -28,14 +28,15 @@ from faceembed.engine.index.clusters.output import (
     write_clusters,
 )
 from faceembed.engine.index.clusters.rank_order import Lists
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.derived import CLUSTERS, LINKS, note
+from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.graph import Ints
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import load_faces, read_manifest
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.errors import DataError, IndexFormatError, ModelError, UsageError
 
 Notify = Callable[[str], None]
@@ -91,6 +92,8 @@ class ClusterReport:
     encoder: str
     links: int
     """Folders of links."""
+    links_missing: int
+    """Photos that have no link, as they are not where the index says."""
     seconds: float
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -126,11 +129,8 @@ def cluster(
     check_output(output)
     if links is not None:
         check_links(links)
-    files = IndexFiles.of(index)
-    files.recover()
-    manifest = read_manifest(files)
+    files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     encoder, digest = str(manifest["encoder"].get("name")), str(manifest["encoder"].get("sha256"))
-    faces = load_faces(files)
     if not len(faces):
         raise DataError(f"{files.faiss} holds no faces")
     known, about = _before(output, faces, encoder, digest, settings)
@@ -149,11 +149,18 @@ def cluster(
     rows = clusters_table(faces.rows, groups, of)
     following = max(unused, int(groups.max()) + 1)
     write_clusters(output, rows, About(encoder, digest, least, following))
-    folders = 0
+    note(index, CLUSTERS, output, notice)
+    made = Links(0, 0, [])
     if links is not None:
         paths = [decode_path(path) for path in faces.rows.column("path").to_pylist()]
         ids = faces.rows.column("face_id").to_numpy()
-        folders = write_links(links, paths, ids, groups, least_faces=settings.least_faces)
+        made = write_links(links, paths, ids, groups, least_faces=settings.least_faces)
+        note(index, LINKS, links, notice)
+        if made.missing:
+            notice(
+                f"{len(made.missing):,} photos are not where the index says and have no link, the first is {printable(made.missing[0])}; "
+                "bring the index up to date with `embed`, or tell it where they are with `relocate`"
+            )
     sizes = np.unique(groups, return_counts=True)[1]
     return ClusterReport(
         output=os.path.abspath(output),
@@ -169,7 +176,8 @@ def cluster(
         threshold=least,
         threshold_source=source,
         encoder=encoder,
-        links=folders,
+        links=made.folders,
+        links_missing=len(made.missing),
         seconds=time.perf_counter() - started,
     )
 

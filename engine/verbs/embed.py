@@ -9,20 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
+from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
+from faceembed.engine.index.lock import writing
+from faceembed.engine.index.looking import list_roots, roots_of, vanished
+from faceembed.engine.index.losses import Selection, alarm, merged
+from faceembed.engine.index.merge import Merge
+from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
-from faceembed.engine.index.update import Known, Merge
-from faceembed.engine.photos.listing import Listing, PhotoFile, encode_path, list_photos
+from faceembed.engine.index.update import Known
+from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.probe import READ
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
+from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
+from faceembed.engine.pipeline.rows import face_rows
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
-from faceembed.errors import DataError, UsageError
+from faceembed.errors import DataError, LossError
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
@@ -49,6 +53,18 @@ class EmbedReport:
     """Photos processed by this run."""
     removed: int
     """Photos that were in the index and are gone or changed."""
+    unread: int
+    """Listed photos taken for unchanged by size and times, without reading them."""
+    touched: int
+    """Photos with another time and the same bytes; nothing was computed again for these, nor for the next two kinds."""
+    moved: int
+    """Photos that were known under another path, where they are no more."""
+    copies: int
+    """Photos with the bytes of one that is in the index, and stays there."""
+    aliases: int
+    """Listed photos that are in the index under another path of the same file."""
+    vanished: int
+    """Photos that were listed and went while the run worked."""
     ignored: dict[str, int]
     """Files left out, by their ending: neither that nor their first bytes are a photo's."""
     seconds: float
@@ -75,13 +91,16 @@ def embed(
     settings: EmbedSettings | None = None,
     index_type: str | None = None,
     fresh: bool = False,
+    prune: bool = False,
+    check: bool = False,
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EmbedReport:
     """Embed photos into a searchable index.
 
     A second run over the same folders embeds what is new or changed and drops what is gone; photos of other folders that
-    the index holds stay. A run that was interrupted goes on after its last finished shard.
+    the index holds stay. Photos that were moved, touched or copied are known again by their bytes. A run that was interrupted
+    goes on after its last finished shard.
 
     Args:
         photos: folders (walked recursively) and photo files.
@@ -89,12 +108,16 @@ def embed(
         settings: models, faces, batches, runtime.
         index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string; None keeps what the index has, else ``flat``.
         fresh: start over, dropping an index and an unfinished run of that name.
+        prune: drop what is gone however much it is.
+        check: read every photo and compare its bytes, also of those that look untouched.
         notice: called with lines for the user.
         progress: called after every batch.
 
     Raises:
         DataError: a folder does not exist, or there are no photos in what was given.
         IndexFormatError: the index there was made by another encoder or with other settings.
+        IndexBusyError: another process is writing the index.
+        LossError: a folder has suddenly no photo any more, or much of what the index holds is gone, and ``prune`` was not given.
         FaceEmbedError: any other bad set-up. Bad photos are rows of the errors file instead.
 
     Example:
@@ -104,22 +127,46 @@ def embed(
     settings = settings or EmbedSettings()
     roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
     files = IndexFiles.of(output)
-    _spare_models(files)
-    listing = list_photos(roots)
-    _announce(listing, notice)
     files.faiss.parent.mkdir(parents=True, exist_ok=True)
-    files.recover()
+    with writing(files.faiss):
+        files = files.ready()
+        return _embed(roots, files, settings, index_type, fresh, prune, check, notice, progress, started)
+
+
+def _embed(
+    roots: Sequence[str | os.PathLike[str]],
+    files: IndexFiles,
+    settings: EmbedSettings,
+    index_type: str | None,
+    fresh: bool,
+    prune: bool,
+    check: bool,
+    notice: Callable[[str], None],
+    progress: Callable[[Progress], None],
+    started: float,
+) -> EmbedReport:
+    """`embed`, for the one who holds the index."""
     models = loading.resolve_models(settings)
     if index_type is not None:
         check_index_type(index_type, models.encoder.spec.dimension)
     fingerprint = _fingerprint(settings, models)
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
-    done = known.add_shards(shards)
-    if not listing.photos and not known.stamps:
+    earlier = known.add_shards(shards)
+    listing = list_roots(roots, known)
+    _announce(listing, notice)
+    if not listing.photos and not known.photos:
         raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
-    todo = [photo for photo in listing.photos if known.stamps.get(photo.path) != photo.stamp]
-    run = _Run()
+    selection = Selection(listing, known.selections)
+    found = recognise(listing.photos, known.photos, check=check)
+    merge = Merge(listing, selection, known, found, earlier)
+    present = {photo.path for photo in listing.photos} | (known.photos.keys() - merge.gone)
+    if not prune and (reason := alarm(merge.gone, known.photos, present, selection)):
+        raise LossError(reason)
+    for line in found.remarks(known.photos.values(), check=check):
+        notice(line)
+    todo, run, new = found.todo, _Run(), []
+    went: list[str] = []
     if todo:
         pipeline = loading.open_pipeline(settings, models, todo, notice=notice)
         if fresh:  # not before everything that can be asked for in error has been looked at
@@ -128,23 +175,28 @@ def embed(
         _embed_all(pipeline, todo, shards, run, progress, already=len(listing.photos) - len(todo))
         for line in pipeline.remarks():
             notice(line)
-        done = list(shards.read())
+        new = list(shards.read())[len(earlier) :]
+        went = vanished(listing, known, selection, prune=prune, notice=notice)
+        merge.drop(went)
     kept_type = known.manifest.get("index", "flat") if known.manifest else "flat"
-    merge = Merge(listing, known, done)
-    changed = todo or merge.removed or done or merge.other_folders_fail
-    if changed or not known.manifest or index_type not in (None, kept_type):
+    changed = todo or merge.changes or not known.manifest or index_type not in (None, kept_type)
+    if changed:
         manifest = {
             **fingerprint,
             **run.choice(known.manifest),
             "index": index_type or kept_type,
-            "roots": sorted({*listing.roots, *(known.manifest or {}).get("roots", [])}),
+            "roots": roots_of(listing, known),
+            "selections": merged(known.selections, selection),
+            FIELD: (known.manifest or {}).get(FIELD, {}),
             "faceembed": __version__,
         }
         kind = index_type or kept_type
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, notice=notice)
+        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, new, notice=notice)
     else:
-        counts = {key: known.manifest[key] for key in ("faces", "no_face", "failed")}
-        notice("nothing new, changed or gone")
+        counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
+        notice(
+            f"nothing new, changed or gone; {found.unread:,} photos were not read, as their size and times are the same"
+        )
     seconds = time.perf_counter() - started
     choice = run.choice(known.manifest)
     return EmbedReport(
@@ -155,6 +207,12 @@ def embed(
         skipped=len(listing.photos) - len(todo),
         embedded=len(todo),
         removed=merge.removed,
+        unread=found.unread,
+        touched=found.touched,
+        moved=len(found.moved),
+        copies=found.copies,
+        aliases=len(found.aliases),
+        vanished=len(went),
         ignored=dict(listing.ignored),
         seconds=round(seconds, 3),
         images_per_second=round(len(todo) / seconds, 2),
@@ -164,16 +222,6 @@ def embed(
         aligner=models.aligner.spec.name if models.aligner else "none",
         index=str(files.faiss),
     )
-
-
-def _spare_models(files: IndexFiles) -> None:
-    """Refuse an index whose JSON would replace the one that describes a model."""
-    model = files.faiss.with_suffix(".onnx")
-    if model.exists():
-        raise UsageError(
-            f"{files.json} is where the model {model.name} is described, and would hold the index's own description; give the index "
-            "another name or folder"
-        )
 
 
 def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
@@ -237,7 +285,7 @@ def _embed_all(
         tables: list[FaceTable] = []
         failed: list[Failure] = []
         for outcome in outcomes:
-            tables.append(_face_table(outcome))
+            tables.append(FaceTable(face_rows(outcome), outcome.faces.embeddings))
             failed += outcome.failures
             run.seconds.update(outcome.seconds)
             run.photos += len(outcome.photos)
@@ -259,29 +307,3 @@ def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:
                 yield outcome
 
         yield shard()
-
-
-def _face_table(outcome: Outcome) -> FaceTable:
-    """The rows of a batch; ``face_id`` is given when the index is written."""
-    faces = outcome.faces
-    photos = [outcome.photos[index] for index in faces.photo.tolist()]
-    columns = {
-        "face_id": np.full(len(photos), -1, np.int64),
-        "path": [encode_path(photo.path) for photo in photos],
-        "face": faces.face,
-        "x": faces.boxes[:, 0],
-        "y": faces.boxes[:, 1],
-        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
-        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
-        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
-        "score": faces.scores,
-        "norm": faces.norms,
-        "image_width": faces.sizes[:, 0],
-        "image_height": faces.sizes[:, 1],
-        "size": np.array([photo.size for photo in photos], np.int64),
-        "mtime_ns": np.array([photo.mtime_ns for photo in photos], np.int64),
-    }
-    rows = pa.Table.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA], schema=FACE_SCHEMA
-    )
-    return FaceTable(rows, faces.embeddings)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.clusters.output import read_clusters
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.derived import PAGES, note
+from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.projection import METHODS, project_vectors
 from faceembed.engine.index.store import load_faces, read_manifest
@@ -98,10 +99,7 @@ def project(
     """
     started = time.perf_counter()
     settings = settings or ProjectSettings()
-    files = IndexFiles.of(index)
-    files.recover()
-    manifest = read_manifest(files)
-    faces = load_faces(files)
+    files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     paths = [decode_path(path) for path in faces.rows.column("path").to_pylist()]
     groupings = _groupings(faces.rows, paths, settings)
     method = settings.method
@@ -124,6 +122,7 @@ def project(
         method=method,
         encoder=str(manifest["encoder"].get("name")),
     )
+    note(index, PAGES, output, notice)
     return ProjectReport(
         output=os.path.abspath(output),
         faces=len(faces),

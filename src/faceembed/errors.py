@@ -6,6 +6,8 @@
     │   └── FetchError        a download that failed or does not match its digest
     ├── DeviceError           a device, runtime or precision that was asked for and cannot serve
     ├── IndexFormatError      an index that is damaged or was made with other settings
+    ├── IndexBusyError        an index that another process is writing
+    ├── LossError             a run that would drop much of what an index holds, and was not told to
     ├── PairListError         a pair list that cannot be read
     ├── DataError             inputs with nothing to work on (an empty folder, pairs of one class, ...)
     └── PhotoError            one bad photo: it becomes a row of the errors file, never the end of a run
@@ -38,6 +40,14 @@ class DeviceError(FaceEmbedError):
 
 class IndexFormatError(FaceEmbedError):
     """An index that is damaged or was made with other settings."""
+
+
+class IndexBusyError(FaceEmbedError):
+    """An index that another process is writing; the message names it."""
+
+
+class LossError(FaceEmbedError):
+    """A run that would drop much of what an index holds, as when a disk is not mounted. Nothing was changed."""
 
 
 class PairListError(FaceEmbedError):

@@ -30,7 +30,7 @@ if not old:
     faiss.normalize_L2(vectors)
     store = faiss.IndexIDMap2(faiss.IndexFlatIP(128))
     store.add_with_ids(vectors, numpy.array([row["face_id"] for row in rows]))
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), index.with_suffix(".parquet"))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), index.with_suffix(".faiss.parquet"))
     faiss.write_index(store, str(index) + ".part")  # a kill leaves no index without its table
     os.replace(str(index) + ".part", index)
 print(json.dumps({"images": len(paths), "skipped": len(paths) if old else 0, "seconds": work}))

@@ -32,6 +32,12 @@ FIELDS = {
     "skipped": int,
     "embedded": int,
     "removed": int,
+    "unread": int,
+    "touched": int,
+    "moved": int,
+    "copies": int,
+    "aliases": int,
+    "vanished": int,
     "ignored": dict,
     "seconds": float,
     "images_per_second": float,
@@ -88,7 +94,7 @@ def test_failures_are_counted_and_the_errors_file_named(run: Any, small: Path, t
     shutil.copytree(small, photos)
     (photos / "text.jpg").write_text("no picture")
     result = run("embed", photos, "-o", tmp_path / "a.faiss")
-    assert f"0 photos without a face, 1 unreadable: see {tmp_path / 'a.errors.csv'}" in result.stdout
+    assert f"0 photos without a face, 1 unreadable: see {tmp_path / 'a.faiss.errors.csv'}" in result.stdout
 
 
 def test_no_faces_at_all(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
@@ -172,7 +178,7 @@ def test_name_that_is_not_utf8_in_an_error(run: Any, tmp_path: Path) -> None:
 
 
 def test_index_of_another_encoder(run: Any, index: Path, small: Path) -> None:
-    path = index.with_suffix(".json")
+    path = index.with_suffix(".faiss.json")
     manifest = json.loads(path.read_text())
     manifest["encoder"] = {"name": "other", "sha256": "0" * 64}
     path.write_text(json.dumps(manifest))
@@ -245,7 +251,7 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
         os.link(shutil.copy(small / "small.jpg", tmp_path / "one.jpg"), folder / f"{number:03}.jpg")
     shard = "import faceembed.engine.verbs.embed as embed; embed.SHARD = 32"
     process = start("embed", folder, "-o", index, "--json", code=shard)
-    wait_for(lambda: list(tmp_path.glob("a.partial/*.parquet")), process)
+    wait_for(lambda: list(tmp_path.glob("a.faiss.partial/*.parquet")), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
@@ -255,7 +261,7 @@ def test_interrupt_and_go_on(start: Any, run_json: Any, small: Path, tmp_path: P
     document = run_json("embed", folder, "-o", index)
     assert document["skipped"] >= 32
     assert document["skipped"] + document["embedded"] == document["images"] == document["faces"] == 200
-    assert pq.read_table(index.with_suffix(".parquet")).num_rows == 200
+    assert pq.read_table(index.with_suffix(".faiss.parquet")).num_rows == 200
 
 
 def wait_for(condition: Any, process: Any, seconds: float = 30) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from faceembed.cli import build_engine as command
+from faceembed.engine.parity.rule import DRAWN
 from faceembed.engine.pipeline import build_engine as module
 from faceembed.engine.pipeline import sample_faces
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -49,7 +50,8 @@ def test_build_inspect_and_refuse(
     assert "the engine itself was not executed" in result.stderr
     text = run("build-engine", "--inspect", path).stdout
     assert f"{EmbedSettings().encoder}, fp16, " in text and "for sm89, sm120; batches of 1 to 32, tuned for 16" in text
-    assert "on 4 faces, of its graph in ONNX Runtime; the engine itself was not executed" in text
+    faces_and_drawn = len(faces) + DRAWN
+    assert f"on {faces_and_drawn} faces, of its graph in ONNX Runtime; the engine itself was not executed" in text
     assert run_json("build-engine", "--inspect", path)["networks"] == document["networks"]
     path.write_bytes(b"x" * 100)
     assert "is no engine file of faceembed" in run("build-engine", "--inspect", path, code=1).stderr

@@ -88,6 +88,8 @@ def _calls(line: str) -> Iterator[list[str]]:
             continue
         if call and re.fullmatch(r"(.*/)?faceembed", call[0]):
             yield call[1:]
+        elif call[:2] == ["docker", "run"] and (image := {"faceembed", "faceembed:cuda"} & {*call}):
+            yield call[call.index(image.pop()) + 1 :]
         elif "-m" in call and call[call.index("-m") : call.index("-m") + 2] == ["-m", "faceembed"]:
             yield call[call.index("-m") + 2 :]
         call = []
@@ -147,6 +149,8 @@ def test_commands_are_quoted() -> None:
     assert "faceembed doctor" in readme
     assert any(line.endswith(".venv/bin/faceembed embed ~/Pictures -o people.faiss") for line in readme)
     assert {quote.page for quote in QUOTES} >= {"README.ru.md", "docs/guides/train.md", "docs/models.md"}
+    containers = [quote.args[0] for quote in QUOTES if quote.line.startswith("docker run")]
+    assert containers == ["embed", "serve"]
     assert sum(quote.whole for quote in QUOTES) > 50
 
 

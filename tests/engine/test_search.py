@@ -56,7 +56,7 @@ def test_mistakes(index: Path, tmp_path: Path) -> None:
 
 def test_an_index_that_was_moved_still_answers(index: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    for suffix in (".faiss", ".parquet", ".json"):
+    for suffix in (".faiss", ".faiss.parquet", ".faiss.json"):
         index.with_suffix(suffix).rename(tmp_path / "elsewhere" / f"p{suffix}")
     ((_, hits),) = search(tmp_path / "elsewhere" / "p.faiss", [tmp_path / "album" / "0002.jpg"], k=1)
     assert not isinstance(hits, str)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.pictures import Pictures
 from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.listing import as_listed, decode_path, printable
 from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encodes import identities
@@ -59,23 +59,22 @@ def embed_people(
     """
     settings = dataclasses.replace(settings, faces="largest")
     spec = loading.resolve_models(settings).encoder.spec
+    folders = sorted({os.path.dirname(sample.path) for sample in people.samples})
+    roots = [people.source] if os.path.isdir(people.source) else folders
     if index is None:
         index = os.path.join(output, INDEX)
-        folders = sorted({os.path.dirname(sample.path) for sample in people.samples})
-        roots = [people.source] if os.path.isdir(people.source) else folders
-        embed(roots, index, settings=settings, notice=notice, progress=progress)
-    files = IndexFiles.of(index)
-    manifest = read_manifest(files)
+        embed(roots, index, settings=settings, prune=True, notice=notice, progress=progress)
+    files, manifest, table = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     check_encoder(files, manifest, spec.name, spec.sha256)
     if manifest.get("choice_of_faces") != "largest":
         raise UsageError(f"{files.faiss} holds every face of a photo; make it with --faces largest")
-    table = load_faces(files)
     wanted = {sample.path for sample in people.samples}
+    named = {as_listed(path, roots): path for path in wanted} | {path: path for path in wanted}
     paths = [decode_path(path) for path in table.rows.column("path").to_pylist()]
-    rows = {path: row for row, path in enumerate(paths) if path in wanted}
+    rows = {named[path]: row for row, path in enumerate(paths) if path in named}
     errors = read_errors(files.errors)
     failures = {e.photo.path: NO_FACE if e.stage in ("detect", "align") else e.reason for e in errors}
-    failures = {path: reason for path, reason in failures.items() if path in wanted and path not in rows}
+    failures = {named[path]: reason for path, reason in failures.items() if path in named and named[path] not in rows}
     if missing := sorted(wanted - rows.keys() - failures.keys()):
         raise DataError(
             f"{files.faiss} lacks {len(missing):,} of {len(wanted):,} photos, the first is {printable(missing[0])}; "

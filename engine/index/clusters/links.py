@@ -7,14 +7,17 @@ The names say nothing to a shell or a file manager: letters, digits, ``. _ -`` a
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
-from faceembed.errors import UsageError
+from faceembed.engine.photos.listing import is_gone, printable
+from faceembed.errors import DataError, UsageError
 
 MARK = ".faceembed-links"
 _FOLDER = re.compile(r"person-\d{6,}")
@@ -34,10 +37,22 @@ def check_links(folder: str | os.PathLike[str]) -> None:
         raise UsageError(f"--links {place} holds other files; give a new or empty folder")
 
 
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """What `write_links` made."""
+
+    folders: int
+    links: int
+    missing: list[str]
+    """Photos that are not there: they get no link, which would lead nowhere."""
+
+
 def write_links(
     folder: str | os.PathLike[str], paths: Sequence[str], ids: Ints, clusters: Ints, *, least_faces: int = 2
-) -> int:
+) -> Links:
     """Make the folders anew: links of an earlier run are taken away first, anything else is left.
+
+    A photo with several faces of one person gets one link, with the number of the first.
 
     Args:
         folder: made if it is not there.
@@ -46,14 +61,18 @@ def write_links(
         clusters: (N,) numbers.
         least_faces: smaller clusters get no folder.
 
-    Returns:
-        How many folders there are.
-
     Raises:
+        DataError: none of the photos is there; then links of an earlier run are left as they are.
         UsageError: as `check_links`.
         OSError: a link cannot be made.
     """
     check_links(folder)
+    missing = sorted(path for path in set(paths) if is_gone(path))
+    if missing and len(missing) == len(set(paths)):
+        raise DataError(
+            f"none of the {len(missing):,} photos is where the index says, the first is {printable(missing[0])}: is a disk not mounted? "
+            "If they are elsewhere now: faceembed relocate INDEX OLD NEW"
+        )
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     (place / MARK).touch()
@@ -65,18 +84,20 @@ def write_links(
             with contextlib.suppress(OSError):  # somebody put a file there
                 old.rmdir()
     members: dict[int, list[int]] = {}
+    seen: set[tuple[int, str]] = set()
+    absent = set(missing)
     for row, cluster in enumerate(clusters.tolist()):
-        members.setdefault(cluster, []).append(row)
-    chosen = {cluster: rows for cluster, rows in sorted(members.items()) if len(rows) >= least_faces}
+        if paths[row] not in absent and (cluster, paths[row]) not in seen:
+            seen.add((cluster, paths[row]))
+            members.setdefault(cluster, []).append(row)
+    sizes = collections.Counter(clusters.tolist())
+    chosen = {cluster: rows for cluster, rows in sorted(members.items()) if sizes[cluster] >= least_faces}
     for cluster, rows in chosen.items():
         person = place / f"person-{cluster:06d}"
         person.mkdir(exist_ok=True)
-        first = {
-            paths[row]: row for row in reversed(rows)
-        }  # a photo with several faces of one person is linked to once
-        for path, row in sorted(first.items(), key=lambda found: found[1]):
-            os.symlink(path, person / safe_name(path, int(ids[row])))
-    return len(chosen)
+        for row in rows:
+            os.symlink(paths[row], person / safe_name(paths[row], int(ids[row])))
+    return Links(len(chosen), sum(map(len, chosen.values())), missing)
 
 
 def safe_name(path: str, number: int) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceembed import outputs
 from faceembed.engine.index.graph import Ints
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import IndexFormatError, UsageError
@@ -28,6 +29,7 @@ SUFFIXES = (".parquet", ".json")
 _KEY = b"faceembed.clusters"
 _AGAIN = "give another name, or delete it to start over"
 _STAMP = ("path", "face", "bytes", "mtime_ns", "x", "y", "w", "h")
+_MOVED = ("face_id", "face", "bytes", "x", "y", "w", "h")  # a photo that was moved or touched keeps its faces' ids
 SCHEMA = pa.schema(
     [
         ("face_id", pa.int64()),
@@ -58,15 +60,16 @@ class About:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuse a name that says no format.
+    """Refuse a name that says no format, and a file that is something else.
 
     Raises:
-        UsageError: it ends neither in ``.parquet`` nor in ``.json``.
+        UsageError: it ends neither in ``.parquet`` nor in ``.json``, or is there and no file of clusters.
     """
     if os.path.splitext(os.fspath(path))[1] not in SUFFIXES:
         raise UsageError(
             f"{os.fspath(path)}: the clusters' file ends in .parquet or .json, as in people.clusters.parquet"
         )
+    outputs.check_output(path, "clusters")
 
 
 def clusters_table(faces: pa.Table, clusters: Ints, duplicate_of: Ints) -> pa.Table:
@@ -96,6 +99,7 @@ def write_clusters(path: str | os.PathLike[str], rows: pa.Table, about: About) -
     Raises:
         OSError: the file cannot be written.
     """
+    check_output(path)
     fields = {"format": FORMAT, **dataclasses.asdict(about)}
     if os.fspath(path).endswith(".json"):
         with atomic_write(path, "w") as file:
@@ -135,9 +139,12 @@ def _read_parquet(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any
 
 def known_clusters(rows: pa.Table, before: pa.Table) -> Ints:
     """(N,) the cluster that each face of ``rows`` had in ``before``; -1 for faces that are new or changed."""
-    numbers = dict(zip(_stamps(before), before.column("cluster").to_pylist(), strict=True))
-    return np.array([numbers.get(stamp, -1) for stamp in _stamps(rows)], np.int64)
+    clusters = before.column("cluster").to_pylist()
+    numbers = dict(zip(_stamps(before, _STAMP), clusters, strict=True))
+    moved = dict(zip(_stamps(before, _MOVED), clusters, strict=True))
+    pairs = zip(_stamps(rows, _STAMP), _stamps(rows, _MOVED), strict=True)
+    return np.array([numbers.get(here, moved.get(elsewhere, -1)) for here, elsewhere in pairs], np.int64)
 
 
-def _stamps(rows: pa.Table) -> list[tuple[Any, ...]]:
-    return list(zip(*(rows.column(name).to_pylist() for name in _STAMP), strict=True))
+def _stamps(rows: pa.Table, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))

@@ -16,9 +16,10 @@ from typing import Any
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
-from faceembed.engine.pipeline.chips import READERS
+from faceembed.engine.pipeline.chips import READERS, without_memory
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
@@ -28,6 +29,7 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
 
+_LARGE_BYTES = 64 << 20  # of decoded pixels: photos of 22 megapixels and more
 SLOTS = 8  # batches in flight: one in each of five stages, and some between them
 Groups = Iterable[tuple[int, Sequence[PhotoFile]]]
 
@@ -165,11 +167,15 @@ class DevicePipeline(Pipeline):
                 batch.drop()
                 if not is_out_of_memory(again):
                     raise
-                if len(part) == 1:
+                if len(part) > 1:
+                    yield from self._halved(tag, part, again, stages)
+                    continue
+                if not _is_large(part[0]):
                     raise DeviceError(self._too_large(part)) from again
-                yield from self._halved(tag, part, again, stages)
-            else:
-                yield batch
+                batch = Batch(tag, [without_memory(part[0])])
+                for stage in stages:
+                    stage(batch)
+            yield batch
 
     def _too_large(self, read: Read) -> str:
         (entry,) = read
@@ -194,6 +200,11 @@ def remarks(decoded_by: Mapping[str, int], halvings: int) -> list[str]:
             f"out of memory {halvings} times, so batches were halved; a smaller --gpu-memory or --batch-size avoids it"
         )
     return lines
+
+
+def _is_large(entry: Item | Failure) -> bool:
+    """Whether a photo that does not fit is to blame for it, and not the card, on which no photo would."""
+    return isinstance(entry, Item) and entry.decoded_bytes >= _LARGE_BYTES
 
 
 def _fitting(entries: Read, budget: Budget) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faceembed.engine.index.clusters import group as grouping
 from faceembed.engine.index.clusters.duplicates import find_duplicates
 from faceembed.engine.index.clusters.group import all_lists, group, same_numbers, suggested_least
-from faceembed.engine.index.clusters.links import MARK, safe_name, write_links
+from faceembed.engine.index.clusters.links import MARK, Links, safe_name, write_links
 from faceembed.engine.index.clusters.output import (
     About,
     check_output,
@@ -266,20 +266,25 @@ def test_names_of_links_are_harmless(path: str) -> None:
 def test_links_are_made_anew_and_nothing_else_is_touched(tmp_path: Path) -> None:
     folder = tmp_path / "people"
     ids = np.arange(5)
-    assert write_links(folder, HOSTILE, ids, np.array([3, 3, 8, 8, 1])) == 2
+    paths = [str(tmp_path / "p" / os.path.basename(path)) for path in HOSTILE]
+    (tmp_path / "p").mkdir()
+    for path in paths:
+        Path(path).touch()
+    assert write_links(folder, paths, ids, np.array([3, 3, 8, 8, 1])) == Links(2, 4, [])
     assert sorted(entry.name for entry in folder.iterdir()) == [MARK, "person-000003", "person-000008"]
     links = {os.readlink(link) for link in folder.glob("person-*/*")}
-    assert links == set(HOSTILE[:4])
-    twice = [HOSTILE[1], HOSTILE[1], HOSTILE[2], HOSTILE[1]]  # somebody in a mirror, too
-    assert write_links(tmp_path / "twice", twice, np.array([9, 4, 5, 6]), np.array([1, 1, 1, 2]), least_faces=1) == 2
+    assert links == set(paths[:4])
+    twice = [paths[1], paths[1], paths[2], paths[1]]  # somebody in a mirror, too
+    made = write_links(tmp_path / "twice", twice, np.array([9, 4, 5, 6]), np.array([1, 1, 1, 2]), least_faces=1)
+    assert made == Links(2, 3, [])
     assert sorted(path.name for path in (tmp_path / "twice").glob("person-000001/*")) == sorted(
-        [safe_name(HOSTILE[1], 9), safe_name(HOSTILE[2], 5)]
+        [safe_name(paths[1], 9), safe_name(paths[2], 5)]
     )
     note = folder / "person-000008" / "note.txt"
     note.write_text("mine")
-    assert write_links(folder, HOSTILE, ids, np.array([3, 3, 3, 4, 5]), least_faces=3) == 1
+    assert write_links(folder, paths, ids, np.array([3, 3, 3, 4, 5]), least_faces=3) == Links(1, 3, [])
     assert sorted(path.name for path in folder.glob("person-*/*")) == sorted(
-        ["note.txt", *(safe_name(path, i) for i, path in enumerate(HOSTILE[:3]))]
+        ["note.txt", *(safe_name(path, i) for i, path in enumerate(paths[:3]))]
     )
     other = tmp_path / "photos"
     other.mkdir()
@@ -288,3 +293,52 @@ def test_links_are_made_anew_and_nothing_else_is_touched(tmp_path: Path) -> None
         write_links(other, HOSTILE, ids, np.zeros(5, np.int64))
     with pytest.raises(UsageError, match="is a file"):
         write_links(other / "a.jpg", HOSTILE, ids, np.zeros(5, np.int64))
+
+
+def test_photos_that_are_not_there_get_no_link(tmp_path: Path) -> None:
+    """A link that leads nowhere is no success; where all would, a disk is away, and what there was stays."""
+    paths = [str(tmp_path / f"{number}.jpg") for number in range(4)]
+    for path in paths[:3]:
+        Path(path).touch()
+    made = write_links(tmp_path / "people", paths, np.arange(4), np.array([0, 0, 1, 1]))
+    assert made == Links(2, 3, [paths[3]])
+    assert all(link.exists() for link in (tmp_path / "people").glob("person-*/*"))
+    before = sorted((tmp_path / "people").rglob("*"))
+    for path in paths[:3]:
+        Path(path).unlink()
+    with pytest.raises(DataError, match=r"none of the 4 photos .*not mounted\? .*relocate"):
+        write_links(tmp_path / "people", paths, np.arange(4), np.array([0, 0, 1, 1]))
+    assert sorted((tmp_path / "people").rglob("*")) == before
+
+
+def test_somebody_twice_on_a_photo_gets_one_link(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    made = write_links(
+        tmp_path / "people", [str(tmp_path / "a.jpg")] * 3, np.arange(3), np.array([0, 0, 1]), least_faces=1
+    )
+    assert made == Links(2, 2, [])
+    assert sorted(path.name for path in (tmp_path / "people").glob("person-*/*")) == ["0-a.jpg", "2-a.jpg"]
+
+
+def test_a_moved_photo_keeps_its_cluster(tmp_path: Path) -> None:
+    """Its faces have their ids still, and their boxes."""
+    before = _rows(4).append_column("cluster", pa.array([5, 6, 7, 8]))
+    moved = _rows(4, folder="/elsewhere", mtime=9)
+    np.testing.assert_array_equal(known_clusters(moved, before), [5, 6, 7, 8])
+    other = _rows(4, folder="/elsewhere", first_id=2)  # ids of another index
+    np.testing.assert_array_equal(known_clusters(other, before), [-1, -1, -1, -1])
+
+
+def _rows(count: int, *, folder: str = "/p", mtime: int = 1, first_id: int = 0) -> pa.Table:
+    numbers = list(range(count))
+    boxes = {name: [number + 0.5 for number in numbers] for name in "xywh"}
+    return pa.table(
+        {
+            "face_id": [first_id + number for number in numbers],
+            "path": [f"{folder}/{number}.jpg" for number in numbers],
+            "face": [0] * count,
+            "bytes": [100 + number for number in numbers],
+            "mtime_ns": [mtime] * count,
+            **boxes,
+        }
+    )

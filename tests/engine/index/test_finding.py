@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index import graph
 from faceembed.engine.index.copies import Groups, first_with
-from faceembed.engine.index.effort import Effort, Searcher, Step, calibrate
+from faceembed.engine.index.effort import Effort, Searcher, Step, calibrate, unlinked_in
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type, effort_name, make
 from faceembed.engine.index.shards import FaceTable
@@ -43,7 +43,7 @@ def faces_like(count: int, seed: int = 0) -> Floats:
 
 
 def table(vectors: Floats) -> FaceTable:
-    zeros = dict.fromkeys(FACE_SCHEMA.names, 0)
+    zeros = {field.name: "" if pa.types.is_string(field.type) else 0 for field in FACE_SCHEMA}
     rows = [{**zeros, "face_id": i, "path": f"/{i}.jpg", "landmarks": [0.0] * 10} for i in range(len(vectors))]
     return FaceTable(pa.Table.from_pylist(rows, FACE_SCHEMA), vectors)
 
@@ -113,7 +113,7 @@ def test_the_nearest_are_found_and_as_many_as_there_are(
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "IVF24,PQ24x4fs,RFlat"])
 def test_what_was_measured_is_kept_and_grows_with_k(tmp_path: Path, crowd: Floats, kind: str) -> None:
     write(tmp_path / "p.faiss", crowd, kind)
-    steps = json.loads((tmp_path / "p.json").read_text())["search"]
+    steps = json.loads((tmp_path / "p.faiss.json").read_text())["search"]
     assert [step["k"] for step in steps] == [10, 100, 1000]
     assert [step["effort"] for step in steps] == sorted(step["effort"] for step in steps)
     effort = Effort.from_json(steps)
@@ -201,6 +201,23 @@ def test_parts_that_nothing_leads_to_are_found_all_the_same(crowd: Floats) -> No
     assert [step.recall for step in steps] == [1, 1, 1]
 
 
+def test_a_face_that_no_link_leads_to_is_found(crowd: Floats) -> None:
+    index = make("hnsw", D)
+    index.add(crowd[:400])
+    links = faiss.vector_to_array(index.hnsw.neighbors)
+    for lost in (5, 300):
+        links[links == lost] = lost + 1  # who led to it leads to another; a list ends at its first -1
+    faiss.copy_array_to_vector(links, index.hnsw.neighbors)
+    steps = (Step(10, 64, 1, 1.0),)
+    effort = Effort(steps, unlinked_in(Searcher(index, Effort(steps)), crowd[:400]))
+    assert {5, 300} <= set(effort.unlinked) and len(effort.unlinked) < 20
+    found, similarity = Searcher(index, effort).nearest(crowd[:400], 10)
+    assert (found == np.arange(400)[:, None]).any(axis=1).all()
+    assert all(len(set(row)) == 10 for row in found.tolist())
+    assert np.allclose(similarity[:, 9], -np.sort(-(crowd[:400] @ crowd[:400].T), axis=1)[:, 9], atol=1e-3)
+    assert Effort.from_json(effort.to_json(), list(effort.unlinked)) == effort
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
 def test_an_index_without_measured_efforts_is_read(tmp_path: Path, crowd: Floats, kind: str) -> None:
     """As versions before wrote it: no efforts, no ids of vectors."""
@@ -208,10 +225,12 @@ def test_an_index_without_measured_efforts_is_read(tmp_path: Path, crowd: Floats
 
     path = tmp_path / "p.faiss"
     write(path, crowd, kind)
-    stored = json.loads((tmp_path / "p.json").read_text())
+    stored = json.loads((tmp_path / "p.faiss.json").read_text())
     del stored["search"]
-    (tmp_path / "p.json").write_text(json.dumps({**stored, "format": 1}))
-    pq.write_table(pq.read_table(tmp_path / "p.parquet").drop_columns(["vector_id"]), tmp_path / "p.parquet")
+    (tmp_path / "p.faiss.json").write_text(json.dumps({**stored, "format": 1}))
+    pq.write_table(
+        pq.read_table(tmp_path / "p.faiss.parquet").drop_columns(["vector_id"]), tmp_path / "p.faiss.parquet"
+    )
     index = FaceIndex(path)
     queries = faces_like(1240)[1200:1220]
     true = -np.sort(-(queries @ crowd.T), axis=1)
@@ -226,17 +245,17 @@ def test_an_index_without_measured_efforts_is_read(tmp_path: Path, crowd: Floats
 @pytest.mark.parametrize("damage", ["x", [{}], [{"k": 0, "effort": 1, "candidates": 1, "recall": 1}], 7])
 def test_damaged_efforts_are_one_line(tmp_path: Path, crowd: Floats, damage: object) -> None:
     write(tmp_path / "p.faiss", crowd[:50], "flat")
-    stored = json.loads((tmp_path / "p.json").read_text())
-    (tmp_path / "p.json").write_text(json.dumps({**stored, "search": damage}))
-    with pytest.raises(IndexFormatError, match=r"p\.json is damaged: 'search' in it") as caught:
+    stored = json.loads((tmp_path / "p.faiss.json").read_text())
+    (tmp_path / "p.faiss.json").write_text(json.dumps({**stored, "search": damage}))
+    with pytest.raises(IndexFormatError, match=r"p\.faiss\.json is damaged: 'search' in it") as caught:
         FaceIndex(tmp_path / "p.faiss")
     assert "\n" not in str(caught.value)
 
 
 def test_a_lossy_index_without_its_vectors_is_one_line(tmp_path: Path, crowd: Floats) -> None:
     write(tmp_path / "p.faiss", crowd[:200], "SQ8")
-    (tmp_path / "p.vectors.npy").unlink()
-    with pytest.raises(IndexFormatError, match=r"p\.faiss needs p\.vectors\.npy, which is gone"):
+    (tmp_path / "p.faiss.vectors.npy").unlink()
+    with pytest.raises(IndexFormatError, match=r"p\.faiss needs p\.faiss\.vectors\.npy, which is gone"):
         FaceIndex(tmp_path / "p.faiss")
 
 
@@ -268,7 +287,7 @@ def test_codes_that_rank_wrongly_are_refused_before_anything_is_written(tmp_path
     ) as caught:
         write(tmp_path / "p.faiss", vectors, "PCA1,Flat")
     assert "\n" not in str(caught.value)
-    assert not list(tmp_path.glob("p.faiss")) and not list(tmp_path.glob("p.json"))
+    assert not list(tmp_path.glob("p.faiss"))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_killed_between_any_two_calls(
         files.recover()
         outcomes.append(contents(files))
         assert outcomes[-1] in (before, after)
-        assert not files.recover()
+        assert not files.finish()
     else:
         pytest.fail("the exchange never came to its end")
     assert contents(files) == after
@@ -88,7 +88,7 @@ def test_a_reader_may_finish_the_exchange_first(tmp_path: Path, monkeypatch: pyt
         nonlocal met
         if Path(target) == files.faiss and not met:
             met = True
-            assert files.recover()
+            assert files.finish()
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", beaten)
@@ -100,7 +100,7 @@ def test_a_reader_may_finish_the_exchange_first(tmp_path: Path, monkeypatch: pyt
 def test_names(tmp_path: Path) -> None:
     files = IndexFiles.of(tmp_path / "my.people.v2.faiss")
     names = [path.name for path in (files.parquet, files.json, files.errors, files.vectors, files.partial)]
-    assert names == [f"my.people.v2.{end}" for end in ("parquet", "json", "errors.csv", "vectors.npy", "partial")]
+    assert names == [f"my.people.v2.faiss.{end}" for end in ("parquet", "json", "errors.csv", "vectors.npy", "partial")]
     assert (
         len({files.staged(path) for path in (files.faiss, files.parquet, files.json, files.errors, files.vectors)}) == 5
     )

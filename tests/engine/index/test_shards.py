@@ -23,6 +23,7 @@ def faces(*paths: str, seed: int = 0) -> FaceTable:
         {
             **dict.fromkeys(FACE_SCHEMA.names, 1),
             "path": encode_path(path),
+            "digest": "ab",
             "landmarks": rng.random(10).astype(np.float32).tolist(),
         }
         for path in paths

@@ -249,6 +249,7 @@ def test_coordinates_of_a_reduced_jpeg(size: tuple[int, int], orientation: int, 
     found = np.array(centre(photo.pixels)) * reduction - photo.offset
     # Not quite: light that a block of the DCT swings by where the square only touches it.
     np.testing.assert_allclose(found, centre(picture), atol=0.06 + 0.06 * reduction)
+    np.testing.assert_allclose(photo.decoded(found), centre(photo.pixels), atol=1e-6)
 
 
 def centre(pixels: Array) -> list[float]:

@@ -37,7 +37,7 @@ def test_errors_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[F
 def test_errors_file_is_plain_csv_with_the_promised_columns() -> None:
     photo = PhotoFile('/a/b,"c"\nd\udce9.jpg', 3, 4)
     text = format_errors([Failure(photo, "decode", "cut, off")])
-    assert text.splitlines()[0] == "path,stage,reason,size,mtime_ns"
+    assert text.splitlines()[0] == "path,stage,reason,size,mtime_ns,ctime_ns,digest"
     (row,) = csv.DictReader(io.StringIO(text))
     assert (decode_path(row["path"]), row["stage"], row["reason"]) == (photo.path, "decode", "cut, off")
     text.encode("utf-8")

@@ -98,6 +98,31 @@ def test_report_shows_every_metric(tmp_path: Path, mixed: tuple[PairList, np.nda
     assert_harmless(page)
 
 
+def test_a_kind_of_ones_own_is_in_table_and_plots(tmp_path: Path) -> None:
+    pairs = make(["same"] * 20 + ["other"] * 20 + ["kin"] * 20)
+    scores = np.clip(np.r_[np.linspace(0.3, 0.9, 20), np.linspace(-0.5, 0.2, 20), np.linspace(0.1, 0.5, 20)], -1, 1)
+    page = report(tmp_path / "r.html", pairs, scores)
+    for text in (
+        "EER, kin",
+        "same against kin",
+        "FNMR @ FMR 1e-1, kin",
+        "same – kin",
+        "FMR, kin",
+        "no pairs of kind fake",
+    ):
+        assert text in page.text, text
+    assert "var(--k0)" in (tmp_path / "r.html").read_text()
+    assert_harmless(page)
+
+
+def test_flaws_of_the_list_and_what_intervals_rest_on_are_said(tmp_path: Path) -> None:
+    pairs = make(["same"] * 5 + ["other"] * 5)
+    twice = PairList(pairs.source, (*pairs.pairs, pairs[0]))
+    page = report(tmp_path / "r.html", twice, np.array([0.9] * 5 + [0.1] * 5 + [0.9]))
+    assert "1 pair repeat another pair of the list" in page.text
+    assert "exact binomial bounds, pairs taken as independent" in page.text
+
+
 def test_worst_pairs_are_the_worst(tmp_path: Path) -> None:
     pairs = make(["same"] * 5 + ["other"] * 5)
     scores = np.array([0.9, 0.2, 0.8, 0.7, 0.6, 0.1, 0.5, -0.2, 0.4, 0.3])

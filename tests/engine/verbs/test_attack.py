@@ -74,6 +74,16 @@ def test_figures() -> None:
     )
 
 
+def test_a_kind_of_negatives_of_ones_own_is_shown() -> None:
+    kinds = np.array(["same", "kin", "kin", "same"])
+    scores = np.array([[0.9, 0.2, 0.4, 0.8], [0.7, 0.3, 0.5, 0.6]])
+    nothing = np.zeros(4, bool)
+    _, rows = figures(scores, kinds, failed=nothing, attacked=~nothing, epsilons=[1], levels=[1])
+    assert rows[1].similarity == pytest.approx({"same": 0.65, "kin": 0.4})
+    assert rows[1].change == pytest.approx({"same": -0.2, "kin": 0.1})
+    assert (rows[1].eer_other, rows[1].eer_fake) == (None, None)
+
+
 def test_figures_of_one_class() -> None:
     threshold, rows = figures(
         np.array([[0.5], [0.4]]),

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import pytest
 
 from faceembed import files as writing
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.store import FaceIndex
+from faceembed.engine.index.store import VECTOR_ID, FaceIndex
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.progress import Progress
@@ -79,10 +80,10 @@ def run(photos: Path, index: Path, **options: Any) -> EmbedReport:
 
 def contents(index: Path) -> tuple[list[dict[str, Any]], bytes, str]:
     """Rows, vectors in their order, and errors."""
-    rows = pq.read_table(index.with_suffix(".parquet")).to_pylist()
+    rows = pq.read_table(index.with_suffix(".faiss.parquet")).to_pylist()
     store = faiss.read_index(str(index))
-    vectors = [store.reconstruct(row["face_id"]) for row in rows]
-    return rows, np.array(vectors, np.float32).tobytes(), index.with_suffix(".errors.csv").read_text()
+    vectors = [store.reconstruct(row[VECTOR_ID]) for row in rows]
+    return rows, np.array(vectors, np.float32).tobytes(), index.with_suffix(".faiss.errors.csv").read_text()
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_kill_9_then_resume_equals_an_undisturbed_run(
     assert second.skipped > 0
     assert second.embedded == PHOTOS - second.skipped
     assert contents(index) == contents(tmp_path / "whole.faiss")
-    assert not index.with_suffix(".partial").exists()
+    assert not index.with_suffix(".faiss.partial").exists()
 
 
 @pytest.mark.parametrize("stop_at", [1, SHARD - 1, SHARD, SHARD + 1, 2 * SHARD, PHOTOS])
@@ -213,15 +214,16 @@ def assert_same_faces(index: Path, other: Path) -> None:
     assert sorted(errors_a.splitlines()) == sorted(errors_b.splitlines())
 
 
-def test_a_photo_that_changes_to_and_fro_is_there_once(album: Path, tmp_path: Path) -> None:
+def test_a_photo_that_changes_to_and_fro_is_there_once(album: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
     index, photo = tmp_path / "people.faiss", album / "0001.jpg"
     run(album, index)
     first = photo.read_bytes(), photo.stat().st_mtime_ns
     shutil.copy(album / "0002.jpg", photo)
     os.utime(album / "0009.jpg", ns=(5, 5))
+    others = make_faces(tmp_path / "other", 60)
     with pytest.raises(Stop):  # the changed photo is in a finished shard
         for number in range(10, 20):
-            os.utime(album / f"{number:04d}.jpg", ns=(5, 5))
+            shutil.copy(others[number + 40], album / f"{number:04d}.jpg")
         run(album, index, progress=stop_after(SHARD + 1))
     photo.write_bytes(first[0])
     os.utime(photo, ns=(first[1], first[1]))
@@ -235,7 +237,7 @@ def test_an_interrupted_update_keeps_the_old_index(album: Path, tmp_path: Path, 
     index = tmp_path / "people.faiss"
     run(album, index)
     before = contents(index)
-    for path in make_faces(tmp_path / "other", 20):
+    for path in make_faces(tmp_path / "other", 60)[40:]:
         shutil.copy(path, album / f"new-{path.name}")
     with pytest.raises(Stop):
         run(album, index, progress=stop_after(PHOTOS + SHARD + 2))
@@ -294,7 +296,7 @@ def test_full_disk_at_every_write(
             assert error.errno == errno.ENOSPC
             failed = True
     assert failed == (call <= 10)  # settings, four shards, four files, the marker
-    shards = len(list(index.with_suffix(".partial").glob("0*.parquet")))
+    shards = len(list(index.with_suffix(".faiss.partial").glob("0*.parquet")))
     assert not list(tmp_path.rglob("*.tmp"))
     report = run(album, index)
     assert report.skipped == (min(SHARD * shards, PHOTOS) if failed else PHOTOS)
@@ -324,7 +326,7 @@ def test_really_full_disk(album: Path, tmp_path: Path, whole: tuple[Any, ...], t
     with pytest.raises(OSError, match="No space left on device") as caught:
         run(album, index)
     assert caught.value.errno == errno.ENOSPC
-    assert len(list(index.with_suffix(".partial").glob("0*.parquet"))) >= 1
+    assert len(list(index.with_suffix(".faiss.partial").glob("0*.parquet"))) >= 1
     subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
     assert run(album, index).skipped >= SHARD
     assert contents(index) == whole
@@ -357,13 +359,13 @@ def test_killed_at_every_step_of_the_exchange(
         with contextlib.suppress(Stop):
             run(album, index, index_type=kind)
     died = left <= 0
-    IndexFiles.of(index).recover()
+    assert IndexFiles.of(index).recover().faiss == index
     rows = contents(index)[0]
     assert len(rows) in (len(old[0]), len(old[0]) + 1)
     assert len(FaceIndex(index)) == len(rows)
     run(album, index, index_type=kind)
     assert len(contents(index)[0]) == len(old[0]) + 1
-    assert index.with_suffix(".vectors.npy").exists() == (kind == "SQ8")
+    assert index.with_suffix(".faiss.vectors.npy").exists() == (kind == "SQ8")
     assert sorted(path.name for path in tmp_path.glob("people.*") if path.is_dir()) == []
     assert died or call > 8
 
@@ -372,13 +374,13 @@ def test_leftovers_of_a_killed_write_do_not_join_the_next(album: Path, tmp_path:
     """Vectors that a killed run had staged are not those of the run after it."""
     index = tmp_path / "people.faiss"
     run(album, index)
-    partial = index.with_suffix(".partial")
+    partial = index.with_suffix(".faiss.partial")
     partial.mkdir()
     np.save(partial / "new.npy", np.zeros((PHOTOS - 3, 128), np.float32))
     (partial / "new.faiss").write_bytes(b"half")
     shutil.copy(album / "0000.jpg", album / "new.jpg")
     run(album, index)
-    assert not index.with_suffix(".vectors.npy").exists()
+    assert not index.with_suffix(".faiss.vectors.npy").exists()
     clean = tmp_path / "clean.faiss"
     run(album, clean)
     assert_same_faces(index, clean)
@@ -399,7 +401,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_damaged_file_is_one_clear_error(album: Path, tmp_path: Path, suffix: str, damage: str) -> None:
     index = tmp_path / "people.faiss"
     run(album, index, index_type="SQ8")
-    path = index.with_suffix(suffix)
+    path = index if suffix == ".faiss" else Path(f"{index}{suffix}")
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     (album / "0000.jpg").unlink()
     if (suffix, damage) in ((".errors.csv", "empty"), (".errors.csv", "cut")):
@@ -407,11 +409,13 @@ def test_damaged_file_is_one_clear_error(album: Path, tmp_path: Path, suffix: st
         with contextlib.suppress(IndexFormatError):
             assert run(album, index).faces == PHOTOS - 4
         return
-    with pytest.raises(IndexFormatError, match=rf"people\{suffix} .*--fresh") as caught:
+    with pytest.raises(
+        IndexFormatError, match=rf"people\.faiss{re.escape(suffix.removeprefix('.faiss'))} .*--fresh"
+    ) as caught:
         run(album, index)
     assert "\n" not in str(caught.value)
     if suffix in (".faiss", ".parquet", ".json"):
-        with pytest.raises(IndexFormatError, match=rf"people\{suffix}"):
+        with pytest.raises(IndexFormatError, match=rf"people\.faiss{re.escape(suffix.removeprefix('.faiss'))}"):
             FaceIndex(index)
     assert run(album, index, fresh=True).faces == PHOTOS - 4
 
@@ -422,9 +426,9 @@ def test_damaged_shard_is_one_clear_error(album: Path, tmp_path: Path, name: str
     index = tmp_path / "people.faiss"
     with pytest.raises(Stop):
         run(album, index, progress=stop_after(2 * SHARD + 1))
-    path = index.with_suffix(".partial") / name
+    path = index.with_suffix(".faiss.partial") / name
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    with pytest.raises(IndexFormatError, match=rf"people\.partial/{name} ") as caught:
+    with pytest.raises(IndexFormatError, match=rf"people\.faiss\.partial/{name} ") as caught:
         run(album, index)
     assert "\n" not in str(caught.value)
     if name.endswith("parquet"):
@@ -435,15 +439,16 @@ def test_damaged_shard_is_one_clear_error(album: Path, tmp_path: Path, name: str
     assert len(FaceIndex(index)) == PHOTOS - 3
 
 
-def test_files_of_two_indexes_are_not_mixed(album: Path, tmp_path: Path) -> None:
+def test_files_of_two_indexes_are_not_mixed(album: Path, tmp_path: Path, make_faces: MakeFaces) -> None:
     one, two = tmp_path / "one.faiss", tmp_path / "two.faiss"
     run(album, one)
     run(album, two)
-    os.utime(album / "0000.jpg", ns=(1, 1))
+    others = make_faces(tmp_path / "other", 42)
+    shutil.copy(others[40], album / "0000.jpg")
     run(album, two)  # as many faces, another id
     shutil.copy(two, one)
     with pytest.raises(IndexFormatError, match="do not belong together"):
         FaceIndex(one)
-    os.utime(album / "0001.jpg", ns=(1, 1))
+    shutil.copy(others[41], album / "0001.jpg")
     with pytest.raises(IndexFormatError, match="hold other faces"):
         run(album, one)

@@ -334,7 +334,7 @@ def test_export_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_a
     assert lines[0].startswith("small, 24 numbers, fp32, ") and lines[0].endswith(" MB: best.onnx")
     assert lines[1].startswith("parity with PyTorch on 1 faces: smallest cosine ")
     run(*lines[2].partition("use it: faceembed ")[2].split(), "--precision", "fp32")
-    assert json.loads(Path("people.json").read_text())["encoder"]["name"] == "other"
+    assert json.loads(Path("people.faiss.json").read_text())["encoder"]["name"] == "other"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
-from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.listing import PhotoFile, as_listed, decode_path
 from faceembed.engine.photos.rows import Failure, read_errors
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -73,7 +73,7 @@ def find_faces(
     files = IndexFiles.of(os.path.join(folder, FACES_FOLDER, "faces.faiss"))
     how = RuntimeSettings(runtime=runtime, precision="fp32", threads=workers)
     settings = EmbedSettings(encoder=IDENTITY_ENCODER, runtime=how)
-    embed(people.roots, files.faiss, settings=settings, notice=notice, progress=progress)
+    embed(people.roots, files.faiss, settings=settings, prune=True, notice=notice, progress=progress)
     table = load_faces(files)
     rows = {decode_path(path): index for index, path in enumerate(table.rows.column("path").to_pylist())}
     stamps = table.photos()
@@ -84,10 +84,11 @@ def find_faces(
     faces: list[Face] = []
     failures: list[Failure] = []
     for sample in samples:
-        index = rows.get(sample.path)
+        name = as_listed(sample.path, people.roots)
+        index = rows.get(name)
         if index is None:
             missing = Failure(PhotoFile(sample.path, 0, 0), "read", "not among the photos that were looked at")
-            failures.append(known.get(sample.path, missing))
+            failures.append(known.get(name, missing))
             continue
         mesh = meshes[index]
         if reason := unusable(mesh, widths[index], heights[index]):

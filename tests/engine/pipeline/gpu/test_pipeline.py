@@ -147,6 +147,24 @@ def test_out_of_memory_for_one_photo_ends_the_run(open_tiny: Open, album: list[P
     assert threading.active_count() == before
 
 
+def test_a_large_photo_that_does_not_fit_is_a_row(open_tiny: Open, album: list[PhotoFile], tmp_path: Path) -> None:
+    """A card that serves the others is not to blame."""
+    giant = tmp_path / "giant.png"
+    cv2.imwrite(str(giant), np.zeros((5000, 5000), np.uint8))
+
+    class Full(CpuBackend):
+        def decode(self, files: Any) -> list[Any]:
+            if any(len(file) == giant.stat().st_size for file in files):
+                raise RuntimeError("CUDA runtime API error cudaErrorMemoryAllocation (2): out of memory")
+            return super().decode(files)
+
+    photos = [*album[:3], PhotoFile(str(giant), giant.stat().st_size, 0), *album[3:]]
+    outcomes = list(open_tiny(on=Full(), batch_size=8).run(photos))
+    assert [photo for outcome in outcomes for photo in outcome.photos] == photos
+    failures = {failure.photo.path: failure for outcome in outcomes for failure in outcome.failures}
+    assert failures[str(giant)].stage == "memory" and "--max-pixels" in failures[str(giant)].reason
+
+
 def test_any_other_error_ends_the_run(open_tiny: Open, album: list[PhotoFile], monkeypatch: pytest.MonkeyPatch) -> None:
     backend = CpuBackend()
     monkeypatch.setattr(backend, "warp", lambda *arguments: 1 / 0)
@@ -187,6 +205,6 @@ def test_embed_runs_on_it_unchanged(
     report = embed(folder, tmp_path / "index.faiss", settings=settings)
     assert (report.images, report.faces, report.no_face, report.failed) == (COUNT, COUNT - 3, 1, 2)
     assert {"read", "decode", "detect", "align", "encode", "copy"} == set(report.stages)
-    assert "0003.jpg" in (tmp_path / "index.errors.csv").read_text()
+    assert "0003.jpg" in (tmp_path / "index.faiss.errors.csv").read_text()
     again = embed(folder, tmp_path / "index.faiss", settings=settings)
     assert (again.embedded, again.faces) == (0, COUNT - 3)

@@ -1,0 +1,71 @@
+"""What a run sees of the folders and files it was given: the photos there are, by one name each, and what went meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, is_pattern, upwards
+from faceembed.engine.index.update import Known
+from faceembed.engine.photos.listing import Listing, is_gone, list_photos, printable, real_place
+from faceembed.errors import LossError
+
+
+def list_roots(roots: Sequence[str | os.PathLike[str]], known: Known) -> Listing:
+    """The photos there are; a root that an earlier run knew may be gone."""
+    folders = {folder for path in known.photos for folder in upwards(path)}
+    named = {folder for folders in known.selections for folder in folders}
+
+    def knew(path: str) -> bool:
+        return path in known.photos or path in folders or (is_pattern(path) and os.path.dirname(path) in named)
+
+    return list_photos(roots, place=_place(known, folders), may_be_gone=knew)
+
+
+def _place(known: Known, folders: set[str]) -> Callable[[str], str]:
+    """The one name of a root: without links, and as the index calls the folder where that is mounted in several places."""
+    names: dict[tuple[int, int], str] = {}
+    for folder in sorted({*(known.manifest or {}).get("roots", []), *folders}, key=len, reverse=True):
+        with contextlib.suppress(OSError):
+            info = os.stat(folder)
+            if real_place(folder) == folder:
+                names[info.st_dev, info.st_ino] = folder
+
+    def place(root: str) -> str:
+        path = real_place(root)
+        with contextlib.suppress(OSError):
+            info = os.stat(path)
+            return names.get((info.st_dev, info.st_ino), path) if stat.S_ISDIR(info.st_mode) else path
+        return path
+
+    return place
+
+
+def roots_of(listing: Listing, known: Known) -> list[str]:
+    """All folders that runs were given and that are not gone."""
+    before = [root for root in (known.manifest or {}).get("roots", []) if root not in known.photos]
+    return sorted({*listing.roots, *before} - set(listing.named) - set(listing.missing))
+
+
+def vanished(
+    listing: Listing, known: Known, selection: Selection, *, prune: bool, notice: Callable[[str], None]
+) -> list[str]:
+    """The photos that were listed and went while the run worked.
+
+    Raises:
+        LossError: it is as if a disk had gone.
+    """
+    gone = [photo.path for photo in listing.photos if is_gone(photo.path)]
+    if not gone:
+        return []
+    left = {photo.path for photo in listing.photos} - set(gone)
+    lost = [path for path in gone if path in known.photos]
+    reason = alarm(lost, known.photos, left | (known.photos.keys() - set(lost)), selection)
+    if not reason and (not left or (len(gone) > COUNT and len(gone) > SHARE * len(listing.photos))):
+        reason = f"{len(gone):,} of {len(listing.photos):,} photos vanished while the run worked: is a disk gone? {YES}"
+    if reason and not prune:
+        raise LossError(f"{reason}; what was embedded is kept for the next run")
+    notice(f"{len(gone):,} photos vanished while the run worked and are left out, the first is {printable(gone[0])}")
+    return gone

@@ -1,0 +1,35 @@
+"""What a pipeline found, as rows of a table of faces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
+
+if TYPE_CHECKING:
+    from faceembed.engine.pipeline.batches import Outcome
+
+
+def face_rows(outcome: Outcome) -> pa.Table:
+    """The rows of an embedded batch; ``face_id`` is given when the index is written."""
+    faces = outcome.faces
+    photos = [outcome.photos[index] for index in faces.photo.tolist()]
+    columns = {
+        "face_id": np.full(len(photos), -1, np.int64),
+        "face": faces.face,
+        "x": faces.boxes[:, 0],
+        "y": faces.boxes[:, 1],
+        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
+        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
+        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
+        "score": faces.scores,
+        "norm": faces.norms,
+        "image_width": faces.sizes[:, 0],
+        "image_height": faces.sizes[:, 1],
+        **file_columns(photos),
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA)
