@@ -53,9 +53,13 @@ _COMMON: tuple[Callable[..., Any], ...] = (
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of noise and --max-pairs."),
     click.option("--arch", metavar="NAME", help="Architecture of another project's checkpoint."),
-    output_file_option("--save", metavar="CSV", help="Also write every pair's similarity before and after there."),
-    output_file_option("--png", metavar="PNG", help="Also draw the worst cases there."),
-    output_file_option("--html", metavar="HTML", help="Also write the figures and the worst cases as a page there."),
+    output_file_option(
+        "--save", kind="attack scores", metavar="CSV", help="Also write every pair's similarity before and after there."
+    ),
+    output_file_option("--png", kind="picture", metavar="PNG", help="Also draw the worst cases there."),
+    output_file_option(
+        "--html", kind="page", metavar="HTML", help="Also write the figures and the worst cases as a page there."
+    ),
     model_options,
     output_options,
     click.pass_context,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     metavar="BYTES",
     help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
 )
-@output_file_option("--plot", metavar="FILE.png", help="Draw the rates.")
+@output_file_option("--plot", kind="picture", metavar="FILE.png", help="Draw the rates.")
 @model_options
 @output_options
 def bench(

@@ -49,6 +49,7 @@ ENGINE_PRECISIONS = ("fp16", "fp32", "int8")
 @output_file_option(
     "-o",
     "--output",
+    kind="engine",
     metavar="FILE",
     help="Write the engine here, for another machine.  [default: keep it for runs here]",
 )

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("index")
-@output_file_option("-o", "--output", required=True, metavar="FILE", help="The clusters, .parquet or .json.")
+@output_file_option(
+    "-o", "--output", kind="clusters", required=True, metavar="FILE", help="The clusters, .parquet or .json."
+)
 @file_option("--links", metavar="FOLDER", help="Also make a folder of links to photos for each cluster there.")
 @click.option(
     "--least-faces",

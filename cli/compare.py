@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @file_option("--root", help="Folder of the photos, where the list does not say.")
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
 @file_option("--save", metavar="FOLDER", help="Keep similarities there; a second run computes what is missing.")
-@output_file_option("--html", metavar="FILE", help="Also write table and curves as a page there.")
+@output_file_option("--html", kind="page", metavar="FILE", help="Also write table and curves as a page there.")
 @model_options
 @output_options
 @click.pass_context

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 @file_argument("pairs")
 @file_option("--root", help="Folder of the photos, where the list does not say.")
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
-@output_file_option("--scores", metavar="CSV", help="Also write every pair and its similarity there.")
-@output_file_option("--report", metavar="HTML", help="Also write curves, histogram and the worst pairs there.")
+@output_file_option("--scores", kind="scores", metavar="CSV", help="Also write every pair and its similarity there.")
+@output_file_option(
+    "--report", kind="page", metavar="HTML", help="Also write curves, histogram and the worst pairs there."
+)
 @model_options
 @output_options
 @click.pass_context

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", type=int, default=24, show_default=True, metavar="N", help="Of gradient: points of the path.")
 @click.option("--arch", metavar="NAME", help="Of gradient: architecture of another project's checkpoint.")
-@output_file_option("--png", metavar="FILE", help="Also draw both faces with their maps there.")
-@output_file_option("--html", metavar="FILE", help="Also write faces, maps and figures as a page there.")
+@output_file_option("--png", kind="picture", metavar="FILE", help="Also draw both faces with their maps there.")
+@output_file_option("--html", kind="page", metavar="FILE", help="Also write faces, maps and figures as a page there.")
 @click.option("--sample", is_flag=True, help="Explain a sample photo and an altered copy, instead of A and B.")
 @model_options
 @output_options

@@ -39,7 +39,9 @@ photos_option = file_option(
 
 @click.command()
 @file_argument("checkpoint")
-@output_file_option("-o", "--output", metavar="MODEL.onnx", required=True, help="The file; its spec lies beside it.")
+@output_file_option(
+    "-o", "--output", kind="model", metavar="MODEL.onnx", required=True, help="The file; its spec lies beside it."
+)
 @arch_option
 @click.option("--colour", type=click.Choice(["rgb", "bgr"]), help="What the network takes, if the file does not say.")
 @click.option(

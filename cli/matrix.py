@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("photos", nargs=-1, required=True)
-@output_file_option("--html", metavar="FILE", help="Also write the table with thumbnails as a page there.")
-@output_file_option("--png", metavar="FILE", help="Also write it as a picture there.")
+@output_file_option("--html", kind="page", metavar="FILE", help="Also write the table with thumbnails as a page there.")
+@output_file_option("--png", kind="picture", metavar="FILE", help="Also write it as a picture there.")
 @model_options
 @output_options
 @click.pass_context

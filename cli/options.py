@@ -14,7 +14,9 @@ import click
 
 from faceembed.cli.reporter import Reporter
 from faceembed.engine.photos.listing import printable
+from faceembed.errors import UsageError
 from faceembed.files import why_no_place
+from faceembed.outputs import check_output
 from faceembed.plain import to_json
 
 if TYPE_CHECKING:
@@ -35,6 +37,18 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+class OutputPath(click.Path):
+    """A file to be written.
+
+    Args:
+        kind: of `outputs.KINDS`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
 def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse an empty path, and one that can be no file or folder here."""
     _not_empty(ctx, param, value)
@@ -45,7 +59,7 @@ def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 
 def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Refuse a file that cannot be written before the work that it is for."""
+    """Refuse a file that cannot be written, before the work that it is for."""
     _a_place(ctx, param, value)
     if value is not None:
         folder = os.path.dirname(os.path.abspath(value))
@@ -58,10 +72,42 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _check_outputs(ctx: click.Context) -> None:
+    """Refuse outputs that are inputs of the command or of another kind than it writes, and two of one name.
+
+    Raises:
+        UsageError: as `check_output`.
+    """
+    given = [(param.type, ctx.params.get(param.name or "")) for param in ctx.command.params]
+    outputs = [(kind.kind, value) for kind, value in given if isinstance(kind, OutputPath) and value is not None]
+    inputs: list[str] = []
+    for kind, value in given:
+        if isinstance(kind, click.Path) and not isinstance(kind, OutputPath) and value is not None:
+            inputs += value if isinstance(value, tuple) else [value]
+    for number, (name, path) in enumerate(outputs):
+        check_output(path, name, inputs)
+        if os.path.abspath(path) in {os.path.abspath(other) for _, other in outputs[:number]}:
+            raise UsageError(f"{path} is given for two outputs; give each a name of its own")
+
+
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
 file_option = functools.partial(click.option, type=click.Path(), callback=_a_place)
-output_file_option = functools.partial(click.option, type=click.Path(), callback=_writable)
+
+
+def output_file_option(*names: str, kind: str, **options: Any) -> Decorator:
+    """The option of a file that the command writes; ``kind`` is what it will be, of `outputs.KINDS`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def checked(*args: Any, **values: Any) -> Any:
+            _check_outputs(click.get_current_context())
+            return command(*args, **values)
+
+        option: Decorator = click.option(*names, type=OutputPath(kind), callback=_writable, **options)
+        return option(checked)
+
+    return decorate
 
 
 @dataclasses.dataclass(frozen=True)

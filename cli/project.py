@@ -20,7 +20,7 @@ METHODS = ("auto", "pca", "tsne", "umap")
 
 @click.command()
 @file_argument("index")
-@output_file_option("-o", "--output", required=True, metavar="FILE.html", help="The page to write.")
+@output_file_option("-o", "--output", kind="page", required=True, metavar="FILE.html", help="The page to write.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),

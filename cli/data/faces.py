@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("photos", nargs=-1, required=True)
-@output_file_option("-o", "--output", required=True, metavar="LABELS.parquet", help="The labels.")
+@output_file_option("-o", "--output", kind="labels", required=True, metavar="LABELS.parquet", help="The labels.")
 @click.option("--group", default="photos", show_default=True, help="What a training calls these photos.")
 @file_option("--exclude-pairs", metavar="PAIRS", help="Leave out the folders of everybody named in this pair list.")
 @file_option("--split", metavar="JSON", help="Take only the folders of people in a part of this split.")

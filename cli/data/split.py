@@ -11,7 +11,7 @@ from faceembed.cli.options import Output, file_argument, output_file_option, out
 
 @click.command()
 @file_argument("people")
-@output_file_option("-o", "--output", required=True, metavar="SPLIT.json", help="Where the split goes.")
+@output_file_option("-o", "--output", kind="split", required=True, metavar="SPLIT.json", help="Where the split goes.")
 @click.option("--train", type=float, metavar="N|SHARE", default=0.75, show_default=True, help="People to train on.")
 @click.option(
     "--validate", type=float, metavar="N|SHARE", default=0.1, show_default=True, help="People to choose settings on."

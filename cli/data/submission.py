@@ -18,7 +18,7 @@ from faceembed.engine.photos.listing import encode_path, printable
 
 @click.command()
 @file_argument("folder")
-@output_file_option("-o", "--output", required=True, metavar="CSV", help="Where the answer goes.")
+@output_file_option("-o", "--output", kind="answer", required=True, metavar="CSV", help="Where the answer goes.")
 @model_options
 @output_options
 @click.pass_context

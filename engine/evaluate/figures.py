@@ -26,6 +26,7 @@ from faceembed.engine.evaluate.intervals import auc_bounds, eer_interval, share_
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 FAILED_SCORE = -1.0
 INSUFFICIENT = "insufficient data"
@@ -256,6 +257,7 @@ def write_scores(
         OSError: the file cannot be written.
     """
     scores = pair_scores(pairs, similarity, failed)
+    check_output(path, "scores")
     with atomic_write(path, "w") as file:
         writer = csv.writer(file)
         writer.writerow(("path_a", "path_b", "label", "kind", "similarity", "found"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 Chips = NDArray[np.uint8]
 
@@ -112,6 +113,7 @@ class Attacked:
         Raises:
             OSError: the file cannot be written.
         """
+        check_output(path, "attack scores")
         with atomic_write(path, "w") as file:
             writer = csv.writer(file)
             writer.writerow(("path_a", "path_b", "label", "kind", "epsilon", "before", "after", "found"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from faceembed.engine.explain.attack_result import Case
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
+from faceembed.outputs import GENERATOR, check_output
 
 MOST_CASES = 24  # on one sheet
 _SIDE, _TEXT, _HEAD = 1.35, 2.1, 0.75  # inches: of a picture, of the column of text, of the title
@@ -62,7 +63,8 @@ def write_cases(path: str | os.PathLike[str], cases: Sequence[Case], *, threshol
             axes.imshow(picture, interpolation="nearest")
             axes.set_axis_off()
     target = io.BytesIO()
-    figure.savefig(target, format="png", metadata={"Software": None})
+    figure.savefig(target, format="png", metadata={"Software": GENERATOR})
+    check_output(path, "picture")
     with atomic_write(path) as file:
         file.write(target.getvalue())
 

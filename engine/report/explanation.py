@@ -13,6 +13,7 @@ from faceembed.engine.explain.occlusion import Chip, overlay
 from faceembed.engine.report.page import short_names, shown, write_page
 from faceembed.engine.report.pixels import png_bytes, png_source
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output, signed_png
 
 _SIDE = 448  # px of each face in the picture, about
 _GAP = 12
@@ -29,8 +30,9 @@ def write_explanation_png(path: str | os.PathLike[str], explained: Explained) ->
         OSError: the file cannot be written.
     """
     rows = [np.hstack(row) for row in zip(*[_padded(pair) for pair in _pairs(explained)], strict=True)]
+    check_output(path, "picture")
     with atomic_write(path) as file:
-        file.write(png_bytes(np.vstack(rows)[_GAP:, _GAP:]))
+        file.write(signed_png(png_bytes(np.vstack(rows)[_GAP:, _GAP:])))
 
 
 def write_explanation_html(path: str | os.PathLike[str], explained: Explained) -> None:

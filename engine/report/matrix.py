@@ -12,6 +12,7 @@ import numpy.typing as npt
 from faceembed.engine.report.page import Thumbnails, short_names, shown, thumbnail_source, two_digits, write_page
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import GENERATOR, check_output
 
 MOST_PHOTOS = 300
 NO_FACE = "no face found"
@@ -112,8 +113,9 @@ def write_matrix_png(
                 ("–", _SOFT) if np.isnan(value) else (two_digits(value), "white" if abs(value) > 0.85 else _INK)
             )
             write(left + (j + 0.5) * cell, middle, text, fontsize=9, color=colour, ha="center")
+    check_output(path, "picture")
     with atomic_write(path, "wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+        FigureCanvasAgg(figure).print_png(file, metadata={"Software": GENERATOR})
 
 
 def check_matrix_size(photos: int) -> None:

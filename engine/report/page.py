@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 Thumbnails = Callable[[str], "bytes | None"]
 """Gives the JPEG bytes of a small version of the photo at a path, or None where there is none to show."""
@@ -27,6 +28,7 @@ def write_page(path: str | os.PathLike[str], template: str, /, **values: Any) ->
     """
     folder, name = os.path.split(template)
     html = _environment(folder).get_template(f"{name}.html.j2").render(**values)
+    check_output(path, "page")
     with atomic_write(path, "wb") as file:
         file.write(html.encode("utf-8"))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceembed.files import atomic_write
+from faceembed.outputs import GENERATOR, check_output
 
 STAGE, WHOLE, INK, FAINT = "#c3c8d1", "#2563eb", "#1b2230", "#6b7280"
 _BAR = 0.3  # inches
@@ -29,8 +30,9 @@ def write_rates(path: str | os.PathLike[str], runs: Sequence[tuple[str, dict[str
     for axes, (title, document) in zip(panels, runs, strict=True):
         _panel(axes, title, document)
     panels[-1].set_xlabel("photos a second", color=FAINT)
+    check_output(path, "picture")
     with atomic_write(os.fspath(path)) as file:
-        figure.savefig(file, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=150, facecolor="white", metadata={"Software": GENERATOR})
 
 
 def _panel(axes: Any, title: str, document: dict[str, Any]) -> None:

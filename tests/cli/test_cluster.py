@@ -131,6 +131,12 @@ def test_bad_input(run: Any, crowd: Path, tmp_path: Path) -> None:
     assert "no index at" in run("cluster", tmp_path / "nix.faiss", "-o", tmp_path / "c.json", code=1).stderr
     assert "holds other files" in run("cluster", crowd, "-o", tmp_path / "c.json", "--links", tmp_path, code=2).stderr
     (tmp_path / "d.json").write_text("[]")
+    assert (
+        "is not a file of clusters that faceembed wrote"
+        in run("cluster", crowd, "-o", tmp_path / "d.json", code=2).stderr
+    )
+    damaged = {"format": 9, "encoder_sha256": "", "next_cluster": 0, "faces": []}
+    (tmp_path / "d.json").write_text(json.dumps(damaged))
     assert "is no file of clusters" in run("cluster", crowd, "-o", tmp_path / "d.json", code=1).stderr
     manifest = json.loads(crowd.with_suffix(".faiss.json").read_text())
     run("cluster", crowd, "-o", tmp_path / "c.json")

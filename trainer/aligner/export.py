@@ -36,6 +36,7 @@ from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.onnxruntime import OnnxRuntimeSession
 from faceembed.errors import ModelError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 from faceembed.trainer.aligner.loop import to_network
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.refiner import RefinerNet
@@ -92,6 +93,7 @@ def export_aligner(
         raise ModelError(
             f"{name}: the exported network's answers are up to {apart:.4f} off PyTorch's, at most {TOLERANCE} wanted"
         )
+    check_output(target, "model")
     with atomic_write(target.with_suffix(".json"), "w") as file:
         file.write(spec.to_json())
     with atomic_write(target) as file:

@@ -23,6 +23,7 @@ from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 _COLUMNS = ("path", "group", "boxes", "landmarks", "doubtful")
 
@@ -60,6 +61,7 @@ def write_labels(path: str | os.PathLike[str], photos: Iterable[LabelledPhoto]) 
         name: pa.array([row[index] for row in rows], kind)
         for index, (name, kind) in enumerate(zip(_COLUMNS, kinds, strict=True))
     }
+    check_output(path, "labels")
     with atomic_write(path) as file:
         pq.write_table(pa.table(columns), file)
 

@@ -20,6 +20,7 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.evaluate import similarities
 from faceembed.errors import DataError, PairListError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 HEADER = ("pair_id", "similarity")
 
@@ -72,6 +73,7 @@ def write_submission(
         raise DataError(
             f"{printable(os.fspath(folder))}: not one of {len(pairs):,} pairs could be scored ({printable(photo)}: {reason})"
         )
+    check_output(output, "answer")
     with atomic_write(output, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from faceembed.engine.photos.listing import decode_path, encode_path
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 
 PARTS = ("train", "validate", "test")
 Split = dict[str, tuple[str, ...]]
@@ -90,6 +91,7 @@ def write_split(path: str | os.PathLike[str], split: Split, *, seed: int | None 
         OSError: as writing a file does.
     """
     document = {"seed": seed, **{part: [encode_path(person) for person in split[part]] for part in PARTS}}
+    check_output(path, "split")
     with atomic_write(path, "w") as file:
         json.dump(document, file, indent=1)
         file.write("\n")

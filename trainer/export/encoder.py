@@ -42,6 +42,7 @@ from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.runtimes.sessions import open_session
 from faceembed.errors import DataError, ModelError, PhotoError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_output
 from faceembed.trainer.backbones.checkpoints import why_not_written
 from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.data.crops import read_crops
@@ -154,6 +155,7 @@ def write(converted: Converted, path: str | os.PathLike[str]) -> Model:
         ModelError: they cannot be written.
     """
     target = Path(path)
+    check_output(target, "model")
     try:
         with atomic_write(target.with_suffix(".json"), "w") as spec_file, atomic_write(target) as file:
             spec_file.write(converted.spec.to_json())

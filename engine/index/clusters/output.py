@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceembed import outputs
 from faceembed.engine.index.graph import Ints
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import IndexFormatError, UsageError
@@ -59,15 +60,16 @@ class About:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuse a name that says no format.
+    """Refuse a name that says no format, and a file that is something else.
 
     Raises:
-        UsageError: it ends neither in ``.parquet`` nor in ``.json``.
+        UsageError: it ends neither in ``.parquet`` nor in ``.json``, or is there and no file of clusters.
     """
     if os.path.splitext(os.fspath(path))[1] not in SUFFIXES:
         raise UsageError(
             f"{os.fspath(path)}: the clusters' file ends in .parquet or .json, as in people.clusters.parquet"
         )
+    outputs.check_output(path, "clusters")
 
 
 def clusters_table(faces: pa.Table, clusters: Ints, duplicate_of: Ints) -> pa.Table:
@@ -97,6 +99,7 @@ def write_clusters(path: str | os.PathLike[str], rows: pa.Table, about: About) -
     Raises:
         OSError: the file cannot be written.
     """
+    check_output(path)
     fields = {"format": FORMAT, **dataclasses.asdict(about)}
     if os.fspath(path).endswith(".json"):
         with atomic_write(path, "w") as file:

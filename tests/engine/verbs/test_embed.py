@@ -14,11 +14,12 @@ from typing import Any
 import cv2
 import faiss
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import faceembed
-from faceembed.engine.index.store import FaceIndex
+from faceembed.engine.index.store import VECTOR_ID, FaceIndex
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.engine.pipeline import loading
@@ -107,7 +108,7 @@ def test_files_have_the_promised_columns_and_fields(album: Path, tmp_path: Path,
     index = tmp_path / "people.faiss"
     run(album, index)
     table = pq.read_table(index.with_suffix(".faiss.parquet"))
-    assert table.schema.remove_metadata() == FACE_SCHEMA
+    assert table.schema.remove_metadata() == FACE_SCHEMA.append(pa.field(VECTOR_ID, pa.int64()))
     assert table.column_names[:4] == ["face_id", "path", "face", "x"]
     for row in table.to_pylist():
         info = os.stat(row["path"])
