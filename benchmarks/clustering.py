@@ -1,4 +1,4 @@
-"""Does `faceembed cluster` put photos of one person together? On LFW and people_wild, against DBSCAN at its best epsilon.
+"""Does `faceembed cluster` put photos of one person together? On LFW and people_wild, against DBSCAN, HDBSCAN and Leiden.
 
     python benchmarks/clustering.py                             # embeds both sets; with --lfw and --wild indexes: some minutes
     python benchmarks/clustering.py --scale 100000 --scale 1000000   # also time and memory on so many made-up vectors
@@ -7,7 +7,8 @@
 How. Both get the same embeddings, one face a photo. Ours runs as it is. DBSCAN (scikit-learn) is run at every epsilon of a
 grid and the least group size of 2 and 3, and the best of these is taken, BY THE LABELS OF THE TEST ITSELF: once for the best
 pairwise F1, once for the best BCubed F1. That is an advantage which nobody has on photos without labels. What it leaves as
-noise counts as groups of one.
+noise counts as groups of one. HDBSCAN and Leiden (`clustering_others.py`) have no such advantage, nor do they read anything off the set as ours
+does: their settings are chosen on the people that ours were chosen on. A line says which could not run for want of a package.
 
     lfw, pair list        people who are named in LFW's pair list: no number was chosen on them, but see below
     lfw                   everybody; the 1,468 others took part in the choice
@@ -34,14 +35,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import clustering_others as others
 import common
 import numpy as np
+from clustering_others import alone, figures
 from common import BenchmarkError, say
 from numpy.typing import NDArray
 
 from faceembed.engine.index.clusters import group as grouping
 from faceembed.engine.index.clusters.rank_order import neighbour_lists, rank_order_edges
-from faceembed.engine.index.clusters.scores import ClusterScores, cluster_scores
+from faceembed.engine.index.clusters.scores import cluster_scores
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.graph import Edges, neighbours, whisper
 from faceembed.engine.index.store import load_faces
@@ -112,15 +115,6 @@ def read_sets(args: argparse.Namespace) -> tuple[dict[str, Set], Set]:
 # --------------------------------------------------------------------------------------------------------------- methods
 
 
-def figures(scores: ClusterScores) -> dict[str, float]:
-    """The scores as plain numbers."""
-    return {
-        f"{name}_{key}": float(getattr(agreement, key))
-        for name, agreement in (("pairwise", scores.pairwise), ("bcubed", scores.bcubed))
-        for key in ("precision", "recall", "f1")
-    }
-
-
 def ours(people: NDArray[np.str_], vectors: Floats, threshold: float) -> dict[str, Any]:
     """`faceembed cluster` as it is, and in steps."""
     least = grouping.suggested_least(vectors, threshold)
@@ -166,10 +160,9 @@ def dbscan(people: NDArray[np.str_], vectors: Floats) -> dict[str, Any]:
     rows = []
     for least in LEAST_GROUPS:
         for epsilon in EPSILONS:
-            found = DBSCAN(eps=epsilon, min_samples=least, metric="precomputed").fit_predict(graph).astype(np.int64)
-            noise = found < 0
-            found[noise] = found.max() + 1 + np.arange(noise.sum())
-            rows.append({"epsilon": epsilon, "min_samples": least, **figures(cluster_scores(people, found))})
+            found = DBSCAN(eps=epsilon, min_samples=least, metric="precomputed").fit_predict(graph)
+            scores = figures(cluster_scores(people, alone(found)))
+            rows.append({"epsilon": epsilon, "min_samples": least, **scores})
     best = {name: max(rows, key=lambda row: row[name]) for name in ("pairwise_f1", "bcubed_f1")}
     for name, row in best.items():
         if row["epsilon"] in (EPSILONS[0], EPSILONS[-1]):
@@ -250,7 +243,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     document: dict[str, Any] = {
         "what": "clustering",
         "machine": common.machine(),
-        "versions": common.versions("faceembed", "faiss-cpu", "numpy", "scikit-learn"),
+        "versions": common.versions("faceembed", "faiss-cpu", "numpy", "scikit-learn", "leidenalg", "igraph"),
         "encoder": spec.name,
         "split": SPLIT,
         "epsilons": EPSILONS,
@@ -262,6 +255,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.choose:
             document["chosen_on"] = {"faces": len(chosen[0]), "people": len(set(chosen[0].tolist()))}
             document["choice"] = choose(*chosen, spec.threshold)
+        document["others"] = {}
+        for method in others.PACKAGES:
+            why = others.missing(method)
+            say(why or f"{method}: choosing its settings on {len(chosen[0]):,} faces")
+            document["others"][method] = {"missing": why} if why else others.choose_other(method, *chosen)
         for name, (people, vectors) in measured.items():
             say(f"{name}: {len(people):,} faces")
             sizes = {"faces": len(people), "people": len(set(people.tolist()))}
@@ -269,6 +267,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 **sizes,
                 "ours": ours(people, vectors, spec.threshold),
                 "dbscan": dbscan(people, vectors),
+                "others": {
+                    method: others.run_other(method, found["choice"][0]["settings"], people, vectors)
+                    for method, found in document["others"].items()
+                    if "choice" in found
+                },
             }
     for count in args.scale:
         say(f"{count:,} made-up vectors")
@@ -297,8 +300,19 @@ def report(document: dict[str, Any]) -> str:
                 (f"DBSCAN, best {key.replace('_', ' ')}: {row['epsilon']:g}/{row['min_samples']}", *cells(row))
                 for key, row in best.items()
             ),
+            *(
+                (f"{method}, {'/'.join(map(str, row['settings'].values()))}", *cells(row))
+                for method, row in entry["others"].items()
+            ),
         ]
         parts.append(f"{name}: {entry['faces']:,} faces, {entry['people']:,} people, %\n" + common.table(header, rows))
+    parts += [found["missing"] for found in document.get("others", {}).values() if "missing" in found]
+    for method, found in document.get("others", {}).items():
+        if found.get("failed"):
+            error = found["failed"][0]["error"]
+            parts.append(
+                f"{method}: {len(found['failed'])} settings of its grid fail and were not chosen from: {error}"
+            )
     for row in document.get("choice", [])[:8]:
         parts.append(f"choice: {row}")
     for big in document["scale"]:

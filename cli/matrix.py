@@ -10,6 +10,7 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
 from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.realness import ALTERED
 
 if TYPE_CHECKING:
     from faceembed.engine.verbs.matrix import Matrix
@@ -67,5 +68,8 @@ def _text(result: Matrix) -> str:
             "      -" if other in result.failures else f"{value:7.3f}"
             for other, value in zip(result.paths, result.similarity[row].tolist(), strict=True)
         )
-        lines.append(start + "".join(cells))
+        looks = result.real[row] if result.real is not None else None
+        lines.append(
+            start + "".join(cells) + ("" if looks is None or looks >= ALTERED else f"   looks altered: {looks:.2f}")
+        )
     return "\n".join(lines)

@@ -122,6 +122,7 @@ class ModelOptions:
     workers: int | None
     batch_size: int | None
     min_face: int
+    min_score: float | None
     detect_size: int
     max_pixels: int | None
     max_bytes: str | None
@@ -144,6 +145,7 @@ class ModelOptions:
             aligner=self.aligner,
             faces=faces,
             min_face=self.min_face,
+            min_score=self.min_score,
             detect_size=self.detect_size,
             runtime=runtime,
             **{name: value for name, value in given.items() if value is not None},
@@ -209,6 +211,12 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800]",
     ),
     click.option(
+        "--min-score",
+        type=click.FloatRange(0, 1),
+        metavar="0..1",
+        help="Least score of a face; what scores less is none.  [default: the aligner's own]",
+    ),
+    click.option(
         "--detect-size",
         type=click.IntRange(min=0),
         default=0,
@@ -223,6 +231,16 @@ _OUTPUT_OPTIONS: tuple[Decorator, ...] = (
     click.option("-q", "--quiet", is_flag=True, help="No progress, no notices: the result and errors only."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
 )
+
+
+faces_option = click.option(
+    "--faces",
+    type=click.Choice(["largest", "all"]),
+    default="largest",
+    show_default=True,
+    help="The largest face of each photo, or all of them.",
+)
+"""For commands that compare the faces of photos."""
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:

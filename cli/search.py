@@ -6,59 +6,97 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_options
+from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
 from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.pipeline.realness import ALTERED
 
 if TYPE_CHECKING:
-    from faceembed.engine.index.store import Hit
-
-    Found = list[tuple[str, list[Hit] | str]]
+    from faceembed.engine.verbs.search import Query
 
 
 @click.command()
 @file_argument("index")
 @file_argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    help="Similarity below which a hit is marked as no match.  [default: the encoder's own]",
+)
+@faces_option
 @model_options
 @output_options
-def search(index: str, queries: tuple[str, ...], k: int, models: ModelOptions, out: Output) -> None:
+def search(
+    index: str,
+    queries: tuple[str, ...],
+    k: int,
+    threshold: float | None,
+    faces: str,
+    models: ModelOptions,
+    out: Output,
+) -> None:
     """Find the faces of an index most similar to a photo's.
 
-    QUERY is a photo or a folder; the largest face of each photo is looked for. Similarities are cosines: the higher, the
-    more alike.
+    QUERY is a photo or a folder; the largest face of each photo is looked for, or with --faces all every one. Similarities are
+    cosines: the higher, the more alike. What is below the threshold is marked: it is no match, only the nearest there is.
 
     \b
     Example:
         faceembed search people.faiss query.jpg -k 5
         faceembed search people.faiss queries/ --json
     """
-    from faceembed.engine.verbs.search import search as search_index
+    from faceembed.engine.verbs.search import search_faces
 
     with out.reporter() as reporter:
-        found = search_index(index, list(queries), k=k, settings=models.settings(), notice=reporter.notice)
-    out.result([_document(query, hits) for query, hits in found], _text(found))
-    if all(isinstance(hits, str) for _, hits in found):
+        found = search_faces(
+            index, list(queries), k=k, settings=models.settings(faces=faces), count=True, notice=reporter.notice
+        )
+    limits = [query.threshold if threshold is None else threshold for query in found]
+    pairs = list(zip(found, limits, strict=True))
+    out.result(
+        [_document(*pair) for pair in pairs],
+        "\n".join(line for pair in pairs for line in _lines(*pair, every=faces == "all")),
+    )
+    if all(query.reason is not None for query in found):
         raise click.ClickException(
             f"none of the {len(found)} query photos could be searched for; the reasons are above"
         )
 
 
-def _document(query: str, hits: list[Hit] | str) -> dict[str, Any]:
-    name = {"query": encode_path(query)}
-    if isinstance(hits, str):
-        return {**name, "hits": [], "reason": hits}
-    rows = [{"path": encode_path(hit.path), "face": hit.face, "similarity": round(hit.similarity, 6)} for hit in hits]
-    return {**name, "hits": rows}
+def _document(query: Query, threshold: float | None) -> dict[str, Any]:
+    name = {"query": encode_path(query.path)}
+    if query.reason is not None:
+        return {**name, "hits": [], "reason": query.reason}
+    rows = [
+        {
+            "path": encode_path(hit.path),
+            "face": hit.face,
+            "similarity": round(hit.similarity, 6),
+            "same": None if threshold is None else hit.similarity >= threshold,
+            "identity": None if identity is None else round(identity, 6),
+            "real": None if hit.real is None else round(hit.real, 6),
+        }
+        for hit, identity in zip(query.hits, query.identities, strict=True)
+    ]
+    real = None if query.real is None else round(query.real, 6)
+    return {**name, "face": query.face, "faces": query.faces, "real": real, "threshold": threshold, "hits": rows}
 
 
-def _text(found: Found) -> str:
-    lines = []
-    for query, hits in found:
-        lines.append(printable(query))
-        if isinstance(hits, str):
-            lines.append(f"  not searched for: {hits}")
-            continue
-        for hit in hits:
-            face = f"  (face {hit.face})" if hit.face else ""
-            lines.append(f"  {hit.similarity:7.4f}  {printable(hit.path)}{face}")
-    return "\n".join(lines)
+def _lines(query: Query, threshold: float | None, *, every: bool) -> list[str]:
+    several = query.faces > 1
+    which = f"face {query.face} of {query.faces}" if every else f"{query.faces} faces, the largest is looked for"
+    lines = [printable(query.path) + (f"  ({which})" if several else "")]
+    if query.reason is not None:
+        return [*lines, f"  not searched for: {query.reason}"]
+    if query.real is not None and query.real < ALTERED:
+        lines[0] += f"  (looks altered: {query.real:.2f})"
+    for hit, identity in zip(query.hits, query.identities, strict=True):
+        face = f"  (face {hit.face})" if hit.face else ""
+        below = threshold is not None and hit.similarity < threshold
+        marks = f"  below the threshold of {threshold:.4f}" if below else ""
+        if identity is not None and below:
+            marks += f", by identity {identity:.4f}"
+        if hit.real is not None and hit.real < ALTERED:
+            marks += f"  looks altered: {hit.real:.2f}"
+        lines.append(f"  {hit.similarity:7.4f}  {printable(hit.path)}{face}{marks}")
+    return lines

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
-from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_options
+from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
 from faceembed.engine.photos.listing import encode_path, printable
+
+if TYPE_CHECKING:
+    from faceembed.engine.verbs.verify import Verification
 
 
 @click.command()
@@ -17,13 +21,17 @@ from faceembed.engine.photos.listing import encode_path, printable
     type=click.FloatRange(-1, 1),
     help="Similarity from which on they count as one person.  [default: the encoder's own]",
 )
+@faces_option
 @click.option("--sample", is_flag=True, help="Compare a sample photo with an altered copy, instead of A and B.")
 @model_options
 @output_options
-def verify(photos: tuple[str, ...], threshold: float | None, sample: bool, models: ModelOptions, out: Output) -> None:
+def verify(
+    photos: tuple[str, ...], threshold: float | None, faces: str, sample: bool, models: ModelOptions, out: Output
+) -> None:
     """Say whether two photos show one person.
 
-    The largest face of each is compared. Different people are a result too: exit code 0.
+    The largest face of each is compared, or with --faces all the two that are most alike. Different people are a result too:
+    exit code 0.
 
     \b
     Example:
@@ -40,13 +48,43 @@ def verify(photos: tuple[str, ...], threshold: float | None, sample: bool, model
         photos = tuple(map(str, sample_pair()))
     with out.reporter() as reporter:
         result = verify_photos(
-            photos[0], photos[1], settings=models.settings(), threshold=threshold, notice=reporter.notice
+            photos[0],
+            photos[1],
+            settings=models.settings(),
+            threshold=threshold,
+            every=faces == "all",
+            notice=reporter.notice,
         )
     document = {"photos": [encode_path(photo) for photo in photos], **dataclasses.asdict(result)}
     verdict = "the same person" if result.same else "different people"
     lines = [f"{verdict}: similarity {result.similarity:.4f}, threshold {result.threshold:.4f}"]
+    if result.identity is not None and result.real is not None:
+        looks = " and ".join(f"{p:.2f}" for p in result.real)
+        lines.append(f"by identity alone: {result.identity:.4f}; how real the faces look: {looks}")
+    if result.remark:
+        lines.append(result.remark)
+    lines += _faces(photos, result)
     if result.threshold_source:
         lines.append(f"the threshold of {result.encoder}: {result.threshold_source}")
     if sample:
         lines.insert(0, " and ".join(map(printable, photos)))
     out.result(document, "\n".join(lines))
+
+
+def _faces(photos: tuple[str, ...], result: Verification) -> list[str]:
+    """Which faces were compared, where a photo has several."""
+    if result.chosen is None:
+        return [
+            f"{printable(photo)} has {found} faces, and the largest was taken; --faces all compares all"
+            for photo, found in zip(photos, result.faces, strict=True)
+            if found > 1
+        ]
+    if result.similarities is None or max(result.faces) == 1:
+        return []
+    named = zip(photos, result.chosen, result.faces, strict=True)
+    words = " and ".join(f"face {number} of {found} of {printable(photo)}" for photo, number, found in named)
+    rows = [
+        f"  face {number}: " + " ".join(f"{value:7.4f}" for value in row)
+        for number, row in enumerate(result.similarities)
+    ]
+    return [f"most alike: {words} (numbers from 0, largest first)", *rows]

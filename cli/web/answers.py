@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.pipeline.realness import Likeness
 from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
 
 _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -34,6 +36,7 @@ def face(found: SeenFace) -> dict[str, Any]:
         "landmarks": [[round(x, 2), round(y, 2)] for x, y in found.landmarks.tolist()],
         "score": round(found.score, 4),
         "norm": round(found.norm, 4),
+        "real": None if found.real is None else round(found.real, 4),
     }
 
 
@@ -68,7 +71,20 @@ def similarities(faces: Sequence[SeenFace | None]) -> list[list[float | None]]:
     return table
 
 
-def pairs(table: Sequence[Sequence[float | None]], threshold: float | None) -> list[dict[str, Any]]:
+def identities(faces: Sequence[SeenFace | None], spec: ModelSpec) -> list[list[float | None]]:
+    """Cosines of each one's identity to each; None where one has no face, and everywhere without a gate."""
+    table: list[list[float | None]] = [[None] * len(faces) for _ in faces]
+    for row, a in enumerate(faces):
+        for column, b in enumerate(faces):
+            if a is not None and b is not None:
+                value = Likeness.of(a.embedding, b.embedding, spec).identity
+                table[row][column] = None if value is None else round(value, 6)
+    return table
+
+
+def pairs(
+    table: Sequence[Sequence[float | None]], identity: Sequence[Sequence[float | None]], threshold: float | None
+) -> list[dict[str, Any]]:
     """The verdict on each pair: ``same``, ``different``, ``no_face``; None where there is no threshold."""
 
     def verdict(similarity: float | None) -> str | None:
@@ -79,7 +95,7 @@ def pairs(table: Sequence[Sequence[float | None]], threshold: float | None) -> l
         return "same" if similarity >= threshold else "different"
 
     return [
-        {"a": a, "b": b, "similarity": table[a][b], "verdict": verdict(table[a][b])}
+        {"a": a, "b": b, "similarity": table[a][b], "identity": identity[a][b], "verdict": verdict(table[a][b])}
         for a in range(len(table))
         for b in range(a + 1, len(table))
     ]

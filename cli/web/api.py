@@ -189,13 +189,13 @@ def _compared(
     spec = service.embedder.spec
     photos = _photos(service, uploads, seen, answers.pictured_face)
     faces = [photo.faces[number] if number is not None else None for photo, number in zip(seen, chosen, strict=True)]
-    table = answers.similarities(faces)
+    table, identity = answers.similarities(faces), answers.identities(faces, spec)
     return {
         "photos": [{**photo, "chosen": number} for photo, number in zip(photos, chosen, strict=True)],
         "similarity": table,
         "threshold": spec.threshold,
         "threshold_source": spec.threshold_source,
-        "pairs": answers.pairs(table, spec.threshold),
+        "pairs": answers.pairs(table, identity, spec.threshold),
         "resists_fakes": resists_fakes(service),
     }
 
@@ -223,6 +223,8 @@ def _found(
             "path": hit.path,
             "face": hit.face,
             "similarity": round(hit.similarity, 6),
+            "same": None if spec.threshold is None else hit.similarity >= spec.threshold,
+            "real": None if hit.real is None else round(hit.real, 4),
             "thumbnail": answers.data_url(hit.thumbnail, "image/jpeg") if hit.thumbnail else None,
         }
         for hit in found

@@ -33,6 +33,8 @@ class Found:
     similarity: float
     thumbnail: bytes | None
     """JPEG of the whole photo; None if the file is gone or not the one that was embedded."""
+    real: float | None = None
+    """How real it looks to a gated encoder, 0 to 1; None without a gate, or where the index does not say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Gallery:
             return []
         hits = shelf.index.search(embedding[None], k=k)[0]
         return [
-            Found(_shown(hit.path, shelf), hit.face, hit.similarity, self._picture(hit.path, shelf)) for hit in hits
+            Found(_shown(hit.path, shelf), hit.face, hit.similarity, self._picture(hit.path, shelf), hit.real)
+            for hit in hits
         ]
 
     def _now(self) -> _Shelf:

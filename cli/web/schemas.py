@@ -67,6 +67,7 @@ class Face(BaseModel):
     landmarks: list[Point] = Field(description="Left eye, right eye, nose tip, left and right mouth corner.")
     score: float
     norm: float = Field(description="Length of the embedding before normalisation.")
+    real: float | None = Field(description="How real it looks to a gated encoder, 0 to 1.")
 
 
 class EmbeddedFace(Face):
@@ -118,6 +119,7 @@ class Pair(BaseModel):
     a: int
     b: int
     similarity: float | None
+    identity: float | None = Field(description="Cosine of the identities alone, of a gated encoder.")
     verdict: Literal["same", "different", "no_face"] | None
 
 
@@ -138,6 +140,8 @@ class Hit(BaseModel):
     path: str = Field(description="Below the folder that was indexed.")
     face: int
     similarity: float
+    same: bool | None = Field(description="Whether it is at or above the threshold.")
+    real: float | None = Field(description="How real it looks to a gated encoder, 0 to 1, where the index says so.")
     thumbnail: str | None = Field(description=_DATA)
 
 

@@ -84,9 +84,18 @@ class Detections:
         weight: NDArray[np.float64] = side * (1 - offset / np.linalg.norm(size, axis=1)) * certainty
         return weight
 
-    def largest(self, sizes: NDArray[np.float64]) -> Detections:
-        """At most one face a photo: the one of highest `prominence` (the first of equals)."""
-        order = np.lexsort((-self.prominence(sizes), self.photo))
+    def largest(self, sizes: NDArray[np.float64], min_score: float = 0.0) -> Detections:
+        """At most one face a photo: of those that are sure the one of highest `prominence` (the first of equals).
+
+        Where none of a photo is sure, the one of highest score, so that it can be said how far it was from that.
+
+        Args:
+            sizes: (photos, 2) width and height of each photo in pixels.
+            min_score: scores from which on a face is sure: below, it never wins over one that is, however large.
+        """
+        sure = self.scores >= np.float32(min_score)
+        rank = np.where(sure, self.prominence(sizes), self.scores)
+        order = np.lexsort((-rank, ~sure, self.photo))
         first = np.ones(len(order), bool)
         first[1:] = self.photo[order][1:] != self.photo[order][:-1]
         return self.take(order[first])

@@ -20,6 +20,8 @@ class Detector(abc.ABC):
 
     model: Model
     choice: RuntimeChoice
+    min_score: float = 0.0
+    """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
 
     @abc.abstractmethod
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
@@ -28,7 +30,8 @@ class Detector(abc.ABC):
         Args:
             photos: uint8 RGB (H, W, 3), any sizes.
             min_faces: for each photo the smallest face wanted, as a side in its pixels.
-            only_largest: keep at most one face a photo: the one of highest `Detections.prominence`.
+            only_largest: keep at most one face a photo: the one of highest `Detections.prominence` among those that are sure, or
+                the one of highest score where none is.
 
         Returns:
             The faces, in pixels of ``photos``.

@@ -36,8 +36,19 @@ def cpu_only(model: Model | None) -> str:
     )
 
 
+def least_score(model: Model, given: float | None) -> float:
+    """The score from which on what an aligner found is a face: what the user gave, else the aligner's own, else any."""
+    return given if given is not None else model.spec.min_score or 0.0
+
+
 def open_detector(
-    model: Model, choice: RuntimeChoice, *, threads: int, detect_size: int = 0, watch: Watch = SILENT
+    model: Model,
+    choice: RuntimeChoice,
+    *,
+    threads: int,
+    detect_size: int = 0,
+    min_score: float | None = None,
+    watch: Watch = SILENT,
 ) -> Detector:
     """Load an aligner.
 
@@ -46,6 +57,7 @@ def open_detector(
         choice: runtime, device and precision.
         threads: how many threads will call `detect` side by side.
         detect_size: longer side, in pixels, in which photos are looked at, at most; 0: what the smallest face needs.
+        min_score: score from which on a face is sure; None: the aligner's own.
         watch: told of an engine that must be built first.
 
     Raises:
@@ -53,9 +65,12 @@ def open_detector(
         UsageError: a size for an aligner that has none.
     """
     check_decoder(model)
+    sure = least_score(model, min_score)
     if model.spec.decoder == "one-shot":
         settings = OneShotSettings(detect_side=detect_size)
-        return OneShotDetector(model, for_aligner(choice), threads=threads, settings=settings, watch=watch)
+        return OneShotDetector(
+            model, for_aligner(choice), threads=threads, settings=settings, min_score=sure, watch=watch
+        )
     if detect_size:
         raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")
-    return MtcnnDetector(model, choice, threads=threads)
+    return MtcnnDetector(model, choice, threads=threads, min_score=sure)

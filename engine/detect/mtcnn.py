@@ -55,16 +55,24 @@ class MtcnnDetector(Detector):
         choice: runtime, device and precision.
         threads: how many threads will call `detect` side by side.
         settings: thresholds.
+        min_score: as `Detector.min_score`.
     """
 
     def __init__(
-        self, model: Model, choice: RuntimeChoice, *, threads: int, settings: MtcnnSettings | None = None
+        self,
+        model: Model,
+        choice: RuntimeChoice,
+        *,
+        threads: int,
+        settings: MtcnnSettings | None = None,
+        min_score: float = 0.0,
     ) -> None:
         def network(*outputs: str) -> Session:
             return open_session(model, choice, outputs=outputs, threads=threads)
 
         self.model = model
         self.choice = choice
+        self.min_score = min_score
         self.settings = settings or MtcnnSettings()
         self._pnet = network("pnet_score", "pnet_box")
         self._rnet = network("rnet_score", "rnet_box")
@@ -73,7 +81,7 @@ class MtcnnDetector(Detector):
     def exact(self) -> MtcnnDetector:
         """The same detector in fp32, on one thread."""
         choice = dataclasses.replace(self.choice, precision="fp32")
-        return MtcnnDetector(self.model, choice, threads=1, settings=self.settings)
+        return MtcnnDetector(self.model, choice, threads=1, settings=self.settings, min_score=self.min_score)
 
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
         """Find faces.
@@ -105,10 +113,11 @@ class MtcnnDetector(Detector):
                 break
             faces = self._refine(photos, self._propose(photos, waiting, levels))
             faces = faces.take(faces.sides() >= smallest[faces.photo])
-            np.maximum.at(best, faces.photo, faces.prominence(sizes))
+            sure = faces.take(faces.scores >= np.float32(self.min_score))
+            np.maximum.at(best, sure.photo, sure.prominence(sizes))
             found.append(faces)
         faces = self._suppress(Detections.concatenate(found), self.settings.overlap, "min")
-        return faces.largest(sizes) if only_largest else faces
+        return faces.largest(sizes, self.min_score) if only_largest else faces
 
     def _propose(self, photos: Photos, members: Sequence[int], levels: tuple[int, ...]) -> _Candidates:
         """Windows that PNet takes for faces, at one level or on a mosaic of several."""

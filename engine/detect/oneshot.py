@@ -70,6 +70,7 @@ class OneShotDetector(Detector):
         threads: how many threads will call `detect` side by side.
         settings: sides and thresholds.
         sessions: the network and its refiner, to use in place of those that `choice` opens.
+        min_score: as `Detector.min_score`.
         watch: told of an engine that must be built first.
     """
 
@@ -81,10 +82,12 @@ class OneShotDetector(Detector):
         threads: int,
         settings: OneShotSettings | None = None,
         sessions: tuple[Session, Session] | None = None,
+        min_score: float = 0.0,
         watch: Watch = SILENT,
     ) -> None:
         self.model = model
         self.choice = choice
+        self.min_score = min_score
         self.settings = settings or OneShotSettings()
         self._session, self._refiner = sessions or (
             open_session(model, choice, outputs=OUTPUTS, threads=threads, watch=watch),
@@ -94,7 +97,7 @@ class OneShotDetector(Detector):
     def exact(self) -> OneShotDetector:
         """The same detector in fp32, on one thread."""
         choice = dataclasses.replace(self.choice, precision="fp32")
-        return OneShotDetector(self.model, choice, threads=1, settings=self.settings)
+        return OneShotDetector(self.model, choice, threads=1, settings=self.settings, min_score=self.min_score)
 
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
         """Find faces, as `Detector.detect` says."""
@@ -110,13 +113,14 @@ class OneShotDetector(Detector):
         again = np.ceil(second / canvas.STEP) > np.ceil(first / canvas.STEP)
         if only_largest:
             best = np.zeros(len(photos))
-            np.maximum.at(best, faces.photo, faces.prominence(sizes))
+            sure = faces.take(faces.scores >= np.float32(self.min_score))
+            np.maximum.at(best, sure.photo, sure.prominence(sizes))
             again &= best < settings.sure * longer / first
         if again.any():
             faces = Detections.concatenate([faces, self._look(photos, np.flatnonzero(again), second)])
             faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, settings.overlap, "union"))
         faces = faces.take(faces.sides() >= smallest[faces.photo])
-        return faces.largest(sizes) if only_largest else faces
+        return faces.largest(sizes, self.min_score) if only_largest else faces
 
     def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
         """As `Detector.sharpened`: what the refiner says of finer pixels, unless it sees no face there.

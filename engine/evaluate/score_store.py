@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.photos.listing import encode_path, photo_file
 from faceembed.engine.pipeline import loading
@@ -59,12 +60,14 @@ class Store:
             raise UsageError(f"--save {self.folder} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         aligner = loading.resolve_aligner(settings)
+        least = least_score(aligner, settings.min_score) if aligner else 0.0
         looked_for = (
             settings.min_face,
             settings.detect_size,
             settings.max_pixels,
             settings.max_bytes,
             settings.batch_size,
+            least,
         )
         self._common = hashlib.sha256(
             json.dumps([PREPROCESSING, aligner.spec.sha256 if aligner else "none", looked_for]).encode()

@@ -22,6 +22,9 @@ from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, file_columns, pho
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
 
+LATER = ("min_score",)
+"""Settings that indexes of older versions do not name; what these hold stays as it is, and this run's setting holds from then on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FaceTable:
@@ -102,6 +105,7 @@ class ShardFolder:
                 stored = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); start over with --fresh") from error
+            stored = {**{name: settings[name] for name in LATER if name in settings}, **stored}
             if stored != settings:
                 different = sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 raise IndexFormatError(

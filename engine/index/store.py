@@ -44,6 +44,8 @@ class Hit:
     face: int
     similarity: float
     face_id: int
+    real: float | None = None
+    """How real the face looks to a gated encoder, 0 to 1; None without a gate, or in an index that is older than this."""
 
 
 def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
@@ -174,10 +176,11 @@ class FaceIndex:
         self.files = files
         self.manifest = read_manifest(self.files)
         index = read_faiss(self.files.faiss)
-        columns = ("face_id", "path", "face", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
+        columns = ("face_id", "path", "face", "real", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
         table = read_parquet(self.files.parquet, columns, advice=_AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
+        self._real = table.column("real")
         self._ids = table.column("face_id").to_numpy()
         self._dimension = int(index.d)
         first = _vector_ids(table)
@@ -245,7 +248,8 @@ class FaceIndex:
 
     def _hit(self, row: int, similarity: float) -> Hit:
         path = decode_path(self._paths[row].as_py())
-        return Hit(path=path, face=int(self._faces[row]), similarity=similarity, face_id=int(self._ids[row]))
+        face, face_id, real = int(self._faces[row]), int(self._ids[row]), self._real[row].as_py()
+        return Hit(path=path, face=face, similarity=similarity, face_id=face_id, real=real)
 
 
 def load_faces(files: IndexFiles) -> FaceTable:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.shards import Shard, ShardFolder
+from faceembed.engine.index.shards import LATER, Shard, ShardFolder
 from faceembed.engine.index.store import check_encoder, read_manifest
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, Failure, photos_of, read_errors, read_parquet
@@ -45,7 +45,7 @@ class Known:
         encoder = fingerprint["encoder"]
         check_encoder(files, manifest, encoder["name"], encoder["sha256"])
         for key, value in fingerprint.items():
-            before = manifest.get(key, _BEFORE.get(key))
+            before = manifest.get(key, value if key in LATER else _BEFORE.get(key))
             if before != value:
                 advice = "use" if key in _VERSIONS else "use the same,"
                 raise IndexFormatError(

@@ -54,6 +54,10 @@ class ModelSpec:
     """Where the five landmarks lie in the input chip, (x, y) in pixels, pixel centres at whole numbers."""
     decoder: str = ""
     """For an aligner: the kind of its outputs, which says who can read them; see `faceembed.engine.detect.kinds`."""
+    min_score: float | None = None
+    """For an aligner: the least score of a face; None where it was never chosen, which takes all that the aligner reports."""
+    min_score_source: str = ""
+    """The pictures it was chosen on."""
     threshold: float | None = None
     """Cosine similarity above which two photos count as one person; None where it was never measured."""
     threshold_source: str = ""
@@ -80,6 +84,8 @@ class ModelSpec:
             raise ModelError(
                 f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points"
             )
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise ModelError(f"model {self.name}: min_score is {self.min_score}; expected 0 to 1")
         if self.spread is not None and not 0 < self.spread < 1:
             raise ModelError(
                 f"model {self.name}: spread is {self.spread}; expected a standard deviation between 0 and 1"

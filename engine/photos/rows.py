@@ -33,8 +33,10 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("mtime_ns", pa.int64()),
     ("ctime_ns", pa.int64()),  # 0 where it was not looked at
     ("digest", pa.string()),  # of the file's bytes, `digest_of`; empty where they were not read
+    ("real", pa.float32()),  # how real the face looks to a gated encoder, 0 to 1; null without a gate
 )
-_SINCE_THEN = {"ctime_ns": 0, "digest": ""}  # columns that tables of older versions lack, and what they mean there
+_SINCE_THEN: dict[str, Any] = {"ctime_ns": 0, "digest": "", "real": None}
+"""Columns that tables of older versions lack, and what they mean there."""
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
 
 

@@ -241,10 +241,27 @@ class Cutter:
         if self.detector is None:
             return whole_crops(photos)
         smallest = self._smallest(photos)
+        least = self.detector.min_score
         faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self._only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
-        missing = set(range(len(photos))) - set(faces.photo.tolist())
-        return faces, {index: f"no face of {smallest[index]:.0f} px or more found" for index in sorted(missing)}
+        without = self._without(photos, faces, least)
+        return faces.take(faces.scores >= np.float32(least)), without
+
+    def _without(self, photos: Sequence[Photo], faces: Detections, least: float) -> dict[int, str]:
+        """Why photos have no face, in pixels of the photo: nothing was found in them, or nothing that is sure."""
+        reasons = {}
+        for index, photo in enumerate(photos):
+            mine = np.flatnonzero(faces.photo == index)
+            best = mine[faces.scores[mine].argmax()] if len(mine) else None
+            if best is None:
+                side = min_face_of(photo.width, photo.height, self.settings.min_face)
+                reasons[index] = f"no face of {side:.0f} px or more found"
+            elif faces.scores[best] < np.float32(least):
+                side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)
+                reasons[index] = (
+                    f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}"
+                )
+        return reasons
 
     def _align(
         self, photos: list[Photo], items: Sequence[Item], faces: Detections
@@ -306,6 +323,11 @@ def without_memory(entry: Item | Failure) -> Failure:
 def _sharing(process: Callable[[Read, float], T], seconds: float, read: Read) -> T:
     """Process a batch of which each photo took so long to read."""
     return process(read, seconds * len(read))
+
+
+def _below(score: float, least: float) -> str:
+    """A score that is below the limit, with as many digits as show that it is."""
+    return next(text for digits in range(2, 18) if float(text := f"{score:.{digits}f}") < least)
 
 
 def _split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:

@@ -1,4 +1,4 @@
-"""A few photos, embedded in memory: the largest face of each."""
+"""A few photos, embedded in memory: the largest face of each, or all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 
@@ -26,12 +28,19 @@ class Embedded:
     threshold: float | None
     """The encoder's own threshold, if one was measured."""
     runtime: dict[str, str]
+    spec: ModelSpec
+    faces: dict[str, NDArray[np.float32]]
+    """Path to float32 (F, D), the embeddings of all its faces that were asked for, largest first; one where that was ``largest``."""
+    found: dict[str, int]
+    """Path to the number of its faces, where they were counted."""
 
 
 def embed_photos(
     paths: Iterable[str],
     settings: EmbedSettings,
     *,
+    every: bool = False,
+    count: bool = False,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> Embedded:
@@ -39,21 +48,31 @@ def embed_photos(
 
     Args:
         paths: photo files; one that cannot be read is a failure, not an error.
-        settings: models and runtime; ``faces`` is taken as ``largest``.
+        settings: models and runtime; ``faces`` is as ``every`` says.
+        every: embed all faces; ``vectors`` holds the largest by its side then.
+        count: count the faces of photos of which one is embedded, which looks at each a second time.
         notice: called with lines for the user.
         progress: called after every batch.
     """
-    settings = dataclasses.replace(settings, faces="largest")
+    settings = dataclasses.replace(settings, faces="all" if every else "largest")
     models = loading.resolve_models(settings)
     photos = [photo_file(path) for path in dict.fromkeys(paths)]
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
-    vectors: dict[str, NDArray[np.float32]] = {}
+    parts: dict[str, list[NDArray[np.float32]]] = {}
     failures: dict[str, str] = {}
     for outcome in pipeline.run(photos):
         for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
-            vectors[outcome.photos[place].path] = vector
+            parts.setdefault(outcome.photos[place].path, []).append(vector)
         failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
-        progress(Progress(len(vectors) + len(failures), len(photos), len(vectors), len(failures)))
+        progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
     spec, choice = models.encoder.spec, pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
-    return Embedded(vectors, failures, spec.name, spec.threshold, runtime)
+    faces = {path: np.stack(vectors) for path, vectors in parts.items()}
+    found = {path: len(vectors) for path, vectors in faces.items()} if every else {}
+    if count and not every and pipeline.detector is not None:
+        looking = Cutter(dataclasses.replace(settings, faces="all"), pipeline.detector, spec, workers=pipeline.workers)
+        for cut in looking.cut([photo for photo in photos if photo.path in faces]):
+            numbers = np.bincount(cut.faces.photo, minlength=len(cut.photos)).tolist()
+            found.update({photo.path: max(number, 1) for photo, number in zip(cut.photos, numbers, strict=True)})
+    largest = {path: vectors[0] for path, vectors in faces.items()}
+    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, faces, found)

@@ -109,7 +109,14 @@ def open_cutter(
     def open_with(choice: RuntimeChoice) -> Cutter:
         watch = spoken(notice)
         ready(aligner, for_aligner(choice), watch)
-        detector = open_detector(aligner, choice, threads=threads, detect_size=settings.detect_size, watch=watch)
+        detector = open_detector(
+            aligner,
+            choice,
+            threads=threads,
+            detect_size=settings.detect_size,
+            min_score=settings.min_score,
+            watch=watch,
+        )
         return Cutter(settings, detector, spec, workers=threads)
 
     return _settled(settings, open_with, photos, notice, cpu_only=cpu_only(aligner))
@@ -167,7 +174,13 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
     with concurrent.futures.ThreadPoolExecutor(1, "faceembed-open") as pool:  # both at once: 0.36 s in place of 0.45
         encoder = pool.submit(Encoder, models.encoder, choice, threads=threads)
         detector = (
-            open_detector(models.aligner, choice, threads=threads, detect_size=settings.detect_size)
+            open_detector(
+                models.aligner,
+                choice,
+                threads=threads,
+                detect_size=settings.detect_size,
+                min_score=settings.min_score,
+            )
             if models.aligner
             else None
         )

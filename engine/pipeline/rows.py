@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
+from faceembed.engine.pipeline.realness import realness
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome
 
 
-def face_rows(outcome: Outcome) -> pa.Table:
-    """The rows of an embedded batch; ``face_id`` is given when the index is written."""
+def face_rows(outcome: Outcome, spec: ModelSpec) -> pa.Table:
+    """The rows of a batch that an encoder embedded; ``face_id`` is given when the index is written."""
+    looks = realness(outcome.faces.embeddings, spec)
     faces = outcome.faces
     photos = [outcome.photos[index] for index in faces.photo.tolist()]
     columns = {
@@ -30,6 +33,7 @@ def face_rows(outcome: Outcome) -> pa.Table:
         "image_width": faces.sizes[:, 0],
         "image_height": faces.sizes[:, 1],
         **file_columns(photos),
+        "real": [None] * len(photos) if looks is None else looks,
     }
     arrays = [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA)

@@ -24,6 +24,7 @@ from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter, without_memory
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves
 from faceembed.engine.pipeline.sound import only_sound
@@ -46,6 +47,8 @@ class SeenFace:
     """(D,), unit length."""
     chip: NDArray[np.uint8]
     """(H, W, 3) RGB, the aligned face."""
+    real: float | None = None
+    """How real it looks to a gated encoder, 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Embedder:
         cut = self.cutter.cut_batch(read, 0.0)
         embeddings, norms = self.encoder.encode(cut.chips)
         sound = is_sound(embeddings)
-        return _seen(only_sound(cut, sound), embeddings[sound], norms[sound])
+        looks = realness(embeddings[sound], self.spec)
+        return _seen(only_sound(cut, sound), embeddings[sound], norms[sound], looks)
 
 
 def open_embedder(
@@ -135,7 +139,9 @@ def open_embedder(
     return Embedder.of(loading.open_pipeline(settings, loading.resolve_models(settings), gate, notice=notice))
 
 
-def _seen(cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32]) -> list[SeenPhoto]:
+def _seen(
+    cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32], looks: NDArray[np.float32] | None
+) -> list[SeenPhoto]:
     faces, failures = cut.faces, {failure.photo.path: failure for failure in cut.failures}
     found = Detections(faces.photo, faces.boxes, faces.landmarks, faces.scores)
     prominence = found.prominence(cut.sizes.astype(np.float64)) if len(found) else np.zeros(0)
@@ -148,7 +154,7 @@ def _seen(cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32])
             SeenPhoto(
                 width,
                 height,
-                tuple(_face(cut, index, embeddings, norms) for index in mine.tolist()),
+                tuple(_face(cut, index, embeddings, norms, looks) for index in mine.tolist()),
                 int(prominence[mine].argmax()) if len(mine) else None,
                 failure.stage if failure else "",
                 failure.reason if failure else None,
@@ -157,7 +163,13 @@ def _seen(cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32])
     return seen
 
 
-def _face(cut: Cut, index: int, embeddings: NDArray[np.float32], norms: NDArray[np.float32]) -> SeenFace:
+def _face(
+    cut: Cut,
+    index: int,
+    embeddings: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    looks: NDArray[np.float32] | None,
+) -> SeenFace:
     left, top, right, bottom = cut.faces.boxes[index].tolist()
     return SeenFace(
         box=(left, top, right - left, bottom - top),
@@ -166,4 +178,5 @@ def _face(cut: Cut, index: int, embeddings: NDArray[np.float32], norms: NDArray[
         norm=float(norms[index]),
         embedding=embeddings[index],
         chip=cut.chips[index],
+        real=None if looks is None else float(looks[index]),
     )

@@ -25,6 +25,9 @@ class EmbedSettings:
     min_face: int = 0
     """Smallest face looked for, as a side in pixels of the photo; 0: 20 px in photos of up to 800 px, and 1/40 of the
     longer side above."""
+    min_score: float | None = None
+    """Least score of a face, 0 to 1; None: the aligner's own. What scores less is no face: a photo with nothing better is a
+    failure that says so. Aligners report nothing below a floor of their own (0.2 for kind `one-shot`, 0.8 for `mtcnn`)."""
     detect_size: int = 0
     """Longer side, in pixels, in which an aligner of kind `one-shot` looks at photos, at most; 0: what `min_face` needs."""
     batch_size: int = 32
@@ -43,6 +46,8 @@ class EmbedSettings:
             raise UsageError(f"--faces '{self.faces}' is neither 'largest' nor 'all'")
         if self.min_face and self.min_face < 8:
             raise UsageError(f"--min-face {self.min_face} is too small; a face needs at least 8 pixels, better 20")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:  # also what is no number
+            raise UsageError(f"--min-score {self.min_score} is not between 0 and 1")
         if self.detect_size and self.detect_size < 64:
             raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
         if self.batch_size < 1:

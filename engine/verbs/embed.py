@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
@@ -155,6 +156,9 @@ def _embed(
     earlier = known.add_shards(shards)
     listing = list_roots(roots, known)
     _announce(listing, notice)
+    if known.manifest and "min_score" not in known.manifest:
+        least = f"{fingerprint['min_score']:g}"
+        notice(f"{files.faiss.name} is older than --min-score: faces below {least} that it holds stay, until --fresh")
     if not listing.photos and not known.photos:
         raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
     selection = Selection(listing, known.selections)
@@ -244,6 +248,7 @@ def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, A
         "choice_of_faces": settings.faces,
         "min_face": settings.min_face,
         "detect_size": settings.detect_size,
+        "min_score": least_score(models.aligner, settings.min_score) if models.aligner else 0.0,
     }
 
 
@@ -279,20 +284,20 @@ def _embed_all(
     already: int,
 ) -> None:
     run.pipeline = pipeline
-    dimension = pipeline.encoder.model.spec.dimension
+    spec = pipeline.encoder.model.spec
     faces = failures = 0
     for outcomes in _by_shard(pipeline.run(todo, boundary=SHARD)):
         tables: list[FaceTable] = []
         failed: list[Failure] = []
         for outcome in outcomes:
-            tables.append(FaceTable(face_rows(outcome), outcome.faces.embeddings))
+            tables.append(FaceTable(face_rows(outcome, spec), outcome.faces.embeddings))
             failed += outcome.failures
             run.seconds.update(outcome.seconds)
             run.photos += len(outcome.photos)
             faces += len(outcome.faces.photo)
             failures += len(outcome.failures)
             progress(Progress(already + run.photos, already + len(todo), faces, failures))
-        shards.write(Shard(FaceTable.concatenate(tables, dimension), failed))
+        shards.write(Shard(FaceTable.concatenate(tables, spec.dimension), failed))
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify
+from faceembed.engine.pipeline.realness import identity_of, realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError
 
@@ -30,7 +32,8 @@ def search(
         index: made by `embed`.
         queries: photo files and folders; the largest face of each is looked for.
         k: hits per query.
-        settings: models and runtime; the encoder must be the index's.
+        settings: models and runtime; the encoder must be the index's. With ``faces="all"`` every face of a photo is looked for,
+            each with an entry of its own, largest first.
         notice: called with lines for the user.
 
     Returns:
@@ -40,6 +43,45 @@ def search(
         IndexFormatError: the index was made by another encoder.
         DataError: no such index, it is empty, or no queries.
     """
+    found = search_faces(index, queries, k=k, settings=settings, notice=notice)
+    return [(query.path, query.reason if query.reason is not None else query.hits) for query in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """One face that was looked for, or a photo without any."""
+
+    path: str
+    face: int
+    """Its number in its photo, the largest is 0."""
+    faces: int
+    """How many faces its photo has."""
+    real: float | None
+    """How real it looks to a gated encoder, 0 to 1."""
+    hits: list[Hit]
+    """Most similar first."""
+    identities: list[float | None]
+    """Cosine of its identity to that of each hit; None without a gate, or where the index does not say how real the hit looks."""
+    threshold: float | None
+    """The encoder's own, if one was measured."""
+    reason: str | None = None
+    """Why nothing was looked for."""
+
+
+def search_faces(
+    index: str | os.PathLike[str],
+    queries: Sequence[str | os.PathLike[str]],
+    *,
+    k: int = 10,
+    settings: EmbedSettings | None = None,
+    count: bool = False,
+    notice: Notify = lambda line: None,
+) -> list[Query]:
+    """The same with all that is known of each query; arguments and errors as for `search`.
+
+    Args:
+        count: count the faces of photos of which the largest is looked for; else ``faces`` is 1.
+    """
     settings = settings or EmbedSettings()
     opened = FaceIndex(index)
     spec = loading.resolve_models(settings).encoder.spec
@@ -47,8 +89,17 @@ def search(
     paths = [photo.path for photo in list_photos(queries).photos]
     if not paths:
         raise DataError("no query photos in what was given")
-    embedded = embed_photos(paths, settings, notice=notice)
-    found = [path for path in paths if path in embedded.vectors]
-    hits = opened.search(np.stack([embedded.vectors[path] for path in found]), k=k) if found else []
-    by_path = dict(zip(found, hits, strict=True))
-    return [(path, by_path[path] if path in by_path else embedded.failures[path]) for path in paths]
+    embedded = embed_photos(paths, settings, every=settings.faces == "all", count=count, notice=notice)
+    asked = [embedded.faces[path] for path in paths if path in embedded.faces]
+    hits = iter(opened.search(np.concatenate(asked), k=k) if asked else [])
+    result = []
+    for path in paths:
+        if path not in embedded.faces:
+            result.append(Query(path, 0, 0, None, [], [], spec.threshold, embedded.failures[path]))
+            continue
+        real = realness(embedded.faces[path], spec)
+        for number in range(len(embedded.faces[path])):
+            mine, looks = next(hits), None if real is None else float(real[number])
+            people = [identity_of(hit.similarity, looks, hit.real) for hit in mine]
+            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, people, spec.threshold))
+    return result

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 
+import numpy as np
+
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify
+from faceembed.engine.pipeline.realness import Likeness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, UsageError
 
@@ -23,6 +26,18 @@ class Verification:
     same: bool
     encoder: str
     threshold_source: str
+    identity: float | None = None
+    """Cosine of the identities alone, of a gated encoder: whether it is one person, whatever the photos are made of."""
+    real: tuple[float, float] | None = None
+    """How real the face of each photo looks to a gated encoder, 0 to 1."""
+    remark: str | None = None
+    """A sentence where the photos show one person by identity and one of them looks altered."""
+    faces: tuple[int, int] = (1, 1)
+    """How many faces each photo has."""
+    chosen: tuple[int, int] | None = None
+    """With ``--faces all``: the pair of faces that is most alike, from 0, largest first; None: the largest of each."""
+    similarities: list[list[float]] | None = None
+    """With ``--faces all``: of each face of the first photo to each of the second."""
 
 
 def verify(
@@ -31,6 +46,7 @@ def verify(
     *,
     settings: EmbedSettings | None = None,
     threshold: float | None = None,
+    every: bool = False,
     notice: Notify = lambda line: None,
 ) -> Verification:
     """Whether two photos show one person, by the largest face of each.
@@ -38,8 +54,9 @@ def verify(
     Args:
         photo_a: a photo file.
         photo_b: another.
-        settings: models and runtime.
+        settings: models and runtime; ``faces`` is as ``every`` says.
         threshold: cosine from which on they count as one person; None takes the encoder's own.
+        every: compare all faces with all, and judge the pair that is most alike.
         notice: called with lines for the user.
 
     Raises:
@@ -57,10 +74,27 @@ def verify(
             f"encoder {spec.name} has no measured threshold; give one with --threshold (see faceembed eval)"
         )
     paths = [os.path.abspath(os.fspath(photo)) for photo in (photo_a, photo_b)]
-    embedded = embed_photos(paths, settings, notice=notice)
+    embedded = embed_photos(paths, settings, every=every, count=True, notice=notice)
     for path in paths:
         if reason := embedded.failures.get(path):
             raise DataError(f"{printable(path)}: {reason}")
-    similarity = float(embedded.vectors[paths[0]] @ embedded.vectors[paths[1]])
-    source = "given" if threshold is not None else spec.threshold_source
-    return Verification(similarity, limit, similarity >= limit, spec.name, source)
+    a, b = (embedded.faces[path] for path in paths)
+    table = a @ b.T
+    best = np.unravel_index(int(table.argmax()), table.shape)
+    first, second = int(best[0]), int(best[1])
+    similarity = float(table[first, second])
+    likeness = Likeness.of(a[first], b[second], spec)
+    found = [embedded.found.get(path, 1) for path in paths]
+    return Verification(
+        similarity,
+        limit,
+        similarity >= limit,
+        spec.name,
+        "given" if threshold is not None else spec.threshold_source,
+        likeness.identity,
+        None if likeness.real_a is None or likeness.real_b is None else (likeness.real_a, likeness.real_b),
+        likeness.remark(similarity, limit, [printable(os.path.basename(path)) for path in paths]),
+        (found[0], found[1]),
+        (first, second) if every else None,
+        [[round(value, 6) for value in row] for row in table.tolist()] if every else None,
+    )

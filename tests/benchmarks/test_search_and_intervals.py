@@ -26,7 +26,7 @@ def last_json(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 def test_search_measures_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vectors = np.random.default_rng(0).normal(size=(200, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    zeros = dict.fromkeys(FACE_SCHEMA.names, 0)
+    zeros = {field.name: "" if pa.types.is_string(field.type) else 0 for field in FACE_SCHEMA}
     rows = [{**zeros, "face_id": i, "path": f"/{i}.jpg", "landmarks": [0.0] * 10} for i in range(200)]
     manifest = {"encoder": {"name": "e", "sha256": "a"}, "dimension": 16, "faces": 200, "no_face": 0, "failed": 0}
     faces = FaceTable(pa.Table.from_pylist(rows, FACE_SCHEMA), vectors)

@@ -201,7 +201,7 @@ def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
     arch = arch or _DLIB_ARCHS[0]
     spec = resolve(DLIB, task="encoder").spec if arch == _DLIB_ARCHS[0] else find(arch).spec
     model = ResNet29(spec.dimension)
-    load_dlib(model, dlib_resnet.package_layers())
+    load_dlib(model, dlib_resnet.package_layers(), last_too=arch == _DLIB_ARCHS[0])
     return model.eval(), spec, arch
 
 

@@ -109,15 +109,16 @@ class ResNet29(nn.Module):
         return self.fc(self.blocks(x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def load_dlib(model: ResNet29, layers: Sequence[Layer]) -> None:
+def load_dlib(model: ResNet29, layers: Sequence[Layer], *, last_too: bool = True) -> None:
     """Put dlib's weights into a `ResNet29(128)`; outputs in eval mode are dlib's.
 
     An affine layer ``gamma * x + beta`` becomes a batch normalisation with running mean 0 and variance 1 - eps. In training
     mode, batch statistics would make that another network: first `calibrate_batch_norm` or `freeze_batch_norm`.
 
     Args:
-        model: the network; the last layer of one with another dimension keeps its own weights.
+        model: the network.
         layers: from `engine.models.dlib_resnet`.
+        last_too: whether the embedding layer gets dlib's weights; a network with another dimension keeps its own.
 
     Raises:
         ModelError: the layers are not those of this network.
@@ -135,7 +136,7 @@ def load_dlib(model: ResNet29, layers: Sequence[Layer]) -> None:
         for (conv, norm), con, affine in zip(pairs, convs, affines, strict=True):
             _load_pair(conv, norm, con, affine)
         outputs, inputs = last[0].settings
-        if model.fc.out_features == outputs:
+        if last_too:
             _copy(model.fc.weight, np.asarray(last[0].params).reshape(inputs, outputs).T)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"dlib network whose layers do not fit resnet29 ({error})") from error

@@ -206,7 +206,8 @@ function select(first, second) {
   const [a, b] = [shown.indexOf(first), shown.indexOf(second)].sort((x, y) => x - y);
   selected = [shown[a], shown[b]];
   matrix.select(a, b);
-  pair.show(shown[a], shown[b], answer.similarity[a][b], { threshold: threshold.value, resistsFakes: answer.resists_fakes });
+  const identity = answer.pairs?.find((one) => one.a === a && one.b === b)?.identity ?? null;
+  pair.show(shown[a], shown[b], answer.similarity[a][b], { threshold: threshold.value, resistsFakes: answer.resists_fakes, identity });
 }
 
 /** The threshold moved: the verdicts are computed here, the server is not asked. */

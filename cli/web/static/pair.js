@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { bind, h, icon, say } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { errorNotice } from "./notices.js";
-import { similarityText, verdict, verdictLabel } from "./verdict.js";
+import { alteredText, similarityText, verdict, verdictLabel } from "./verdict.js";
 
 export class Pair {
   constructor() {
@@ -61,11 +61,12 @@ export class Pair {
   }
 
   /** Show the cards `a` and `b`, and their similarity. */
-  show(a, b, similarity, { threshold, resistsFakes }) {
+  show(a, b, similarity, { threshold, resistsFakes, identity = null }) {
     this.a = a;
     this.b = b;
     this.similarity = similarity;
     this.resistsFakes = resistsFakes;
+    this.identity = identity;
     bind(this.title, "text", () => t("pair.title", { a: a.number, b: b.number }));
     for (const [side, card] of [a, b].entries()) bind(this.captions[side], "text", () => `${card.number} · ${card.name}`);
     bind(this.figure, "text", () => (this.similarity === null ? "–" : similarityText(this.similarity)));
@@ -97,7 +98,10 @@ export class Pair {
     this.label.replaceChildren(verdictLabel(kind, this.resistsFakes));
     const suspected = kind === "different" && this.resistsFakes;
     const warning = suspected && h("p", { class: "fake" }, icon("warning"), h("span", { text: () => t("fake.warning") }));
-    this.note.replaceChildren(...(warning ? [warning] : []));
+    const looks = [this.a, this.b].map((card) => [card.number, card.faces[card.chosen]?.real ?? null]);
+    const altered = () => alteredText({ similarity: this.similarity, identity: this.identity, looks, threshold });
+    const said = altered() && h("p", { class: "fake" }, icon("warning"), h("span", { text: altered }));
+    this.note.replaceChildren(...(said ? [said] : warning ? [warning] : []));
   }
 
   async explain(on) {

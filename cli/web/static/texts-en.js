@@ -66,6 +66,9 @@ export const en = {
   "verdict.different_or_fake": "different, or a deepfake",
   "verdict.no_face": "no face to compare",
   "verdict.open": "no verdict",
+  "fake.altered": "The same person by identity ({identity}), but {photos}.",
+  "fake.photo": "photo {n} looks altered ({real})",
+  "fake.and": " and ",
   "fake.warning": "Fake suspected? This model keeps a deepfake away from the person it shows. Two photos that look like one person but are far apart here may be a photo and a deepfake.",
 
   "summary.pairs": { one: "{n} pair", other: "{n} pairs" },

@@ -15,6 +15,21 @@ export function verdictText(kind, resistsFakes) {
   return t(kind === "different" && resistsFakes ? "verdict.different_or_fake" : `verdict.${kind}`);
 }
 
+/** Below this a face looks altered to a gated model: ALTERED of engine/pipeline/realness.py. */
+const ALTERED = 0.5;
+
+/**
+ * Words for a pair that is one person by identity and is kept apart only because a photo looks altered; else null.
+ * `looks` are [photo's number, how real its face looks] of both.
+ */
+export function alteredText({ similarity, identity, looks, threshold }) {
+  if (similarity === null || threshold === null || (identity ?? -2) < threshold || similarity >= threshold) return null;
+  const altered = looks.filter(([, real]) => (real ?? 1) < ALTERED);
+  if (altered.length === 0) return null;
+  const photos = altered.map(([n, real]) => t("fake.photo", { n, real: number(real, 2) })).join(t("fake.and"));
+  return t("fake.altered", { identity: number(identity, 2), photos });
+}
+
 /** A similarity as it is written everywhere: three decimals, because thresholds differ in the third. */
 export function similarityText(similarity) {
   return similarity === null ? "–" : number(similarity, 3);

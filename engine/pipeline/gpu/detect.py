@@ -29,7 +29,7 @@ class DeviceOneShotDetector(OneShotDetector):
     """Takes photos of a backend, or of the host (for the parity gate), which it uploads.
 
     Args:
-        model, choice, settings, watch: as for `OneShotDetector`.
+        model, choice, settings, min_score, watch: as for `OneShotDetector`.
         backend: where the photos are.
     """
 
@@ -40,10 +40,11 @@ class DeviceOneShotDetector(OneShotDetector):
         backend: Backend,
         *,
         settings: OneShotSettings | None = None,
+        min_score: float = 0.0,
         watch: Watch = SILENT,
     ) -> None:
         ready(model, choice, watch)
-        super().__init__(model, choice, threads=1, settings=settings, watch=watch)
+        super().__init__(model, choice, threads=1, settings=settings, min_score=min_score, watch=watch)
         self._backend = backend
 
     def detect(self, photos: Sequence[Any], min_faces: Sequence[float], *, only_largest: bool) -> Detections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from faceembed.engine.detect.kinds import check_decoder, cpu_only
+from faceembed.engine.detect.kinds import check_decoder, cpu_only, least_score
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline.encode import Encoder
@@ -57,7 +57,8 @@ class Opening:
         if self.aligner is not None:
             looks = OneShotSettings(detect_side=self.settings.detect_size)
             choice = for_aligner(self.choice)
-            detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, watch=watch)
+            sure = least_score(self.aligner, self.settings.min_score)
+            detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, min_score=sure, watch=watch)
         encoder = Encoder(self.encoder, self.choice, threads=1, watch=watch)
         return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
 

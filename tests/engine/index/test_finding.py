@@ -43,7 +43,7 @@ def faces_like(count: int, seed: int = 0) -> Floats:
 
 
 def table(vectors: Floats) -> FaceTable:
-    zeros = dict.fromkeys(FACE_SCHEMA.names, 0)
+    zeros = {field.name: "" if pa.types.is_string(field.type) else 0 for field in FACE_SCHEMA}
     rows = [{**zeros, "face_id": i, "path": f"/{i}.jpg", "landmarks": [0.0] * 10} for i in range(len(vectors))]
     return FaceTable(pa.Table.from_pylist(rows, FACE_SCHEMA), vectors)
 
@@ -113,7 +113,7 @@ def test_the_nearest_are_found_and_as_many_as_there_are(
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "IVF24,PQ24x4fs,RFlat"])
 def test_what_was_measured_is_kept_and_grows_with_k(tmp_path: Path, crowd: Floats, kind: str) -> None:
     write(tmp_path / "p.faiss", crowd, kind)
-    steps = json.loads((tmp_path / "p.json").read_text())["search"]
+    steps = json.loads((tmp_path / "p.faiss.json").read_text())["search"]
     assert [step["k"] for step in steps] == [10, 100, 1000]
     assert [step["effort"] for step in steps] == sorted(step["effort"] for step in steps)
     effort = Effort.from_json(steps)
@@ -225,10 +225,12 @@ def test_an_index_without_measured_efforts_is_read(tmp_path: Path, crowd: Floats
 
     path = tmp_path / "p.faiss"
     write(path, crowd, kind)
-    stored = json.loads((tmp_path / "p.json").read_text())
+    stored = json.loads((tmp_path / "p.faiss.json").read_text())
     del stored["search"]
-    (tmp_path / "p.json").write_text(json.dumps({**stored, "format": 1}))
-    pq.write_table(pq.read_table(tmp_path / "p.parquet").drop_columns(["vector_id"]), tmp_path / "p.parquet")
+    (tmp_path / "p.faiss.json").write_text(json.dumps({**stored, "format": 1}))
+    pq.write_table(
+        pq.read_table(tmp_path / "p.faiss.parquet").drop_columns(["vector_id"]), tmp_path / "p.faiss.parquet"
+    )
     index = FaceIndex(path)
     queries = faces_like(1240)[1200:1220]
     true = -np.sort(-(queries @ crowd.T), axis=1)
@@ -243,17 +245,17 @@ def test_an_index_without_measured_efforts_is_read(tmp_path: Path, crowd: Floats
 @pytest.mark.parametrize("damage", ["x", [{}], [{"k": 0, "effort": 1, "candidates": 1, "recall": 1}], 7])
 def test_damaged_efforts_are_one_line(tmp_path: Path, crowd: Floats, damage: object) -> None:
     write(tmp_path / "p.faiss", crowd[:50], "flat")
-    stored = json.loads((tmp_path / "p.json").read_text())
-    (tmp_path / "p.json").write_text(json.dumps({**stored, "search": damage}))
-    with pytest.raises(IndexFormatError, match=r"p\.json is damaged: 'search' in it") as caught:
+    stored = json.loads((tmp_path / "p.faiss.json").read_text())
+    (tmp_path / "p.faiss.json").write_text(json.dumps({**stored, "search": damage}))
+    with pytest.raises(IndexFormatError, match=r"p\.faiss\.json is damaged: 'search' in it") as caught:
         FaceIndex(tmp_path / "p.faiss")
     assert "\n" not in str(caught.value)
 
 
 def test_a_lossy_index_without_its_vectors_is_one_line(tmp_path: Path, crowd: Floats) -> None:
     write(tmp_path / "p.faiss", crowd[:200], "SQ8")
-    (tmp_path / "p.vectors.npy").unlink()
-    with pytest.raises(IndexFormatError, match=r"p\.faiss needs p\.vectors\.npy, which is gone"):
+    (tmp_path / "p.faiss.vectors.npy").unlink()
+    with pytest.raises(IndexFormatError, match=r"p\.faiss needs p\.faiss\.vectors\.npy, which is gone"):
         FaceIndex(tmp_path / "p.faiss")
 
 
@@ -285,7 +287,7 @@ def test_codes_that_rank_wrongly_are_refused_before_anything_is_written(tmp_path
     ) as caught:
         write(tmp_path / "p.faiss", vectors, "PCA1,Flat")
     assert "\n" not in str(caught.value)
-    assert not list(tmp_path.glob("p.faiss")) and not list(tmp_path.glob("p.json"))
+    assert not list(tmp_path.glob("p.faiss"))
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,8 @@ def unit(count: int, seed: int = 0) -> np.ndarray:
 def table(count: int, *, first_id: int = 100) -> FaceTable:
     """Faces with ids in no order."""
     ids = np.random.default_rng(1).permutation(count) + first_id
-    rows = [
-        {**dict.fromkeys(FACE_SCHEMA.names, 0), "face_id": int(i), "path": f"/{i}.jpg", "landmarks": [0.0] * 10}
-        for i in ids
-    ]
+    blank = {field.name: "" if pa.types.is_string(field.type) else 0 for field in FACE_SCHEMA}
+    rows = [{**blank, "face_id": int(i), "path": f"/{i}.jpg", "landmarks": [0.0] * 10} for i in ids]
     return FaceTable(pa.Table.from_pylist(rows, FACE_SCHEMA), unit(count))
 
 
@@ -163,7 +161,7 @@ def test_a_manifest_that_lacks_something(tmp_path: Path, change: dict[str, Any],
 def test_json_that_is_no_manifest(tmp_path: Path, text: str) -> None:
     files = IndexFiles.of(tmp_path / "p.faiss")
     files.json.write_text(text)
-    with pytest.raises(IndexFormatError, match=r"p\.json"):
+    with pytest.raises(IndexFormatError, match=r"p\.faiss\.json"):
         read_manifest(files)
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import cv2
 import faiss
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import faceembed
-from faceembed.engine.index.store import FaceIndex
+from faceembed.engine.index.store import VECTOR_ID, FaceIndex
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.engine.pipeline import loading
@@ -107,7 +108,7 @@ def test_files_have_the_promised_columns_and_fields(album: Path, tmp_path: Path,
     index = tmp_path / "people.faiss"
     run(album, index)
     table = pq.read_table(index.with_suffix(".faiss.parquet"))
-    assert table.schema.remove_metadata() == FACE_SCHEMA
+    assert table.schema.remove_metadata() == FACE_SCHEMA.append(pa.field(VECTOR_ID, pa.int64()))
     assert table.column_names[:4] == ["face_id", "path", "face", "x"]
     for row in table.to_pylist():
         info = os.stat(row["path"])
@@ -282,6 +283,7 @@ def test_a_photo_that_could_not_be_read_is_tried_again(
         ({"faces": "all"}, "choice_of_faces"),
         ({"min_face": 40}, "min_face"),
         ({"detect_size": 320}, "detect_size"),
+        ({"min_score": 0.5}, "min_score"),
         ({"aligner": "none"}, "aligner"),
     ],
 )
@@ -304,6 +306,27 @@ def test_an_index_older_than_a_setting_goes_on_without_it(tmp_path: Path, make_f
     assert run(tmp_path / "album", tmp_path / "people.faiss").embedded == 0
     with pytest.raises(IndexFormatError, match="made with detect_size 0, this run has 320; use the same, another -o"):
         run(tmp_path / "album", tmp_path / "people.faiss", settings=EmbedSettings(detect_size=320))
+
+
+def test_an_index_older_than_the_least_score_goes_on_with_what_it_has(tmp_path: Path, make_faces: MakeFaces) -> None:
+    album, index, said = tmp_path / "album", tmp_path / "people.faiss", list[str]()
+    make_faces(album, 2)
+    run(album, index)
+    described = tmp_path / "people.faiss.json"
+    manifest = json.loads(described.read_text())
+    assert manifest.pop("min_score") == 0.6
+    described.write_text(json.dumps(manifest))
+    make_faces(album, 3)
+    table = pq.read_table(tmp_path / "people.faiss.parquet")
+    pq.write_table(table.drop_columns(["real"]), tmp_path / "people.faiss.parquet")  # older than that, too
+    report = faceembed.embed(album, index, notice=said.append)
+    assert (report.embedded, report.faces) == (1, 3)
+    assert "people.faiss is older than --min-score: faces below 0.6 that it holds stay, until --fresh" in said
+    assert json.loads(described.read_text())["min_score"] == 0.6
+    real = pq.read_table(tmp_path / "people.faiss.parquet").column("real").to_pylist()
+    assert real[:2] == [None, None] and 0.5 < real[2] <= 1
+    hits = FaceIndex(index).search(np.ones((1, 256), np.float32) / 16)[0]
+    assert sorted(hit.real is None for hit in hits) == [False, True, True]
 
 
 def test_an_index_of_an_older_version_wants_a_fresh_start(tmp_path: Path, make_faces: MakeFaces) -> None:

@@ -71,7 +71,7 @@ def test_a_face_without_embedding_is_a_row_and_no_match(album: Path, tmp_path: P
     index, flat, good, other = tmp_path / "p.faiss", album / "0.png", album / "1.png", album / "2.png"
     report = embed(album, index, settings=CROPS)
     assert (report.faces, report.failed, report.no_face) == (4, 2, 0)
-    with (tmp_path / "p.errors.csv").open(newline="") as file:
+    with (tmp_path / "p.faiss.errors.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["stage"], row["reason"]) for row in rows] == [
         (str(album / name), "encode", NO_EMBEDDING) for name in ("0.png", "3.png")

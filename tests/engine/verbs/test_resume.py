@@ -25,7 +25,7 @@ import pytest
 
 from faceembed import files as writing
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.store import FaceIndex
+from faceembed.engine.index.store import VECTOR_ID, FaceIndex
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.progress import Progress
@@ -82,7 +82,7 @@ def contents(index: Path) -> tuple[list[dict[str, Any]], bytes, str]:
     """Rows, vectors in their order, and errors."""
     rows = pq.read_table(index.with_suffix(".faiss.parquet")).to_pylist()
     store = faiss.read_index(str(index))
-    vectors = [store.reconstruct(row["face_id"]) for row in rows]
+    vectors = [store.reconstruct(row[VECTOR_ID]) for row in rows]
     return rows, np.array(vectors, np.float32).tobytes(), index.with_suffix(".faiss.errors.csv").read_text()
 
 
