@@ -10,7 +10,6 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
 from faceembed.engine.photos.listing import encode_path, printable
-from faceembed.engine.pipeline.realness import ALTERED
 
 if TYPE_CHECKING:
     from faceembed.engine.verbs.matrix import Matrix
@@ -53,6 +52,8 @@ def matrix(
 
 def _text(result: Matrix) -> str:
     """Rows are numbered, and the columns carry those numbers."""
+    from faceembed.engine.pipeline.realness import ALTERED
+
     count = len(result.paths)
     number = len(str(count))
     names = [os.path.basename(path) for path in result.paths]

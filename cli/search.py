@@ -8,7 +8,6 @@ import click
 
 from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
 from faceembed.engine.photos.listing import encode_path, printable
-from faceembed.engine.pipeline.realness import ALTERED
 
 if TYPE_CHECKING:
     from faceembed.engine.verbs.search import Query
@@ -83,6 +82,8 @@ def _document(query: Query, threshold: float | None) -> dict[str, Any]:
 
 
 def _lines(query: Query, threshold: float | None, *, every: bool) -> list[str]:
+    from faceembed.engine.pipeline.realness import ALTERED
+
     several = query.faces > 1
     which = f"face {query.face} of {query.faces}" if every else f"{query.faces} faces, the largest is looked for"
     lines = [printable(query.path) + (f"  ({which})" if several else "")]

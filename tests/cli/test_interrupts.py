@@ -85,7 +85,7 @@ def test_embed_twice_interrupted_goes_on_from_there(start: Any, run_json: Any, s
     shard = "import faceembed.engine.verbs.embed as embed; embed.SHARD = 32"
     process = start("embed", folder, "-o", index, code=shard)
     end = time.monotonic() + 60
-    while not list(tmp_path.glob("a.partial/*.parquet")):
+    while not list(tmp_path.glob("a.faiss.partial/*.parquet")):
         assert process.poll() is None and time.monotonic() < end, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

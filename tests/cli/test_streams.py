@@ -93,7 +93,7 @@ def test_an_index_is_made_whatever_can_be_heard(redirection: str, small: Path, t
     code = "from faceembed.cli.main import main; main(prog_name='faceembed')"
     done = shell(tmp_path, redirection, "embed", str(small), "-o", "people.faiss", code=code)
     assert done.returncode == (1 if redirection == ">/dev/full" else 0), done.stderr
-    assert json.loads((tmp_path / "people.json").read_text())["faces"] == 2
+    assert json.loads((tmp_path / "people.faiss.json").read_text())["faces"] == 2
     if redirection == ">/dev/full":
         assert done.stderr.splitlines()[-1].startswith("Error: standard output: No space left on device")
 
@@ -233,11 +233,11 @@ import pyarrow as pa
 pa.set_cpu_count(4)
 from faceembed.engine.photos.rows import read_parquet
 before = len(os.listdir("/proc/self/task"))
-table = read_parquet({str(index.with_suffix(".parquet"))!r}, advice="")
+table = read_parquet({str(index.with_suffix(".faiss.parquet"))!r}, advice="")
 print(len(table), len(os.listdir("/proc/self/task")) - before)
 if "fault" in sys.argv:
     import pyarrow.parquet as pq
-    pq.read_table({str(index.with_suffix(".parquet"))!r})
+    pq.read_table({str(index.with_suffix(".faiss.parquet"))!r})
     print(len(os.listdir("/proc/self/task")) > before)
 sys.exit()
 """

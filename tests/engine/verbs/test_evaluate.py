@@ -165,13 +165,14 @@ def test_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
 
 def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "scores.csv"
-    target.write_text("old")
+    write_scores(target, SIX, np.zeros(6), np.zeros(6, bool))  # nothing else is replaced
+    old = target.read_text()
     with pytest.raises(DataError):
         write_scores(target, SIX, [np.nan] * 6, np.zeros(6, bool))
     broken = PairList("p", (Pair("\ud800", "b", None, None),))  # a text that no file system gives and no encoding takes
     with pytest.raises(UnicodeEncodeError):
         write_scores(target, broken, [0.0], np.array([False]))
-    assert target.read_text() == "old"
+    assert target.read_text() == old
     assert os.listdir(tmp_path) == ["scores.csv"]
 
 
