@@ -279,7 +279,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, _home: Path) -> Iterator[Path
     try:
         faceembed.embed("photos", "people.faiss")
         for year in ("2019", "2020"):
-            for suffix in (".faiss", ".parquet", ".json", ".errors.csv"):
+            for suffix in (".faiss", ".faiss.parquet", ".faiss.json", ".faiss.errors.csv"):
                 shutil.copy(f"people{suffix}", f"{year}{suffix}")
         yield folder
     finally:
