@@ -332,7 +332,7 @@ def test_command_refuses_in_one_line(people: Path, tmp_path: Path, reuse_pipelin
     assert "lacks 8 of 11 photos" in line(people, "--index", tmp_path / "part.faiss")
     embed(people, tmp_path / "all.faiss", settings=dataclasses.replace(settings, faces="all"))
     assert "--faces largest" in line(people, "--index", tmp_path / "all.faiss", code=2)
-    path = tmp_path / "part.json"
+    path = tmp_path / "part.faiss.json"
     path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0'))
     with pytest.raises(IndexFormatError, match="was made with encoder"):
         clean(people, tmp_path / "x", index=tmp_path / "part.faiss")
