@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 
@@ -71,11 +71,7 @@ def embed_photos(
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
     faces = {path: np.stack(vectors) for path, vectors in parts.items()}
     found = {path: len(vectors) for path, vectors in faces.items()} if every else {}
-    if count and not every and pipeline.detector is not None:
-        looking = Cutter(dataclasses.replace(settings, faces="all"), pipeline.detector, spec, workers=pipeline.workers)
-        with contextlib.closing(looking.cut([photo for photo in photos if photo.path in faces])) as cuts:
-            for cut in cuts:
-                numbers = np.bincount(cut.faces.photo, minlength=len(cut.photos)).tolist()
-                found.update({photo.path: max(number, 1) for photo, number in zip(cut.photos, numbers, strict=True)})
+    if count and not every:
+        found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in faces])
     largest = {path: vectors[0] for path, vectors in faces.items()}
     return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, faces, found)
