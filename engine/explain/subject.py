@@ -9,6 +9,7 @@ What is not known here: PyTorch (`faceembed.trainer.gradients.subject` opens a c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -118,9 +119,10 @@ def cut_largest(
     """Chips by path, and reasons by path."""
     chips: dict[str, Chips] = {}
     failures: dict[str, str] = {}
-    for cut in cutter.cut(photos):
-        for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
-            chips[cut.photos[place].path] = chip
-        failures.update({failure.photo.path: failure.reason for failure in cut.failures})
-        progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
+    with contextlib.closing(cutter.cut(photos)) as cuts:
+        for cut in cuts:
+            for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
+                chips[cut.photos[place].path] = chip
+            failures.update({failure.photo.path: failure.reason for failure in cut.failures})
+            progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
     return chips, failures

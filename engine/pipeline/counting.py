@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -24,7 +25,8 @@ def count_faces(cutter: Cutter, photos: Sequence[PhotoFile]) -> dict[str, int]:
         dataclasses.replace(cutter.settings, faces="all"), cutter.detector, cutter.spec, workers=cutter.workers
     )
     found: dict[str, int] = {}
-    for cut in looking.cut(photos):
-        numbers = np.bincount(cut.faces.photo, minlength=len(cut.photos)).tolist()
-        found.update({photo.path: max(number, 1) for photo, number in zip(cut.photos, numbers, strict=True)})
+    with contextlib.closing(looking.cut(photos)) as cuts:
+        for cut in cuts:
+            numbers = np.bincount(cut.faces.photo, minlength=len(cut.photos)).tolist()
+            found.update({photo.path: max(number, 1) for photo, number in zip(cut.photos, numbers, strict=True)})
     return found

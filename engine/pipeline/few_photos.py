@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 
@@ -60,11 +61,12 @@ def embed_photos(
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     failures: dict[str, str] = {}
-    for outcome in pipeline.run(photos):
-        for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
-            parts.setdefault(outcome.photos[place].path, []).append(vector)
-        failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
-        progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
+    with contextlib.closing(pipeline.run(photos)) as outcomes:
+        for outcome in outcomes:
+            for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
+                parts.setdefault(outcome.photos[place].path, []).append(vector)
+            failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
+            progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
     spec, choice = models.encoder.spec, pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
     faces = {path: np.stack(vectors) for path, vectors in parts.items()}
