@@ -187,8 +187,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def in_process() -> tuple[float, float]:
         started, cpu = time.perf_counter(), time.process_time()
-        for _ in pipeline.run(photos):
-            pass
+        with contextlib.closing(pipeline.run(photos)) as outcomes:
+            for _ in outcomes:
+                pass
         return len(photos) / (time.perf_counter() - started), (time.process_time() - cpu) / len(photos)
 
     rounds: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ import click
 from faceembed.cli.attack import numbers
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
+from faceembed.cli.said import largest_taken, likeness
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ def _text(result: Explained) -> str:
     lines = [
         f"similarity {result.explanation.similarity:.4f} of {result.encoder}, explained by {result.explanation.method}"
     ]
+    alike = result.likeness
+    lines += likeness(alike.identity, (alike.real_a, alike.real_b))
+    lines += largest_taken(result.photos, result.faces)
     for photo, parts, test in zip(result.photos, result.parts, result.deletions, strict=True):
         lines.append(printable(photo))
         lines += [f"  {name:<13}{1000 * value:+8.3f}" for name, value in parts.items()]

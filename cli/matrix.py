@@ -9,6 +9,7 @@ import click
 
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
+from faceembed.cli.said import altered, largest_taken
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
@@ -52,13 +53,12 @@ def matrix(
 
 def _text(result: Matrix) -> str:
     """Rows are numbered, and the columns carry those numbers."""
-    from faceembed.engine.pipeline.realness import ALTERED
-
     count = len(result.paths)
     number = len(str(count))
     names = [os.path.basename(path) for path in result.paths]
     shown = [printable(name) for name in (names if len(set(names)) == count else result.paths)]
     width = max(map(len, shown))
+    real, looks = result.real or [None] * count, result.altered or [None] * count
     lines = [f"{'':{number}}  {'':{width}}" + "".join(f"{column:7}" for column in range(1, count + 1))]
     for row, (path, name) in enumerate(zip(result.paths, shown, strict=True)):
         start = f"{row + 1:{number}}  {name:<{width}}"
@@ -69,8 +69,6 @@ def _text(result: Matrix) -> str:
             "      -" if other in result.failures else f"{value:7.3f}"
             for other, value in zip(result.paths, result.similarity[row].tolist(), strict=True)
         )
-        looks = result.real[row] if result.real is not None else None
-        lines.append(
-            start + "".join(cells) + ("" if looks is None or looks >= ALTERED else f"   looks altered: {looks:.2f}")
-        )
-    return "\n".join(lines)
+        said = altered(real[row], looks[row])
+        lines.append(start + "".join(cells) + (f"   {said}" if said else ""))
+    return "\n".join([*lines, *largest_taken(shown, result.faces)])

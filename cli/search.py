@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
+from faceembed.cli.said import altered
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
@@ -72,32 +73,32 @@ def _document(query: Query, threshold: float | None) -> dict[str, Any]:
             "face": hit.face,
             "similarity": round(hit.similarity, 6),
             "same": None if threshold is None else hit.similarity >= threshold,
-            "identity": None if identity is None else round(identity, 6),
+            "identity": None if alike.identity is None else round(alike.identity, 6),
             "real": None if hit.real is None else round(hit.real, 6),
+            "altered": alike.altered[1],
         }
-        for hit, identity in zip(query.hits, query.identities, strict=True)
+        for hit, alike in zip(query.hits, query.likenesses, strict=True)
     ]
     real = None if query.real is None else round(query.real, 6)
-    return {**name, "face": query.face, "faces": query.faces, "real": real, "threshold": threshold, "hits": rows}
+    looked_for = {"face": query.face, "faces": query.faces, "real": real, "altered": query.altered}
+    return {**name, **looked_for, "threshold": threshold, "hits": rows}
 
 
 def _lines(query: Query, threshold: float | None, *, every: bool) -> list[str]:
-    from faceembed.engine.pipeline.realness import ALTERED
-
     several = query.faces > 1
     which = f"face {query.face} of {query.faces}" if every else f"{query.faces} faces, the largest is looked for"
     lines = [printable(query.path) + (f"  ({which})" if several else "")]
     if query.reason is not None:
         return [*lines, f"  not searched for: {query.reason}"]
-    if query.real is not None and query.real < ALTERED:
-        lines[0] += f"  (looks altered: {query.real:.2f})"
-    for hit, identity in zip(query.hits, query.identities, strict=True):
+    if said := altered(query.real, query.altered):
+        lines[0] += f"  ({said})"
+    for hit, alike in zip(query.hits, query.likenesses, strict=True):
         face = f"  (face {hit.face})" if hit.face else ""
         below = threshold is not None and hit.similarity < threshold
         marks = f"  below the threshold of {threshold:.4f}" if below else ""
-        if identity is not None and below:
-            marks += f", by identity {identity:.4f}"
-        if hit.real is not None and hit.real < ALTERED:
-            marks += f"  looks altered: {hit.real:.2f}"
+        if alike.identity is not None and below:
+            marks += f", by identity {alike.identity:.4f}"
+        if said := altered(hit.real, alike.altered[1]):
+            marks += f"  {said}"
         lines.append(f"  {hit.similarity:7.4f}  {printable(hit.path)}{face}{marks}")
     return lines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
+from faceembed.cli.said import largest_taken, likeness
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
@@ -58,9 +59,7 @@ def verify(
     document = {"photos": [encode_path(photo) for photo in photos], **dataclasses.asdict(result)}
     verdict = "the same person" if result.same else "different people"
     lines = [f"{verdict}: similarity {result.similarity:.4f}, threshold {result.threshold:.4f}"]
-    if result.identity is not None and result.real is not None:
-        looks = " and ".join(f"{p:.2f}" for p in result.real)
-        lines.append(f"by identity alone: {result.identity:.4f}; how real the faces look: {looks}")
+    lines += likeness(result.identity, result.real)
     if result.remark:
         lines.append(result.remark)
     lines += _faces(photos, result)
@@ -74,11 +73,7 @@ def verify(
 def _faces(photos: tuple[str, ...], result: Verification) -> list[str]:
     """Which faces were compared, where a photo has several."""
     if result.chosen is None:
-        return [
-            f"{printable(photo)} has {found} faces, and the largest was taken; --faces all compares all"
-            for photo, found in zip(photos, result.faces, strict=True)
-            if found > 1
-        ]
+        return largest_taken(photos, result.faces, "; --faces all compares all")
     if result.similarities is None or max(result.faces) == 1:
         return []
     named = zip(photos, result.chosen, result.faces, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from click.testing import CliRunner
 from faceembed.cli.main import main
 from faceembed.cli.options import OutputPath
 from faceembed.errors import UsageError
-from faceembed.outputs import KINDS, check_output, is_ours, signed_png
+from faceembed.marks import KINDS, signed_png
+from faceembed.outputs import check_folder, check_output, is_ours
 
 
 def _page(path: Path) -> None:
@@ -47,6 +50,85 @@ def _clusters(path: Path) -> None:
     write_clusters(path, SCHEMA.empty_table(), About("e", "0", 0.5, 0))
 
 
+def _pairs(path: Path) -> None:
+    path.write_text("path_a,path_b,label,kind,method\r\na.jpg,b.jpg,1,same,\r\n")
+
+
+def _cleaning(name: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        from faceembed.trainer.data.clean_manifest import Row, write_manifest
+
+        write_manifest(path.parent, [Row("a.jpg", "ann", True)])
+        (path.parent / name).rename(path)
+        for other in {"clean.parquet", "clean.csv"} - {name}:
+            (path.parent / other).unlink()
+
+    return make
+
+
+def _crops(name: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        from faceembed.trainer.data.crops import Crop, CropInfo, write_crops
+
+        write_crops(path.parent, [Crop("ann/0.jpg", "a.jpg", "ann")], CropInfo("e", ((0.0, 0.0),) * 5, 112, 112))
+        (path.parent / name).rename(path)
+        for other in {"crops.parquet", "crops.json"} - {name}:
+            (path.parent / other).unlink()
+
+    return make
+
+
+def _crops_begun(path: Path) -> None:
+    from faceembed.trainer.data.crops import CropInfo
+    from faceembed.trainer.data.journal import Journal
+
+    Journal(str(path.parent), CropInfo("e", ((0.0, 0.0),) * 5, 112, 112)).close()
+    (path.parent / "unfinished.jsonl").rename(path)
+
+
+def _fakes(path: Path) -> None:
+    from faceembed.trainer.data.fakes.manifest import write_fakes
+
+    write_fakes(path.parent, [])
+    (path.parent / "fakes.parquet").rename(path)
+
+
+def _fakes_begun(path: Path) -> None:
+    from faceembed.trainer.data.fakes.manifest import Fake, Journal
+
+    journal = Journal(path.parent)
+    journal.add(Fake("a.jpg", "swap", "ann", "a.jpg", "bob", "b.jpg", 1, 95, "{}"))
+    journal.close()
+    (path.parent / "unfinished.jsonl").rename(path)
+
+
+def _fake_set(path: Path) -> None:
+    from faceembed.trainer.data.fakes.make import _info
+    from faceembed.trainer.data.fakes.settings import FakeSettings
+    from faceembed.trainer.data.people import People
+
+    path.write_text(json.dumps(_info(People("people", (), ()), FakeSettings(), None)))
+
+
+def _checkpoint(path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from faceembed.trainer.backbones.checkpoints import FORMAT
+
+    torch.save({"format": FORMAT, "version": 1, "model": {"weight": torch.zeros(4000)}}, path)
+
+
+def _training(path: Path) -> None:
+    from faceembed.trainer.recipes.config import read_config, to_toml
+
+    path.write_text(to_toml(read_config("finetune", overrides=['data.crops=["crops"]'])))
+
+
+def _aligner_training(path: Path) -> None:
+    from faceembed.trainer.aligner.config import AlignerConfig
+
+    path.write_text(json.dumps(dataclasses.asdict(AlignerConfig()), indent=2))
+
+
 OURS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "page": ("x.html", _page),
     "picture": ("x.png", _picture),
@@ -61,6 +143,22 @@ OURS: dict[str, tuple[str, Callable[[Path], Any]]] = {
         "x.json",
         lambda path: path.write_text('{"name": "x", "task": "encoder", "input_size": [1, 1], "sha256": ""}'),
     ),
+    "pair list": ("x.csv", _pairs),
+    "cleaning": ("x.parquet", _cleaning("clean.parquet")),
+    "cleaning list": ("x.csv", _cleaning("clean.csv")),
+    "crops": ("x.parquet", _crops("crops.parquet")),
+    "crop set": ("x.json", _crops("crops.json")),
+    "crops begun": ("x.jsonl", _crops_begun),
+    "fakes": ("x.parquet", _fakes),
+    "fake set": ("x.json", _fake_set),
+    "fakes begun": ("x.jsonl", _fakes_begun),
+    "checkpoint": ("x.pt", _checkpoint),
+    "training": ("x.toml", _training),
+    "aligner training": ("x.json", _aligner_training),
+    "epochs": ("x.csv", lambda path: path.write_text("epoch,step,lr,loss,eer\n0,0,0.1,,0.5\n")),
+    "speeds": ("x.csv", lambda path: path.write_text("epoch,seconds,pairs_per_second,waited\n1,2.0,3.0,0.1\n")),
+    "aligner steps": ("x.csv", lambda path: path.write_text("step,loss,score,box,landmarks\n1,2,3,4,5\n")),
+    "unreadable": ("x.csv", lambda path: path.write_text("path,person,reason\r\n")),
     "engine": ("x.engine", lambda path: path.write_bytes(b"faceembed engine...")),
 }
 FOREIGN: dict[str, bytes] = {
@@ -72,6 +170,9 @@ FOREIGN: dict[str, bytes] = {
     "site.html": b"<!doctype html><title>my site</title>",
     "net.onnx": b"\x08\x07 weights",
     "thesis.txt": b"Chapter 1",
+    "config.toml": b'task = "my own"\n[model]\narch = "resnet29"\n',
+    "weights.pt": b"PK\x03\x04 somebody's archive/data.pkl",
+    "log.jsonl": b'{"info": "mine"}\n',
 }
 
 
@@ -190,4 +291,120 @@ def test_every_output_of_a_command_has_a_kind() -> None:
         return [inner for c in found if c for inner in (all_commands(c) if isinstance(c, click.Group) else [c])]
 
     kinds = {param.type.kind for c in all_commands(main) for param in c.params if isinstance(param.type, OutputPath)}
-    assert kinds == KINDS.keys() - {"errors", "spec"}  # these are written beside others
+    in_folders = {kind for _, files in FOLDERS.values() for kind in files.values()} - {"page", "picture"}
+    assert kinds == KINDS.keys() - {"errors", "spec"} - in_folders  # the former are written beside others
+
+
+CROP_FILES = {
+    "crops.parquet": "crops",
+    "crops.json": "crop set",
+    "unfinished.jsonl": "crops begun",
+    "errors.csv": "errors",
+}
+FAKE_FILES = {
+    "fakes.parquet": "fakes",
+    "fakes.json": "fake set",
+    "unfinished.jsonl": "fakes begun",
+    "errors.csv": "errors",
+}
+RUN_FILES = {
+    "last.pt": "checkpoint",
+    "best.pt": "checkpoint",
+    "metrics.csv": "epochs",
+    "speed.csv": "speeds",
+    "training.png": "picture",
+    "config.toml": "training",
+    "unreadable.csv": "unreadable",
+    "validation.csv": "pair list",
+}
+ALIGNER_FILES = {"last.pt": "checkpoint", "metrics.csv": "aligner steps", "config.json": "aligner training"}
+FOLDERS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "clean": (
+        ["data", "clean", "people", "-o", "out"],
+        {"clean.parquet": "cleaning", "clean.csv": "cleaning list", "report.html": "page"},
+    ),
+    "pairs": (
+        ["data", "pairs", "people", "-o", "out", "--split", "split.json", "--count", "4", "--leave-out", "swap"],
+        {f"{part}.csv": "pair list" for part in ("train", "validate", "test", "test-swap")},
+    ),
+    "align": (["data", "align", "people", "-o", "out"], CROP_FILES),
+    "align fresh": (["data", "align", "people", "-o", "out", "--fresh"], CROP_FILES),
+    "fakes": (["data", "fakes", "people", "-o", "out"], FAKE_FILES),
+    "fakes fresh": (["data", "fakes", "people", "-o", "out", "--fresh"], FAKE_FILES),
+    "import-fakes": (["data", "import-fakes", "people", "-o", "out", "--method", "arc2face"], FAKE_FILES),
+    "train": (["train", "finetune", "--crops", "crops", "-o", "out"], RUN_FILES),
+    "train fresh": (["train", "pretrain", "--crops", "crops", "-o", "out", "--fresh"], RUN_FILES),
+    "train aligner": (["train", "aligner", "--labels", "l.parquet", "-o", "out"], ALIGNER_FILES),
+}
+"""Each command with a folder in which it writes files of fixed names, and those names with their kinds."""
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two people's photos, as far as a listing looks at them, and a split of them."""
+    for person in ("ann", "bob"):
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "people" / person / f"{number}.jpg").write_bytes(b"\xff\xd8\xff\xe0 a photo")
+    from faceembed.trainer.data.split import write_split
+
+    write_split(tmp_path / "split.json", {"train": ["ann"], "validate": [], "test": ["bob"]})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "file"), [(name, file) for name, (_, files) in FOLDERS.items() for file in files])
+def test_nobodys_file_is_replaced_in_a_folder(people: Path, name: str, file: str) -> None:
+    """Whatever it is: a file of that name which is not ours ends the command before its work, also with --fresh."""
+    if "train" in name:
+        pytest.importorskip("torch")
+    (people / "out").mkdir()
+    (people / "out" / file).write_bytes(b"my own,work\nof,years\n")
+    before = {path: path.read_bytes() for path in people.rglob("*") if path.is_file()}
+    result = CliRunner().invoke(main, FOLDERS[name][0])
+    assert result.exit_code == 2, result.output
+    assert f"{file} is there and is not" in result.output or "out holds other files" in result.output
+    assert {path: path.read_bytes() for path in people.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_of_ours_and_a_new_one(people: Path, name: str) -> None:
+    """What an earlier run left may be replaced; a folder that is not there, or empty, may be filled."""
+    if "train" in name:
+        pytest.importorskip("torch")
+    files = FOLDERS[name][1]
+    own = files in (CROP_FILES, FAKE_FILES)
+    check_folder(people / "new", files, own=own)
+    (people / "out").mkdir()
+    check_folder(people / "out", files, own=own)
+    for file, kind in files.items():
+        OURS[kind][1](people / "made")
+        (people / "made").rename(people / "out" / file)
+    check_folder(people / "out", files, home=files if own else (), own=own)
+
+
+def test_damaged_files_of_a_folder_that_is_ours(tmp_path: Path) -> None:
+    """The verb says what is wrong with them, and --fresh mends it."""
+    OURS["crop set"][1](tmp_path / "crops.json")
+    (tmp_path / "crops.parquet").write_bytes(b"half")
+    check_folder(tmp_path, CROP_FILES, home=("crops.parquet", "crops.json"), own=True)
+    with pytest.raises(UsageError, match=r"crops\.parquet is there and is not a table of crops"):
+        check_folder(tmp_path, CROP_FILES)
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(UsageError, match="x is a file; give a folder"):
+        check_folder(tmp_path / "x", CROP_FILES)
+    (tmp_path / "list.csv").write_text("path_a,path_b,label,kind,method\n")
+    os.link(tmp_path / "list.csv", tmp_path / "train.csv")
+    with pytest.raises(UsageError, match="is what is to be read"):
+        check_folder(tmp_path, {"train.csv": "pair list"}, inputs=[tmp_path / "list.csv"])
+
+
+def test_what_may_be_there_alone(tmp_path: Path) -> None:
+    (tmp_path / ".faces").mkdir()
+    check_folder(tmp_path, FAKE_FILES, own=True, beside=(".faces",))
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="holds other files"):
+        check_folder(tmp_path, FAKE_FILES, own=True, beside=(".faces",))

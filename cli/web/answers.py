@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.cli.web.gallery import Found
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.pipeline.realness import Likeness
+from faceembed.engine.pipeline.realness import Likeness, looks_altered
 from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
 
+_VERDICTS = {True: "same", False: "different", None: None}
 _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
@@ -36,7 +38,34 @@ def face(found: SeenFace) -> dict[str, Any]:
         "landmarks": [[round(x, 2), round(y, 2)] for x, y in found.landmarks.tolist()],
         "score": round(found.score, 4),
         "norm": round(found.norm, 4),
-        "real": None if found.real is None else round(found.real, 4),
+        **look(found.real),
+    }
+
+
+def look(real: float | None) -> dict[str, Any]:
+    """How real a face looks to a gated encoder, and whether that is altered; both None where it is not known."""
+    return {"real": None if real is None else round(real, 4), "altered": looks_altered(real)}
+
+
+def comparison(similarity: float | None, identity: float | None, threshold: float | None) -> dict[str, Any]:
+    """How alike two faces are, in every answer alike; what is not known is None. Without a face there is no similarity."""
+    same = None if similarity is None or threshold is None else similarity >= threshold
+    return {
+        "similarity": None if similarity is None else round(similarity, 6),
+        "identity": None if identity is None else round(identity, 6),
+        "same": same,
+        "verdict": "no_face" if similarity is None else _VERDICTS[same],
+    }
+
+
+def hit(found: Found, threshold: float | None) -> dict[str, Any]:
+    """One face of an index, beside the one that was looked for."""
+    return {
+        "path": found.path,
+        "face": found.face,
+        **comparison(found.similarity, found.likeness.identity, threshold),
+        **look(found.likeness.real_b),
+        "thumbnail": data_url(found.thumbnail, "image/jpeg") if found.thumbnail else None,
     }
 
 
@@ -85,17 +114,9 @@ def identities(faces: Sequence[SeenFace | None], spec: ModelSpec) -> list[list[f
 def pairs(
     table: Sequence[Sequence[float | None]], identity: Sequence[Sequence[float | None]], threshold: float | None
 ) -> list[dict[str, Any]]:
-    """The verdict on each pair: ``same``, ``different``, ``no_face``; None where there is no threshold."""
-
-    def verdict(similarity: float | None) -> str | None:
-        if similarity is None:
-            return "no_face"
-        if threshold is None:
-            return None
-        return "same" if similarity >= threshold else "different"
-
+    """Each pair of photos once."""
     return [
-        {"a": a, "b": b, "similarity": table[a][b], "identity": identity[a][b], "verdict": verdict(table[a][b])}
+        {"a": a, "b": b, **comparison(table[a][b], identity[a][b], threshold)}
         for a in range(len(table))
         for b in range(a + 1, len(table))
     ]

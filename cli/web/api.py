@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from faceembed.cli.web import answers, schemas
 from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.form import Upload
-from faceembed.cli.web.gallery import Found
+from faceembed.cli.web.gallery import Found, Gallery
 from faceembed.cli.web.metrics import CONTENT_TYPE
 from faceembed.cli.web.service import Service
 from faceembed.engine.explain.occlusion import Explanation, overlay
@@ -96,7 +96,7 @@ def make_router(service: Service) -> APIRouter:
             seen = await service.look(request, form.photos)
             number = _choose(seen[0], wanted, form.photos[0], limits.faces)
             face = None if number is None else seen[0].faces[number]
-            found = [] if face is None else await run_in_threadpool(gallery.find, face.embedding, k)
+            found = [] if face is None else await run_in_threadpool(_near, gallery, face, k)
             return await run_in_threadpool(lambda: _json(_found(service, form.photos, seen, number, found)))
 
     @router.post(
@@ -213,26 +213,19 @@ def _photos(
     ]
 
 
+def _near(gallery: Gallery, face: SeenFace, k: int) -> list[Found]:
+    return gallery.find(face.embedding, k, real=face.real)
+
+
 def _found(
     service: Service, uploads: Sequence[Upload], seen: Sequence[SeenPhoto], number: int | None, found: Sequence[Found]
 ) -> dict[str, Any]:
     spec = service.embedder.spec
     photo = _photos(service, uploads, seen, answers.pictured_face)[0]
-    hits = [
-        {
-            "path": hit.path,
-            "face": hit.face,
-            "similarity": round(hit.similarity, 6),
-            "same": None if spec.threshold is None else hit.similarity >= spec.threshold,
-            "real": None if hit.real is None else round(hit.real, 4),
-            "thumbnail": answers.data_url(hit.thumbnail, "image/jpeg") if hit.thumbnail else None,
-        }
-        for hit in found
-    ]
     return {
         "photo": {**photo, "chosen": number},
         "face": None if number is None else photo["faces"][number],
-        "hits": hits,
+        "hits": [answers.hit(one, spec.threshold) for one in found],
         "threshold": spec.threshold,
         "threshold_source": spec.threshold_source,
     }

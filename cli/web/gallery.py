@@ -17,6 +17,7 @@ from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.engine.photos.thumbnail import thumbnail
+from faceembed.engine.pipeline.realness import Likeness
 from faceembed.errors import FaceEmbedError
 
 _KEPT = 512  # thumbnails in memory, of some 4 kB
@@ -33,8 +34,8 @@ class Found:
     similarity: float
     thumbnail: bytes | None
     """JPEG of the whole photo; None if the file is gone or not the one that was embedded."""
-    real: float | None = None
-    """How real it looks to a gated encoder, 0 to 1; None without a gate, or where the index does not say."""
+    likeness: Likeness
+    """Of the face that was looked for and this one; its parts are None without a gate, or where the index does not say how real it looks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +97,12 @@ class Gallery:
         """The first photos of the index."""
         return [PhotoFile(path, *stamp) for path, stamp in list(self._now().stamps.items())[:most]]
 
-    def find(self, embedding: NDArray[np.float32], k: int) -> list[Found]:
+    def find(self, embedding: NDArray[np.float32], k: int, *, real: float | None = None) -> list[Found]:
         """The most similar faces, most similar first.
 
         Args:
             embedding: float32 (D,), unit length.
+            real: how real its face looks to a gated encoder.
             k: how many, at most.
         """
         shelf = self._now()
@@ -108,7 +110,13 @@ class Gallery:
             return []
         hits = shelf.index.search(embedding[None], k=k)[0]
         return [
-            Found(_shown(hit.path, shelf), hit.face, hit.similarity, self._picture(hit.path, shelf), hit.real)
+            Found(
+                _shown(hit.path, shelf),
+                hit.face,
+                hit.similarity,
+                self._picture(hit.path, shelf),
+                Likeness.by(hit.similarity, real, hit.real),
+            )
             for hit in hits
         ]
 

@@ -68,6 +68,7 @@ class Face(BaseModel):
     score: float
     norm: float = Field(description="Length of the embedding before normalisation.")
     real: float | None = Field(description="How real it looks to a gated encoder, 0 to 1.")
+    altered: bool | None = Field(description="Whether it looks altered to a gated encoder.")
 
 
 class EmbeddedFace(Face):
@@ -113,14 +114,22 @@ class Embedded(BaseModel):
     photos: list[EmbeddedPhoto]
 
 
-class Pair(BaseModel):
-    """The verdict on two photos."""
+class Comparison(BaseModel):
+    """How alike two faces are."""
+
+    similarity: float | None
+    identity: float | None = Field(
+        description="Cosine of the identities alone, of a gated encoder: how alike they are as people, altered or not."
+    )
+    same: bool | None = Field(description="Whether the similarity is at or above the threshold.")
+    verdict: Literal["same", "different", "no_face"] | None
+
+
+class Pair(Comparison):
+    """Two photos by their places, from 0."""
 
     a: int
     b: int
-    similarity: float | None
-    identity: float | None = Field(description="Cosine of the identities alone, of a gated encoder.")
-    verdict: Literal["same", "different", "no_face"] | None
 
 
 class Compared(BaseModel):
@@ -134,14 +143,13 @@ class Compared(BaseModel):
     resists_fakes: bool
 
 
-class Hit(BaseModel):
-    """A face of the index."""
+class Hit(Comparison):
+    """A face of the index, and how alike it is to the one that was searched for."""
 
     path: str = Field(description="Below the folder that was indexed.")
     face: int
-    similarity: float
-    same: bool | None = Field(description="Whether it is at or above the threshold.")
     real: float | None = Field(description="How real it looks to a gated encoder, 0 to 1, where the index says so.")
+    altered: bool | None = Field(description="Whether it looks altered to a gated encoder, where the index says so.")
     thumbnail: str | None = Field(description=_DATA)
 
 

@@ -24,8 +24,8 @@ from faceembed.cli.web.security import Key
 from faceembed.engine.explain.occlusion import Explanation, explain
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.pipeline.batch import Item
-from faceembed.engine.pipeline.chips import BATCH_BYTES
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.intake import BATCH_BYTES
 from faceembed.engine.pipeline.serving import Embedder, SeenPhoto
 from faceembed.errors import FaceEmbedError, PhotoError
 

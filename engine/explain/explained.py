@@ -10,6 +10,7 @@ import numpy as np
 from faceembed.engine.explain.deletion import Deletion
 from faceembed.engine.explain.occlusion import Chip, Explanation
 from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.pipeline.realness import Likeness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Explained:
     threshold: float | None
     """The encoder's own, if one was measured."""
     runtime: dict[str, str]
+    likeness: Likeness
+    """How alike they are as people, and how real each looks, to a gated encoder."""
+    faces: tuple[int, int] = (1, 1)
+    """How many faces each photo has, of which the largest was taken."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """The fields of ``explain --json``."""
@@ -38,6 +43,10 @@ class Explained:
         return {
             "photos": [encode_path(photo) for photo in self.photos],
             "similarity": found.similarity,
+            "identity": self.likeness.identity,
+            "real": None if self.likeness.real_a is None else [self.likeness.real_a, self.likeness.real_b],
+            "altered": None if self.likeness.real_a is None else list(self.likeness.altered),
+            "faces": list(self.faces),
             "threshold": self.threshold,
             "encoder": self.encoder,
             "gated": self.gated,

@@ -9,6 +9,7 @@ What is not known here: PyTorch (`faceembed.trainer.gradients.subject` opens a c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.encodes import Chips, Encodes, Vectors
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -39,6 +41,8 @@ class Subject:
     """Photo to the reason why it has none."""
     runtime: dict[str, str]
     """What computes the embeddings: ``device``, ``runtime``, ``precision``."""
+    found: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Photo to the number of its faces, where they were counted."""
 
     def vectors(self, chips: Chips) -> Vectors:
         """Embeddings of chips (N, H, W, 3)."""
@@ -60,6 +64,7 @@ def open_subject(
     settings: EmbedSettings,
     photos: Sequence[str],
     *,
+    count: bool = False,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> Subject:
@@ -68,6 +73,7 @@ def open_subject(
     Args:
         settings: models and runtime; ``faces`` is taken as ``largest``.
         photos: files; one that cannot be read is a failure, not an error.
+        count: also count the faces of each photo, which looks at it a second time.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
@@ -82,7 +88,8 @@ def open_subject(
     _leave_out(pipeline.encoder, chips, failures)
     choice = pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
-    return Subject(models.encoder.spec, pipeline.encoder, chips, failures, runtime)
+    found = count_faces(pipeline.cutter, [file for file in files if file.path in chips]) if count else {}
+    return Subject(models.encoder.spec, pipeline.encoder, chips, failures, runtime, found)
 
 
 def _leave_out(encoder: Encodes, chips: dict[str, Chips], failures: dict[str, str]) -> None:
@@ -112,9 +119,10 @@ def cut_largest(
     """Chips by path, and reasons by path."""
     chips: dict[str, Chips] = {}
     failures: dict[str, str] = {}
-    for cut in cutter.cut(photos):
-        for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
-            chips[cut.photos[place].path] = chip
-        failures.update({failure.photo.path: failure.reason for failure in cut.failures})
-        progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
+    with contextlib.closing(cutter.cut(photos)) as cuts:
+        for cut in cuts:
+            for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
+                chips[cut.photos[place].path] = chip
+            failures.update({failure.photo.path: failure.reason for failure in cut.failures})
+            progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
     return chips, failures

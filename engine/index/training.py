@@ -6,13 +6,17 @@ Where there are fewer than 39 vectors a centroid, FAISS writes a warning to the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Where indexes, quantisers and transforms keep the parts that are trained with them.
-_PARTS = ("index", "quantizer", "base_index", "refine_index", "storage", "pq", "rq", "lsq", "aq", "prq", "plsq")
+_PARTS = (
+    *("index", "quantizer", "base_index", "refine_index", "storage", "q1", "fine_quantizer"),
+    *("pq", "refine_pq", "rq", "lsq", "prq", "plsq", "aq"),
+)
 
 
 def train(index: Any, vectors: NDArray[np.float32]) -> None:
@@ -21,26 +25,60 @@ def train(index: Any, vectors: NDArray[np.float32]) -> None:
     Raises:
         RuntimeError: FAISS's own, as when there are fewer vectors than centroids.
     """
-    _hush(index, set())
-    index.train(vectors)
+    lent: list[tuple[Any, Any]] = []
+    _hush(index, set(), lent)
+    try:
+        index.train(vectors)
+    finally:
+        for transform, _ in lent:
+            transform.pq = None
 
 
-def _hush(part: Any, seen: set[int]) -> None:
-    """Take one vector a centroid for enough, in an index and all that it is made of."""
+def _hush(part: Any, seen: set[tuple[int, str]], lent: list[tuple[Any, Any]]) -> None:
+    """Take one vector a centroid for enough, in an index and all that it is made of.
+
+    Args:
+        part: of the index.
+        seen: address and class of the parts that are done.
+        lent: transforms that were given a quantiser to train with, and that quantiser, which must live until they have.
+    """
     import faiss
 
-    if isinstance(part, faiss.Index):
-        part = faiss.downcast_index(part)
-    elif isinstance(part, faiss.VectorTransform):
-        part = faiss.downcast_VectorTransform(part)
-    if int(part.this) in seen:
+    part = _as_itself(part)
+    if (key := (int(part.this), type(part).__name__)) in seen:
         return
-    seen.add(int(part.this))
+    seen.add(key)
     if isinstance(clustering := getattr(part, "cp", None), faiss.ClusteringParameters):
         clustering.min_points_per_centroid = 1
-    chain = getattr(part, "chain", None)  # of transforms before an index
-    inner = [getattr(part, name, None) for name in _PARTS]
-    inner += [chain.at(number) for number in range(chain.size())] if chain is not None else []
-    for one in inner:
-        if hasattr(one, "this"):
-            _hush(one, seen)
+    if isinstance(part, faiss.OPQMatrix) and part.pq is None:  # it would make this one itself, past us
+        quantiser = faiss.ProductQuantizer(part.d_out, part.M, 8)
+        part.pq = quantiser
+        lent.append((part, quantiser))
+    for inner in _inside(part):
+        _hush(inner, seen, lent)
+
+
+def _as_itself(part: Any) -> Any:
+    """A part as its own class, where FAISS hands it out as one that it is derived from."""
+    import faiss as typed
+
+    faiss: Any = typed  # whose stubs do not know all of it
+
+    casts = (
+        (faiss.Index, faiss.downcast_index),
+        (faiss.VectorTransform, faiss.downcast_VectorTransform),
+        (faiss.AdditiveQuantizer, faiss.downcast_AdditiveQuantizer),
+        (faiss.Quantizer, faiss.downcast_Quantizer),
+    )
+    return next((cast(part) or part for kind, cast in casts if isinstance(part, kind)), part)
+
+
+def _inside(part: Any) -> Iterator[Any]:
+    """What a part is made of."""
+    for name in _PARTS:
+        if hasattr(inner := getattr(part, name, None), "this"):
+            yield inner
+    if (chain := getattr(part, "chain", None)) is not None:  # of transforms before an index
+        yield from (chain.at(number) for number in range(chain.size()))
+    if hasattr(part, "subquantizer"):  # of products of additive quantisers
+        yield from (part.subquantizer(number) for number in range(part.nsplits))

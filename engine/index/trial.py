@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.index.effort import SAMPLE, Effort, Floats, Ints, Searcher, calibrate, unlinked_in
-from faceembed.engine.index.kinds import effort_name, refined, stores_exactly
+from faceembed.engine.index.kinds import effort_name, faiss_reason, refined, stores_exactly
 from faceembed.errors import UsageError
 
 LEAST = 0.9
@@ -27,11 +27,16 @@ def tried(index: Any, vectors: Floats, index_type: str, *, exact: Callable[[Ints
         exact: as for `Searcher`.
 
     Raises:
-        UsageError: with all effort, it does not find what is nearest, or a face does not find itself with a similarity of 1.
+        UsageError: FAISS has no search for this kind; or, with all effort, it does not find what is nearest, or a face does not find itself with a similarity of 1.
     """
     if stores_exactly(index) and not effort_name(index) and not refined(index):  # exact search itself
         return Effort()
-    effort = calibrate(Searcher(index, Effort(), exact=exact), vectors)
+    try:
+        effort = calibrate(Searcher(index, Effort(), exact=exact), vectors)
+    except RuntimeError as error:
+        raise UsageError(
+            f"--index '{index_type}' cannot be searched ({faiss_reason(error)}); use --index flat, hnsw or ivf"
+        ) from error
     if not len(vectors):
         return effort
     effort = dataclasses.replace(effort, unlinked=unlinked_in(Searcher(index, effort, exact=exact), vectors))

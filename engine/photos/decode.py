@@ -20,6 +20,7 @@ from faceembed.engine.photos.headers.png import sound_png
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rewrite import rewritten
 from faceembed.engine.photos.ways import WAYS, opencv
+from faceembed.engine.photos.whole import check_whole
 from faceembed.errors import PhotoError
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; decoded it is 360 MB
@@ -100,9 +101,10 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> 
     check_size(header, max_pixels)
     reduction = reduction if _is_reducible(header) else 1
     try:
+        check_whole(data, header)
         if header.format == "PNG":
             data = sound_png(data)
-        if header.format == "TIFF" and (header.directory or header.way != PLAIN):
+        if header.format == "TIFF":
             data = rewritten(data, header.directory)
         stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)
     except MemoryError as error:

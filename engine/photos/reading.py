@@ -71,12 +71,12 @@ def _read(descriptor: int, max_bytes: int) -> bytes:
         raise PhotoError("read", "a device, not a file or a pipe")
     check_bytes(info.st_size, max_bytes)
     with open(descriptor, "rb", closefd=False) as file:
-        if info.st_size < _LARGE_BYTES:
-            data = file.read(max_bytes + 1)
-        else:
+        if info.st_size >= _LARGE_BYTES:
             check_kind(file.read(_HEAD_BYTES))
             file.seek(0)
-            data = file.read(max_bytes + 1)
+        data = file.read(info.st_size + 1)  # Python takes memory for all that is asked for, whatever comes
+        if len(data) > info.st_size:
+            data += file.read(max_bytes + 1 - len(data))
     check_bytes(len(data), max_bytes)  # it has grown, or does not say its size, as files in /proc
     return data
 

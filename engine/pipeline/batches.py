@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Pipeline:
         self.encoder = encoder
         self.workers = workers
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos.
 
         Args:
@@ -72,7 +72,8 @@ class Pipeline:
             boundary: no batch reaches across a multiple of this many photos; 0 for none.
 
         Yields:
-            The batches in the order of ``photos``.
+            The batches in the order of ``photos``. To be closed by whoever may stop before the end (`contextlib.closing`): threads
+            compute until then.
 
         Raises:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
@@ -119,7 +120,7 @@ class Pipeline:
 
     def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
         """The runs of photos that are read together."""
-        return list(self.cutter.groups(photos))
+        return list(self.cutter.intake.groups(photos))
 
     def remarks(self) -> list[str]:
         """What the user should know of the runs so far, as lines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.chips import Cutter
+from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 
@@ -60,19 +61,17 @@ def embed_photos(
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     failures: dict[str, str] = {}
-    for outcome in pipeline.run(photos):
-        for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
-            parts.setdefault(outcome.photos[place].path, []).append(vector)
-        failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
-        progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
+    with contextlib.closing(pipeline.run(photos)) as outcomes:
+        for outcome in outcomes:
+            for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
+                parts.setdefault(outcome.photos[place].path, []).append(vector)
+            failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
+            progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
     spec, choice = models.encoder.spec, pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
     faces = {path: np.stack(vectors) for path, vectors in parts.items()}
     found = {path: len(vectors) for path, vectors in faces.items()} if every else {}
-    if count and not every and pipeline.detector is not None:
-        looking = Cutter(dataclasses.replace(settings, faces="all"), pipeline.detector, spec, workers=pipeline.workers)
-        for cut in looking.cut([photo for photo in photos if photo.path in faces]):
-            numbers = np.bincount(cut.faces.photo, minlength=len(cut.photos)).tolist()
-            found.update({photo.path: max(number, 1) for photo, number in zip(cut.photos, numbers, strict=True)})
+    if count and not every:
+        found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in faces])
     largest = {path: vectors[0] for path, vectors in faces.items()}
     return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, faces, found)

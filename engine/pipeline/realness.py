@@ -45,6 +45,11 @@ def identity_of(similarity: float, real_a: float | None, real_b: float | None) -
     return None if share < _LEAST_SHARE else float(np.clip(similarity / share, -1, 1))
 
 
+def looks_altered(real: float | None) -> bool | None:
+    """Whether a face that looks so real to a gated encoder looks altered; None where it is not known how real it looks."""
+    return None if real is None or np.isnan(real) else bool(real < ALTERED)
+
+
 @dataclasses.dataclass(frozen=True)
 class Likeness:
     """What a gated encoder says of two faces beside their similarity; all None without a gate."""
@@ -65,12 +70,22 @@ class Likeness:
         people = identities(both)
         return cls(float(people[0] @ people[1]), float(real[0]), float(real[1]))
 
+    @classmethod
+    def by(cls, similarity: float, real_a: float | None, real_b: float | None) -> Likeness:
+        """Of two faces whose similarity is known, and perhaps how real they look, where their embeddings are not at hand."""
+        return cls(identity_of(similarity, real_a, real_b), real_a, real_b)
+
+    @property
+    def altered(self) -> tuple[bool | None, bool | None]:
+        """Whether each face looks altered; None where that is not known."""
+        return looks_altered(self.real_a), looks_altered(self.real_b)
+
     def remark(self, similarity: float, threshold: float, names: Sequence[str]) -> str | None:
         """A sentence where two faces are one person by their identity and only the gate keeps them apart; else None."""
         if self.identity is None or similarity >= threshold or self.identity < threshold:
             return None
-        looks = [(name, p) for name, p in zip(names, (self.real_a, self.real_b), strict=True) if p is not None]
-        altered = [f"{name} looks altered ({p:.2f})" for name, p in looks if p < ALTERED]
+        looks = zip(names, (self.real_a, self.real_b), self.altered, strict=True)
+        altered = [f"{name} looks altered ({real:.2f})" for name, real, so in looks if so]
         if not altered:
             return None
         return f"The same person by identity ({self.identity:.2f}), but {' and '.join(altered)}"

@@ -22,11 +22,12 @@ from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline
-from faceembed.engine.pipeline.chips import Cutter, without_memory
+from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves
+from faceembed.engine.pipeline.side_by_side import without_memory
 from faceembed.engine.pipeline.sound import only_sound
 from faceembed.engine.runtimes.unit import is_sound
 from faceembed.errors import DeviceError
@@ -98,7 +99,7 @@ class Embedder:
         Raises:
             PhotoError: not a picture, cut off inside its header, or more pixels than the settings allow.
         """
-        return self.cutter.item(PhotoFile(str(next(self._number)), len(data), 0), data)
+        return self.cutter.intake.item(PhotoFile(str(next(self._number)), len(data), 0), data)
 
     def embed(self, items: Sequence[Item]) -> list[SeenPhoto]:
         """Decode, detect, align and encode one batch. May be called from several threads at once.

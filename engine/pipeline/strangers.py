@@ -8,6 +8,7 @@ Training people only: vectors of theirs travel with the model, and a unit measur
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Collection, Sequence
@@ -78,9 +79,10 @@ def described_on(
     cutter = open_cutter(settings, model.spec, resolve_aligner(settings), photos, notice=lambda line: None)
     chips: list[NDArray[np.uint8]] = []
     people: list[str] = []
-    for cut in cutter.cut(photos):
-        chips.append(cut.chips)
-        people += [Path(cut.photos[place].path).relative_to(root).parts[0] for place in cut.faces.photo.tolist()]
+    with contextlib.closing(cutter.cut(photos)) as cuts:
+        for cut in cuts:
+            chips.append(cut.chips)
+            people += [Path(cut.photos[place].path).relative_to(root).parts[0] for place in cut.faces.photo.tolist()]
     if not people:
         raise DataError(f"no face in the photos of {root} to measure strangers on")
     return described(model, np.concatenate(chips), people, source=source, threads=settings.runtime.threads)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from faceembed.engine.explain.attack_result import Case
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
-from faceembed.outputs import GENERATOR, check_output
+from faceembed.marks import GENERATOR
+from faceembed.outputs import check_output
 
 MOST_CASES = 24  # on one sheet
 _SIDE, _TEXT, _HEAD = 1.35, 2.1, 0.75  # inches: of a picture, of the column of text, of the title

@@ -13,7 +13,8 @@ from faceembed.engine.explain.occlusion import Chip, overlay
 from faceembed.engine.report.page import short_names, shown, write_page
 from faceembed.engine.report.pixels import png_bytes, png_source
 from faceembed.files import atomic_write
-from faceembed.outputs import check_output, signed_png
+from faceembed.marks import signed_png
+from faceembed.outputs import check_output
 
 _SIDE = 448  # px of each face in the picture, about
 _GAP = 12
@@ -41,10 +42,12 @@ def write_explanation_html(path: str | os.PathLike[str], explained: Explained) -
     Raises:
         OSError: the file cannot be written.
     """
-    found, names = explained.explanation, short_names(list(explained.photos))
+    found, names, alike = explained.explanation, short_names(list(explained.photos)), explained.likeness
     facts = {
         "Similarity": f"{found.similarity:.4f}",
         "Same person from": "" if explained.threshold is None else f"{explained.threshold:.3f}",
+        "By identity alone": "" if alike.identity is None else f"{alike.identity:.4f}",
+        "How real the faces look": "" if alike.real_a is None else f"{alike.real_a:.2f} and {alike.real_b:.2f}",
         "Encoder": explained.encoder,
         "Maps of": "the identity, without the gate" if explained.gated else "",
         "Method": found.method,

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from faceembed.engine.report.page import Thumbnails, short_names, shown, thumbnail_source, two_digits, write_page
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
-from faceembed.outputs import GENERATOR, check_output
+from faceembed.marks import GENERATOR
+from faceembed.outputs import check_output
 
 MOST_PHOTOS = 300
 NO_FACE = "no face found"
@@ -21,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 _NUMBERED = 40  # photos up to which the picture has room for numbers
 _HEAD_PX, _LABEL_PX, _PAD_PX = 76, 240, 12
 _WARM, _COLD = np.array([31, 111, 235]), np.array([194, 87, 12])
-_EMPTY, _INK, _SOFT = 236, "#1b2430", "#67717e"
+_EMPTY, _INK, _SOFT, _NOTE = 236, "#1b2430", "#67717e", "#8a5a00"
 
 
 def write_matrix_html(
@@ -34,6 +35,8 @@ def write_matrix_html(
     threshold: float | None = None,
     title: str = "Similarity of photos",
     encoder: str = "",
+    notes: Mapping[str, Sequence[str]] | None = None,
+    remarks: Mapping[tuple[int, int], str] | None = None,
 ) -> None:
     """Write the table as one self-contained HTML file.
 
@@ -46,6 +49,8 @@ def write_matrix_html(
         threshold: similarities at or above it are marked as the same person.
         title: heading of the page.
         encoder: its name, for the heading.
+        notes: photo to what else is to be said of it.
+        remarks: pair (a, b) of photos, a < b, to a sentence about it; such pairs are marked.
 
     Raises:
         DataError: the shape does not fit ``paths``, or a similarity is not in [-1, 1].
@@ -55,7 +60,7 @@ def write_matrix_html(
     values = _checked(paths, similarity)
     source, names = thumbnail_source(thumbnails), _names(paths)
     heads = [
-        {"name": names[photo], "thumbnail": source(photo), "reason": why}
+        {"name": names[photo], "thumbnail": source(photo), "reason": why, "notes": _notes(notes, photo)}
         for photo, why in zip(paths, _reasons(paths, values, reasons), strict=True)
     ]
     facts = {"Photos": str(len(paths)), "Encoder": shown(encoder)}
@@ -69,6 +74,11 @@ def write_matrix_html(
         heads=heads,
         rows=[[None if np.isnan(value) else value for value in row] for row in values.tolist()],
         threshold=threshold,
+        marked=bool(remarks),
+        remarks=[
+            [shown((remarks or {}).get((min(a, b), max(a, b)), "")) for b in range(len(paths))]
+            for a in range(len(paths))
+        ],
     )
 
 
@@ -79,6 +89,7 @@ def write_matrix_png(
     thumbnails: Thumbnails,
     *,
     reasons: Mapping[str, str] | None = None,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write the table as one PNG; arguments and errors are those of `write_matrix_html`.
 
@@ -103,10 +114,11 @@ def write_matrix_png(
 
     for i, (photo, why) in enumerate(zip(paths, _reasons(paths, values, reasons), strict=True)):
         middle = top + (i + 0.5) * cell
-        shift = 8 if why and cell > 30 else 0
+        note = "; ".join(_notes(notes, photo))
+        shift = 8 if (why or note) and cell > 30 else 0
         write(_PAD_PX, middle - shift, _fitting(names[photo], 30), fontsize=8, color=_INK if not why else _SOFT)
         if shift:
-            write(_PAD_PX, middle + shift, _fitting(why, 34), fontsize=7, color="#c02626")
+            write(_PAD_PX, middle + shift, _fitting(why or note, 34), fontsize=7, color="#c02626" if why else _NOTE)
         for j in range(len(paths)) if cell > 30 else ():
             value = float(values[i, j])
             text, colour = (
@@ -149,6 +161,10 @@ def _reasons(paths: Sequence[str], values: npt.NDArray[np.float64], reasons: Map
     """Why each photo has no similarities; an empty string where it has."""
     missing = np.isnan(np.diagonal(values))
     return [shown((reasons or {}).get(p, NO_FACE)) if gone else "" for p, gone in zip(paths, missing, strict=True)]
+
+
+def _notes(notes: Mapping[str, Sequence[str]] | None, photo: str) -> list[str]:
+    return [shown(note) for note in (notes or {}).get(photo, ())]
 
 
 def _canvas(

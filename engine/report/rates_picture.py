@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceembed.files import atomic_write
-from faceembed.outputs import GENERATOR, check_output
+from faceembed.marks import GENERATOR
+from faceembed.outputs import check_output
 
 STAGE, WHOLE, INK, FAINT = "#c3c8d1", "#2563eb", "#1b2230", "#6b7280"
 _BAR = 0.3  # inches

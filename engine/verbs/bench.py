@@ -18,6 +18,7 @@ Not known here: start-up, loading of models, and writing of the index.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -213,9 +214,10 @@ def _run(pipeline: Pipeline, photos: Sequence[PhotoFile], step: Callable[[int], 
     """Seconds and faces of the pipeline."""
     started = time.perf_counter()
     faces = 0
-    for outcome in pipeline.run(photos):
-        faces += len(outcome.faces.photo)
-        step(len(outcome.photos))
+    with contextlib.closing(pipeline.run(photos)) as outcomes:
+        for outcome in outcomes:
+            faces += len(outcome.faces.photo)
+            step(len(outcome.photos))
     return time.perf_counter() - started, faces
 
 

@@ -12,6 +12,7 @@ With a folder to save to, each encoder's similarities are kept there, and a seco
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -177,20 +178,21 @@ class _Run:
         without: list[dict[str, str]] = [{} for _ in missing]  # faces that an encoder has no embedding of
         failures: dict[str, str] = {}
         done = faces = 0
-        for cut in cutter.cut(self.photos):
-            failures.update({failure.photo.path: failure.reason for failure in cut.failures})
-            paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
-            for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
-                if row.reason or not paths:
-                    continue
-                embedded = _attempt(row, functools.partial(encoder.encode, cut.chips))
-                if embedded is not None:
-                    found.update(zip(paths, embedded[0], strict=True))
-                    lost.update(
-                        (paths[place], NO_EMBEDDING) for place in np.flatnonzero(~is_sound(embedded[0])).tolist()
-                    )
-            done, faces = done + len(cut.photos), faces + len(paths)
-            self.progress(Progress(done, len(self.photos), faces, len(failures)))
+        with contextlib.closing(cutter.cut(self.photos)) as cuts:
+            for cut in cuts:
+                failures.update({failure.photo.path: failure.reason for failure in cut.failures})
+                paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
+                for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
+                    if row.reason or not paths:
+                        continue
+                    embedded = _attempt(row, functools.partial(encoder.encode, cut.chips))
+                    if embedded is not None:
+                        found.update(zip(paths, embedded[0], strict=True))
+                        lost.update(
+                            (paths[place], NO_EMBEDDING) for place in np.flatnonzero(~is_sound(embedded[0])).tolist()
+                        )
+                done, faces = done + len(cut.photos), faces + len(paths)
+                self.progress(Progress(done, len(self.photos), faces, len(failures)))
         for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
             if row.reason:
                 continue

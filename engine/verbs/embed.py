@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import os
 import time
@@ -286,18 +287,19 @@ def _embed_all(
     run.pipeline = pipeline
     spec = pipeline.encoder.model.spec
     faces = failures = 0
-    for outcomes in _by_shard(pipeline.run(todo, boundary=SHARD)):
-        tables: list[FaceTable] = []
-        failed: list[Failure] = []
-        for outcome in outcomes:
-            tables.append(FaceTable(face_rows(outcome, spec), outcome.faces.embeddings))
-            failed += outcome.failures
-            run.seconds.update(outcome.seconds)
-            run.photos += len(outcome.photos)
-            faces += len(outcome.faces.photo)
-            failures += len(outcome.failures)
-            progress(Progress(already + run.photos, already + len(todo), faces, failures))
-        shards.write(Shard(FaceTable.concatenate(tables, spec.dimension), failed))
+    with contextlib.closing(pipeline.run(todo, boundary=SHARD)) as every:
+        for outcomes in _by_shard(every):
+            tables: list[FaceTable] = []
+            failed: list[Failure] = []
+            for outcome in outcomes:
+                tables.append(FaceTable(face_rows(outcome, spec), outcome.faces.embeddings))
+                failed += outcome.failures
+                run.seconds.update(outcome.seconds)
+                run.photos += len(outcome.photos)
+                faces += len(outcome.faces.photo)
+                failures += len(outcome.failures)
+                progress(Progress(already + run.photos, already + len(todo), faces, failures))
+            shards.write(Shard(FaceTable.concatenate(tables, spec.dimension), failed))
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:

@@ -15,8 +15,9 @@ from faceembed.engine.explain.explained import Explained
 from faceembed.engine.explain.face_parts import part_means
 from faceembed.engine.explain.occlusion import Explanation, OcclusionSettings, explain
 from faceembed.engine.explain.subject import Subject, open_subject
-from faceembed.engine.pipeline.encodes import identity
+from faceembed.engine.pipeline.encodes import identities, identity
 from faceembed.engine.pipeline.progress import Notify
+from faceembed.engine.pipeline.realness import Likeness
 from faceembed.engine.pipeline.settings import EmbedSettings
 
 
@@ -40,7 +41,7 @@ def explain_photos(
         DataError: a photo cannot be read or has no face.
     """
     paths = absolute(photo_a, photo_b)
-    subject = open_subject(settings or EmbedSettings(), paths, notice=notice)
+    subject = open_subject(settings or EmbedSettings(), paths, count=True, notice=notice)
     chips = subject.faces(paths)
     return explained(
         subject, paths, explain(subject.encoder, chips[0], chips[1], gated=subject.spec.gated, settings=occlusion)
@@ -50,8 +51,8 @@ def explain_photos(
 def explained(subject: Subject, paths: tuple[str, str], explanation: Explanation) -> Explained:
     """Judge an explanation of the faces of two photos, and sum it up."""
     chips = subject.faces(paths)
-    encoder = identity(subject.encoder, subject.spec)
-    vectors = encoder.encode(chips)[0]
+    encoder, whole = identity(subject.encoder, subject.spec), subject.vectors(chips)
+    vectors = identities(whole) if subject.spec.gated else whole
     maps = (explanation.map_a, explanation.map_b)
     first, second = (deletion(encoder, chips[i], vectors[1 - i], values) for i, values in enumerate(maps))
     parts_a, parts_b = (part_means(values, subject.spec.template) for values in maps)
@@ -66,6 +67,8 @@ def explained(subject: Subject, paths: tuple[str, str], explanation: Explanation
         spec.name,
         spec.threshold,
         subject.runtime,
+        Likeness.of(whole[0], whole[1], spec),
+        (subject.found.get(paths[0], 1), subject.found.get(paths[1], 1)),
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.listing import list_photos, printable
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify
-from faceembed.engine.pipeline.realness import identity_table, realness
+from faceembed.engine.pipeline.realness import Likeness, identity_table, looks_altered, realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report import check_matrix_size, write_matrix_html, write_matrix_png
 from faceembed.errors import DataError
@@ -22,7 +22,7 @@ from faceembed.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Pairwise similarities; the fields of ``matrix --json`` are ``paths``, ``similarity``, ``failures``, ``encoder``, ``identity``, ``real``."""
+    """Pairwise similarities; with ``altered`` the fields of ``matrix --json``."""
 
     paths: list[str]
     similarity: NDArray[np.float32]
@@ -33,6 +33,15 @@ class Matrix:
     """(n, n) cosines of the identities alone, of a gated encoder."""
     real: list[float | None] | None = None
     """How real each face looks to a gated encoder, 0 to 1; None for photos without a face."""
+    faces: list[int] = dataclasses.field(default_factory=list)
+    """How many faces each photo has, of which the largest was taken."""
+    threshold: float | None = None
+    """The encoder's own, if one was measured."""
+
+    @property
+    def altered(self) -> list[bool | None] | None:
+        """Whether each face looks altered to a gated encoder; None for photos without a face."""
+        return None if self.real is None else [looks_altered(real) for real in self.real]
 
     def to_json_dict(self) -> dict[str, Any]:
         """As plain types; NaN becomes null."""
@@ -43,7 +52,33 @@ class Matrix:
             "encoder": self.encoder,
             "identity": None if self.identity is None else _rounded(self.identity),
             "real": self.real,
+            "altered": self.altered,
+            "faces": self.faces,
+            "threshold": self.threshold,
         }
+
+    def notes(self) -> dict[str, list[str]]:
+        """What is to be said of a photo beside its similarities."""
+        notes: dict[str, list[str]] = {}
+        for path, real, altered in zip(self.paths, self.real or [], self.altered or [], strict=False):
+            if altered:
+                notes.setdefault(path, []).append(f"looks altered ({real:.2f})")
+        for path, faces in zip(self.paths, self.faces, strict=False):
+            if faces > 1:
+                notes.setdefault(path, []).append(f"has {faces} faces, and the largest was taken")
+        return notes
+
+    def remarks(self) -> dict[tuple[int, int], str]:
+        """A sentence for each pair that is one person by identity and kept apart only because one of them looks altered."""
+        if self.threshold is None or self.identity is None or self.real is None:
+            return {}
+        names = [printable(os.path.basename(path)) for path in self.paths]
+        remarks = {}
+        for a, b in np.argwhere(np.triu(self.identity >= self.threshold, 1)).tolist():
+            likeness = Likeness(float(self.identity[a, b]), self.real[a], self.real[b])
+            if said := likeness.remark(float(self.similarity[a, b]), self.threshold, (names[a], names[b])):
+                remarks[a, b] = said
+        return remarks
 
 
 def _rounded(table: NDArray[np.float32]) -> list[list[float | None]]:
@@ -58,7 +93,7 @@ def matrix(
     png: str | os.PathLike[str] | None = None,
     notice: Notify = lambda line: None,
 ) -> Matrix:
-    """The similarity of every photo to every other.
+    """The similarity of every photo to every other, by the largest face of each.
 
     Args:
         photos: files and folders.
@@ -75,7 +110,7 @@ def matrix(
         raise DataError(f"a matrix needs at least two photos, found {len(paths)}")
     if html is not None or png is not None:
         check_matrix_size(len(paths))
-    embedded = embed_photos(paths, settings or EmbedSettings(), notice=notice)
+    embedded = embed_photos(paths, settings or EmbedSettings(), count=True, notice=notice)
     if not embedded.vectors:
         raise DataError(f"no face found in any of the {len(paths)} photos ({embedded.failures[paths[0]]})")
     missing = np.full(len(next(iter(embedded.vectors.values()))), np.nan, np.float32)
@@ -88,6 +123,8 @@ def matrix(
         embedded.encoder,
         identity_table(stacked, embedded.spec),
         None if looks is None else [None if np.isnan(p) else round(float(p), 6) for p in looks],
+        [embedded.found.get(path, 1) if path in embedded.vectors else 0 for path in paths],
+        embedded.threshold,
     )
     if html is not None:
         write_matrix_html(
@@ -98,7 +135,10 @@ def matrix(
             reasons=embedded.failures,
             threshold=embedded.threshold,
             encoder=embedded.encoder,
+            notes=result.notes(),
+            remarks=result.remarks(),
         )
     if png is not None:
-        write_matrix_png(png, paths, result.similarity, thumbnail, reasons=embedded.failures)
+        reasons = embedded.failures
+        write_matrix_png(png, paths, result.similarity, thumbnail, reasons=reasons, notes=result.notes())
     return result

@@ -13,7 +13,7 @@ from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify
-from faceembed.engine.pipeline.realness import identity_of, realness
+from faceembed.engine.pipeline.realness import Likeness, looks_altered, realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError
 
@@ -60,12 +60,18 @@ class Query:
     """How real it looks to a gated encoder, 0 to 1."""
     hits: list[Hit]
     """Most similar first."""
-    identities: list[float | None]
-    """Cosine of its identity to that of each hit; None without a gate, or where the index does not say how real the hit looks."""
+    likenesses: list[Likeness]
+    """Of it and each hit: their identities' cosine, and how real both look. Its parts are None without a gate, or where the index does
+    not say how real the hit looks."""
     threshold: float | None
     """The encoder's own, if one was measured."""
     reason: str | None = None
     """Why nothing was looked for."""
+
+    @property
+    def altered(self) -> bool | None:
+        """Whether it looks altered to a gated encoder."""
+        return looks_altered(self.real)
 
 
 def search_faces(
@@ -100,6 +106,6 @@ def search_faces(
         real = realness(embedded.faces[path], spec)
         for number in range(len(embedded.faces[path])):
             mine, looks = next(hits), None if real is None else float(real[number])
-            people = [identity_of(hit.similarity, looks, hit.real) for hit in mine]
-            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, people, spec.threshold))
+            alike = [Likeness.by(hit.similarity, looks, hit.real) for hit in mine]
+            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, alike, spec.threshold))
     return result

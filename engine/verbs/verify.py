@@ -30,6 +30,8 @@ class Verification:
     """Cosine of the identities alone, of a gated encoder: whether it is one person, whatever the photos are made of."""
     real: tuple[float, float] | None = None
     """How real the face of each photo looks to a gated encoder, 0 to 1."""
+    altered: tuple[bool, bool] | None = None
+    """Whether the face of each photo looks altered to it."""
     remark: str | None = None
     """A sentence where the photos show one person by identity and one of them looks altered."""
     faces: tuple[int, int] = (1, 1)
@@ -85,6 +87,7 @@ def verify(
     similarity = float(table[first, second])
     likeness = Likeness.of(a[first], b[second], spec)
     found = [embedded.found.get(path, 1) for path in paths]
+    first_altered, second_altered = likeness.altered
     return Verification(
         similarity,
         limit,
@@ -93,6 +96,7 @@ def verify(
         "given" if threshold is not None else spec.threshold_source,
         likeness.identity,
         None if likeness.real_a is None or likeness.real_b is None else (likeness.real_a, likeness.real_b),
+        None if first_altered is None or second_altered is None else (first_altered, second_altered),
         likeness.remark(similarity, limit, [printable(os.path.basename(path)) for path in paths]),
         (found[0], found[1]),
         (first, second) if every else None,

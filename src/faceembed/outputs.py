@@ -2,24 +2,20 @@
 
     check_output("report.html", "page", inputs=["pairs.csv"])
 
-Whether a file is ours is seen by what is in it, so every kind of file that faceembed writes has a mark. All verbs ask here, the
-command line before the work begins, and the functions that write once more.
+Whether a file is ours is seen by what is in it, so every kind of file that faceembed writes has a mark (`marks`). All verbs ask
+here, the command line before the work begins, and the functions that write once more. Files whose names are ours, in a folder that
+its user names, follow the same rule: `check_folder`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
 
 from faceembed.errors import UsageError
+from faceembed.marks import BESIDE, KINDS
 
-GENERATOR = "faceembed"
-_HEAD = 4096
-_PNG = b"\x89PNG\r\n\x1a\n"
 _OF_INDEX = re.compile(r"\.faiss(\.(parquet|json|errors\.csv|vectors\.npy))?$")
 
 
@@ -35,7 +31,7 @@ def check_output(path: str | os.PathLike[str], kind: str, inputs: Iterable[str |
         UsageError: the file is an input, belongs to an index, or is there and nothing of ours of that kind.
     """
     name = os.fspath(path)
-    for ending, other in _BESIDE.get(kind, {}).items():
+    for ending, other in BESIDE.get(kind, {}).items():
         check_output(os.path.splitext(name)[0] + ending, other, inputs)
     check_apart(name, inputs)
     if _OF_INDEX.search(os.path.basename(name)):
@@ -51,6 +47,42 @@ def check_output(path: str | os.PathLike[str], kind: str, inputs: Iterable[str |
         raise UsageError(
             f"{name} is there and is not {KINDS[kind][0]} that faceembed wrote: it is not replaced; give another name"
         )
+
+
+def check_folder(
+    folder: str | os.PathLike[str],
+    files: Mapping[str, str],
+    *,
+    home: Collection[str] = (),
+    own: bool = False,
+    beside: Collection[str] = (),
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Refuse to write into a folder where something would be lost.
+
+    Args:
+        folder: it need not be there.
+        files: what will be written in it: names, and of each its kind, a key of `KINDS`.
+        home: those of the names by which a folder of ours is known. Where one of them is ours, so are all, damaged ones too.
+        own: files of other names will be written too, so that the folder must be ours, new or empty.
+        beside: with ``own``, names of ours that may be there alone.
+        inputs: as for `check_output`.
+
+    Raises:
+        UsageError: it is a file, it holds what is not ours, or a name in it belongs to an input or to somebody else.
+    """
+    place = os.fspath(folder)
+    if os.path.exists(place) and not os.path.isdir(place):
+        raise UsageError(f"{place} is a file; give a folder")
+    paths = {name: os.path.join(place, name) for name in files}
+    for path in paths.values():
+        check_apart(path, inputs)
+    if any(is_ours(paths[name], files[name]) for name in home):
+        return
+    if own and os.path.isdir(place) and set(os.listdir(place)) - set(beside):
+        raise UsageError(f"{place} holds other files; give a new folder")
+    for name, kind in files.items():
+        check_output(paths[name], kind, inputs)
 
 
 def check_apart(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -75,92 +107,3 @@ def is_ours(path: str, kind: str) -> bool:
         return KINDS[kind][1](path)
     except (OSError, ValueError):
         return False
-
-
-def signed_png(data: bytes) -> bytes:
-    """A PNG with the mark by which `is_ours` knows it: text that says which software made it, after its head."""
-    text = b"tEXtSoftware\0" + GENERATOR.encode()
-    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
-    end = len(_PNG) + 25  # its first chunk, IHDR: 13 bytes and 12 around
-    return data[:end] + chunk + data[end:]
-
-
-def _head(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_HEAD)
-
-
-def _tail(path: str) -> bytes:
-    """The description at a parquet file's end."""
-    with open(path, "rb") as file:
-        file.seek(-8, os.SEEK_END)
-        size = int.from_bytes(file.read(4), "little")
-        if file.read(4) != b"PAR1":
-            return b""
-        file.seek(-8 - size, os.SEEK_END)
-        return file.read(size)
-
-
-def _is_page(path: str) -> bool:
-    head = _head(path)
-    mark = f'<meta name="generator" content="{GENERATOR}">'.encode()
-    # pages of versions that had no mark yet are known by their policy
-    return mark in head or b"content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'" in head
-
-
-def _is_picture(path: str) -> bool:
-    head = _head(path)
-    return head.startswith(_PNG) and b"tEXtSoftware\0" + GENERATOR.encode() in head
-
-
-def _starts(*lines: str) -> Callable[[str], bool]:
-    """CSV files by their first line."""
-    return lambda path: _head(path).split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "replace") in lines
-
-
-def _document(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        found = json.load(file)
-    return found if isinstance(found, dict) else {}
-
-
-def _has(*keys: str) -> Callable[[str], bool]:
-    """JSON files by their keys."""
-    return lambda path: set(keys) <= _document(path).keys()
-
-
-def _is_clusters(path: str) -> bool:
-    if path.endswith(".json"):
-        return _has("format", "encoder_sha256", "next_cluster", "faces")(path)
-    return b"faceembed.clusters" in _tail(path)
-
-
-def _is_labels(path: str) -> bool:
-    return all(name in _tail(path) for name in (b"group", b"boxes", b"landmarks", b"doubtful"))
-
-
-_is_spec = _has("name", "task", "input_size", "sha256")
-
-
-def _is_model(path: str) -> bool:
-    return not path.endswith(".json") and _is_spec(os.path.splitext(path)[0] + ".json")
-
-
-KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
-    "page": ("a page", _is_page),
-    "picture": ("a picture", _is_picture),
-    "scores": ("a file of scores", _starts("path_a,path_b,label,kind,similarity,found")),
-    "attack scores": ("a file of scores", _starts("path_a,path_b,label,kind,epsilon,before,after,found")),
-    "answer": ("an answer", _starts("pair_id,similarity")),
-    "split": ("a split", _has("train", "validate", "test")),
-    "clusters": ("a file of clusters", _is_clusters),
-    "labels": ("a file of face labels", _is_labels),
-    "errors": ("a file of errors", lambda path: _head(path).startswith(b"path,stage,reason,size,mtime_ns")),
-    "model": ("a model", _is_model),
-    "spec": ("a description of a model", _is_spec),
-    "engine": ("an engine", lambda path: _head(path).startswith(b"faceembed engine")),
-}
-"""Every kind of file that a verb writes where its user says: what it is called, and how it is known."""
-
-_BESIDE = {"model": {".json": "spec"}, "labels": {".errors.csv": "errors"}}
-"""What is written beside, under the same name with another ending."""

@@ -21,7 +21,10 @@ def photos(small: Path, tmp_path: Path) -> Path:
 def test_json_page_and_picture(run_json: Any, photos: Path, tmp_path: Path) -> None:
     page, picture = tmp_path / "m.html", tmp_path / "m.png"
     document = run_json("matrix", photos, "--html", page, "--png", picture)
-    assert set(document) == {"paths", "similarity", "failures", "encoder", "identity", "real"}
+    assert set(document) == {
+        *("paths", "similarity", "failures", "encoder", "identity", "real", "altered", "faces", "threshold")
+    }
+    assert document["altered"] == [False, False, None] and document["faces"] == [1, 1, 0]
     names = [Path(path).name for path in document["paths"]]
     assert names == ["cropped.jpg", "small.jpg", "text.jpg"]
     table = document["similarity"]

@@ -21,11 +21,12 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hits_and_reasons(run_json: Any, built: Path, small: Path, blank: Path) -> None:
     found, without = run_json("search", built, small / "small.jpg", blank, "-k", "1")
-    assert set(found) == {"query", "face", "faces", "real", "threshold", "hits"}
+    assert set(found) == {"query", "face", "faces", "real", "altered", "threshold", "hits"}
     assert found["query"] == str(small / "small.jpg")
     (hit,) = found["hits"]
-    assert set(hit) == {"path", "face", "similarity", "same", "identity", "real"}
+    assert set(hit) == {"path", "face", "similarity", "same", "identity", "real", "altered"}
     assert hit["same"] and hit["identity"] == pytest.approx(1, abs=2e-3) and found["real"] > 0.5 and hit["real"] > 0.5
+    assert found["altered"] is hit["altered"] is False
     assert hit["path"] == found["query"]
     assert hit["similarity"] == pytest.approx(1, abs=2e-3)
     assert without["hits"] == []
@@ -72,6 +73,11 @@ def test_several_faces(run: Any, run_json: Any, built: Path, small: Path, two_fa
     assert every["faces"] == [1, 2] and every["chosen"][0] == 0
     assert [len(row) for row in every["similarities"]] == [2]
     assert every["similarity"] == pytest.approx(max(every["similarities"][0]), abs=1e-6)
+    table = run("matrix", small / "small.jpg", two_faces, "-q").stdout.splitlines()
+    assert table[-1] == "two.png has 2 faces, and the largest was taken"
+    assert run_json("matrix", small / "small.jpg", two_faces)["faces"] == [1, 2]
+    explained = run("explain", small / "small.jpg", two_faces, "-q").stdout
+    assert f"{two_faces} has 2 faces, and the largest was taken" in explained.splitlines()
     text = run("verify", small / "small.jpg", two_faces, "--faces", "all", "-q").stdout
     assert "most alike: face 0 of 1 of " in text and "  face 0: " in text
 

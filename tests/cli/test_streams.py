@@ -164,26 +164,6 @@ def test_every_name_that_a_file_can_have_can_be_written(tmp_path_factory: pytest
     os.unlink(path)
 
 
-def test_faiss_says_nothing_past_us(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import numpy as np
-
-    from faceembed.engine.index import training
-    from faceembed.engine.index.store import build_faiss
-
-    vectors = np.random.default_rng(0).normal(size=(300, 32)).astype(np.float32)
-    kinds = ["IVF16,Flat", "PCA16,IVF16,PQ4x4", "HNSW8_PQ4x4", "PQ4x4,RFlat"]
-
-    def train_all() -> str:
-        for kind in kinds:
-            assert build_faiss(vectors, np.arange(300), kind).ntotal == 300
-        out, err = capfd.readouterr()
-        return out + err
-
-    assert train_all() == ""
-    monkeypatch.setattr(training, "_hush", lambda part, seen: None)  # the fault: it would be heard
-    assert train_all().count("WARNING clustering") >= len(kinds)
-
-
 # --------------------------------------------------------------------------------------------------- nobody's home
 
 NOBODY = """

@@ -12,9 +12,10 @@ def test_sample_is_one_person(run_json: Any) -> None:
     document = run_json("verify", "--sample")
     assert set(document) == {
         *("photos", "similarity", "threshold", "same", "encoder", "threshold_source"),
-        *("identity", "real", "remark", "faces", "chosen", "similarities"),
+        *("identity", "real", "altered", "remark", "faces", "chosen", "similarities"),
     }
     assert document["identity"] >= document["similarity"] - 1e-6 and min(document["real"]) > 0.5
+    assert document["altered"] == [False, False]
     assert document["faces"] == [1, 1] and document["remark"] is document["chosen"] is None
     assert document["same"] is True
     assert document["threshold"] <= document["similarity"] <= 1.001

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_folder
 from faceembed.trainer.aligner.batches import VIEWS, Scenes, batches
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels
@@ -37,6 +38,7 @@ from faceembed.trainer.aligner.targets import points
 from faceembed.trainer.batches.augment import generator
 
 LAST, METRICS, CONFIG = "last.pt", "metrics.csv", "config.json"
+_FILES = {LAST: "checkpoint", METRICS: "aligner steps", CONFIG: "aligner training"}
 FORMAT = "faceembed-aligner"
 LOSSES = ("loss", "score", "box", "landmarks")
 HELD_OUT_SCENES = 192  # composed of the validation photos, always the same
@@ -73,6 +75,7 @@ def train(config: AlignerConfig, folder: str | os.PathLike[str], *, notice: Noti
         UsageError: settings that contradict each other, or those of another training.
     """
     run_folder = Path(folder)
+    check_folder(run_folder, _FILES, home=(LAST,))
     run_folder.mkdir(parents=True, exist_ok=True)
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)

@@ -274,7 +274,7 @@ class _Writer:
             return entry
         try:
             whole = decode(entry.data, reduction=1, max_pixels=entry.header.pixels)
-            return self.cutter.item(entry.photo, compress(whole.pixels, rng)[0])
+            return self.cutter.intake.item(entry.photo, compress(whole.pixels, rng)[0])
         except PhotoError as error:
             return Failure(entry.photo, error.stage, error.reason)
 
@@ -283,8 +283,11 @@ def _cut_all(
     writer: _Writer, todo: Sequence[PhotoFile], already: Progress, progress: Callable[[Progress], None]
 ) -> Done:
     new = Done([], [])
-    with contextlib.closing(Journal(writer.folder, writer.info)) as journal:
-        for done in writer.cutter.run(todo, writer.write):
+    with (
+        contextlib.closing(Journal(writer.folder, writer.info)) as journal,
+        contextlib.closing(writer.cutter.run(todo, writer.write)) as batches,
+    ):
+        for done in batches:
             journal.add(done)
             new.crops.extend(done.crops)
             new.failures.extend(done.failures)

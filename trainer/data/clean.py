@@ -25,6 +25,7 @@ from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.page import Thumbnails
 from faceembed.errors import DataError, UsageError
+from faceembed.outputs import check_folder
 from faceembed.trainer.data import clean_findings as findings
 from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people
@@ -137,10 +138,11 @@ def clean(
 
     Raises:
         DataError: no photos, one person only, no face at all, or photos that the index lacks.
-        UsageError: an index of all faces.
+        UsageError: an index of all faces, or a file in ``output`` that is not ours.
         IndexFormatError: the index is another encoder's.
     """
     started = time.perf_counter()
+    check_folder(output, {PARQUET: "cleaning", CSV: "cleaning list", REPORT: "page"})
     settings, choices = settings or EmbedSettings(encoder=IDENTITY_ENCODER), choices or CleanSettings()
     people = source if isinstance(source, People) else read_people(source, layout=layout, images=images)
     for note in people.notes:

@@ -14,6 +14,7 @@ from faceembed.engine.index.update import TRANSIENT
 from faceembed.engine.photos.listing import PhotoFile, is_below, printable
 from faceembed.engine.photos.rows import Failure, read_errors
 from faceembed.errors import DataError, FaceEmbedError, UsageError
+from faceembed.outputs import check_folder
 from faceembed.trainer.data.crop_names import CropNames
 from faceembed.trainer.data.crops import ERRORS_FILE, INFO_FILE, Crop, CropInfo, read_crops, read_info, write_crops
 from faceembed.trainer.data.journal import JOURNAL_FILE, Done, read_journal
@@ -23,11 +24,8 @@ from faceembed.trainer.data.samples import CROPS_FILE
 
 def check_output(folder: str, people: People) -> None:
     """A crop set goes into a new or empty folder, or where one is already, and not among the photos."""
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise UsageError(f"{printable(folder)} is a file; give a folder for the crops")
-    ours = any(os.path.exists(os.path.join(folder, name)) for name in (CROPS_FILE, INFO_FILE, JOURNAL_FILE))
-    if os.path.isdir(folder) and not ours and os.listdir(folder):
-        raise UsageError(f"{printable(folder)} holds other files; give a new folder for the crops")
+    home = {CROPS_FILE: "crops", INFO_FILE: "crop set", JOURNAL_FILE: "crops begun"}
+    check_folder(folder, {**home, ERRORS_FILE: "errors"}, home=home, own=True)
     for root in people.roots:
         if is_below(folder, [root]) or is_below(root, [folder]):
             raise UsageError(f"the crops cannot go to {printable(folder)}, beside the photos of {printable(root)}")

@@ -18,6 +18,7 @@ from typing import Any
 from faceembed.engine.photos.listing import encode_path, printable
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_folder
 from faceembed.trainer.data.crop_names import safe_name
 from faceembed.trainer.data.people import People
 from faceembed.trainer.data.sampler import KINDS, RATIOS, DrawnPairs, PairSampler, apportion
@@ -80,10 +81,12 @@ def make_pairs(
 
     Raises:
         DataError: fakes of people without real photos, a part without people, or too few pairs of a kind.
-        UsageError: no such method, or ``count`` is not positive.
+        UsageError: no such method, ``count`` is not positive, or a file in ``output`` is not a list that we wrote.
     """
     if count < 1:
         raise UsageError(f"--count {count}: expected at least one pair")
+    folder, name = os.path.abspath(os.fspath(output)), f"test-{safe_name(leave_out)}"
+    check_folder(folder, {f"{one}.csv": "pair list" for one in (*PARTS, *([name] if leave_out else []))})
     _check_owners(people)
     others = _check_methods(people, methods, leave_out)
     parts, across = divide(people, split)
@@ -96,10 +99,8 @@ def make_pairs(
     if leave_out:
         if "test" not in counts:
             raise UsageError(f"--leave-out {leave_out} is tested on the people of test, but the split has none there")
-        name = f"test-{safe_name(leave_out)}"
         lists[name] = _draw(parts["test"], counts["test"], {leave_out}, ratios, f"{seed}:{name}", name)
     here, placed = set(people.real_persons), set(part_of(split))
-    folder = os.path.abspath(os.fspath(output))
     os.makedirs(folder, exist_ok=True)
     for name, (samples, drawn) in lists.items():
         _write(os.path.join(folder, f"{name}.csv"), samples, drawn)

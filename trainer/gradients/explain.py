@@ -103,7 +103,7 @@ def explain_photos_gradient(
     """
     paths = absolute(photo_a, photo_b)
     subject, network = open_network_subject(
-        settings or EmbedSettings(), paths, arch=arch, purpose="gradient", notice=notice
+        settings or EmbedSettings(), paths, arch=arch, purpose="gradient", count=True, notice=notice
     )
     chips = subject.faces(paths)
     return explained(subject, paths, explain_gradient(network, chips[0], chips[1], settings=gradient))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from faceembed.engine.explain.subject import Subject, cut_largest, exact
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
@@ -23,6 +24,7 @@ def open_network_subject(
     *,
     arch: str | None,
     purpose: str,
+    count: bool = False,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> tuple[Subject, Network]:
@@ -34,6 +36,7 @@ def open_network_subject(
         photos: files.
         arch: the architecture of another project's checkpoint.
         purpose: what needs the network, for messages.
+        count: also count the faces of each photo, which looks at it a second time.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
@@ -47,7 +50,8 @@ def open_network_subject(
     chips, failures = cut_largest(cutter, files, progress)
     notice(f"{network.name} in PyTorch on {network.device}")
     runtime = {"device": str(network.device), "runtime": "pytorch", "precision": "fp32"}
-    return Subject(network.spec, network, chips, failures, runtime), network
+    found = count_faces(cutter, [file for file in files if file.path in chips]) if count else {}
+    return Subject(network.spec, network, chips, failures, runtime, found), network
 
 
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:

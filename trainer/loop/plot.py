@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceembed.files import atomic_write
+from faceembed.marks import GENERATOR
 from faceembed.trainer.loop.state import Row
 
 INK, FAINT, LINE = "#1b2230", "#6b7280", "#e2e5ea"
@@ -72,7 +73,7 @@ def write_plot(path: str | os.PathLike[str], rows: Sequence[Row], *, best_epoch:
             # Beside the curves: with a dozen of them no corner stays free.
             axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     with atomic_write(path) as file:
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", metadata={"Software": GENERATOR})
 
 
 def _line(axes: Any, rows: Sequence[Row], name: str, *, scale: float = 1, **style: Any) -> None:

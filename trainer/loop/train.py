@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from faceembed.engine.photos.listing import encode_path
 from faceembed.errors import UsageError
 from faceembed.files import atomic_write
+from faceembed.outputs import check_folder
 from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
 from faceembed.trainer.backbones.registry import find, preprocess
 from faceembed.trainer.batches.dataset import CropCache, Crops, Indices, Parts, divide, loader_threads, open_crops
@@ -34,13 +35,24 @@ from faceembed.trainer.loop.devices import open_accelerator, settle
 from faceembed.trainer.loop.epochs import Loop, TrainProgress
 from faceembed.trainer.loop.fit import fit_embedding
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
-from faceembed.trainer.loop.learner import Start, gated, make_learner, make_start, trained_spec, wanted_losses
+from faceembed.trainer.loop.learner import make_learner, wanted_losses
+from faceembed.trainer.loop.start import Start, gated, make_start, trained_spec
 from faceembed.trainer.loop.state import Row, seed_everything
 from faceembed.trainer.loop.validate import check_leaks, make_validation, write_pairs
 from faceembed.trainer.recipes.config import to_toml
 from faceembed.trainer.recipes.settings import TrainConfig
 
 UNREADABLE, VALIDATION = "unreadable.csv", "validation.csv"
+_FILES = {
+    LAST: "checkpoint",
+    BEST: "checkpoint",
+    runlog.METRICS: "epochs",
+    runlog.SPEED: "speeds",
+    runlog.PLOT: "picture",
+    runlog.CONFIG: "training",
+    UNREADABLE: "unreadable",
+    VALIDATION: "pair list",
+}
 _SAMPLE_CROPS, _SAMPLE_BATCH = 1024, 64  # for batch statistics and centring
 _FIT_CROPS = 4096  # for the embedding layer: 16 for each of its inputs
 
@@ -96,7 +108,8 @@ def train(
 
     Raises:
         DataError: crops that cannot be trained on.
-        UsageError: settings that cannot be met, or that differ from those of the run that the folder holds.
+        UsageError: settings that cannot be met, or that differ from those of the run that the folder holds; or a file there that is
+            not ours.
         ModelError: a start that cannot be used, a loss that diverges, a checkpoint that cannot be written.
         DeviceError: a device that is not there.
     """
@@ -211,11 +224,11 @@ def _targets(config: TrainConfig, crops: Crops, start: Start, notice: Callable[[
 
 
 def _make_folder(folder: Path, *, fresh: bool) -> None:
-    """Make the folder, or see that it is that of a training."""
+    """Make the folder, or see that it is that of a training, or that nobody's files would be lost in it."""
+    check_folder(folder, _FILES, home=(LAST, BEST))
     folder.mkdir(parents=True, exist_ok=True)
-    ours = (LAST, BEST, runlog.METRICS, runlog.SPEED, runlog.PLOT, runlog.CONFIG, UNREADABLE, VALIDATION)
     if fresh:
-        for name in ours:
+        for name in _FILES:
             (folder / name).unlink(missing_ok=True)
         for events in (folder / "tensorboard").glob("events.out.tfevents.*"):
             events.unlink()

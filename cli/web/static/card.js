@@ -4,6 +4,7 @@ import { bind, h, icon, refresh, rove } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { shownName } from "./intake.js";
 import { reasonText } from "./notices.js";
+import { realLine } from "./verdict.js";
 
 /** What the user sees of one photo. `onRemove()` and `onChoose(face)` tell of clicks; the card itself asks the server nothing. */
 export class Card {
@@ -51,6 +52,11 @@ export class Card {
       h("div", { class: "about" }, this.chip, words),
       remove,
     );
+  }
+
+  /** The face that is compared, as the server describes it; null without one. */
+  get face() {
+    return this.chosen === null ? null : (this.faces[this.chosen] ?? null);
   }
 
   title() {
@@ -142,7 +148,7 @@ export class Card {
       box.setAttribute("aria-checked", String(on));
       box.tabIndex = on || (index === null && box.dataset.face === "0") ? 0 : -1;
     }
-    const face = index === null ? null : (this.faces[index] ?? null);
+    const face = this.face;
     this.element.classList.toggle("none", face === null);
     this.chip.hidden = !face?.chip;
     if (face?.chip) this.chip.src = face.chip;
@@ -159,6 +165,8 @@ export class Card {
     if (this.faces.length > 1) {
       lines.push(h("p", { class: "soft", text: () => t("card.faces", { n: this.found }) }));
     }
+    const real = realLine(face);
+    if (real) lines.splice(1, 0, real);
     return lines;
   }
 

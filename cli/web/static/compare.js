@@ -31,7 +31,7 @@ const threshold = new Threshold({ onChange: judge });
 const matrix = new Matrix({ onSelect: (a, b) => select(shown[a], shown[b]) });
 const pair = new Pair();
 const summary = h("p", { class: "summary" });
-const table = h("div", { class: "card table" }, h("h3", { class: "title", text: () => t("matrix.title") }), matrix.element, h("p", { class: "soft key", text: () => t("matrix.key") }));
+const table = h("div", { class: "card table" }, h("h3", { class: "title", text: () => t("matrix.title") }), matrix.element, h("p", { class: "soft key", text: () => t("matrix.key") }), matrix.note);
 results.append(
   h("div", { class: "heading" }, h("h2", { text: () => t("results") }), summary),
   h("div", { class: "columns" }, h("div", { class: "column" }, threshold.element, table), pair.element),
@@ -183,7 +183,7 @@ function show(given, asked) {
   const norms = given.photos.flatMap((photo) => (photo.chosen === null ? [] : [photo.faces[photo.chosen].norm]));
   for (const [index, card] of shown.entries()) card.show(given.photos[index], Math.max(0, ...norms));
   threshold.draw(pairs().map(([, , similarity]) => similarity).filter((similarity) => similarity !== null));
-  const judged = { threshold: threshold.value, resistsFakes: given.resists_fakes };
+  const judged = { threshold: threshold.value, resistsFakes: given.resists_fakes, identity };
   matrix.show(shown, given.similarity, judged);
   results.hidden = false;
   bind(summary, "text", summaryText);
@@ -206,8 +206,14 @@ function select(first, second) {
   const [a, b] = [shown.indexOf(first), shown.indexOf(second)].sort((x, y) => x - y);
   selected = [shown[a], shown[b]];
   matrix.select(a, b);
-  const identity = answer.pairs?.find((one) => one.a === a && one.b === b)?.identity ?? null;
-  pair.show(shown[a], shown[b], answer.similarity[a][b], { threshold: threshold.value, resistsFakes: answer.resists_fakes, identity });
+  const told = { threshold: threshold.value, resistsFakes: answer.resists_fakes, identity: identity(a, b) };
+  pair.show(shown[a], shown[b], answer.similarity[a][b], told);
+}
+
+/** How alike two photos' faces are by identity alone; null where the model does not say. */
+function identity(first, second) {
+  const [a, b] = [Math.min(first, second), Math.max(first, second)];
+  return answer.pairs?.find((one) => one.a === a && one.b === b)?.identity ?? null;
 }
 
 /** The threshold moved: the verdicts are computed here, the server is not asked. */
@@ -225,5 +231,7 @@ function summaryText() {
   for (const kind of ["same", "different", "no_face"]) {
     if (count(kind) > 0) said.push(t(`summary.${kind}`, { n: count(kind) }));
   }
+  const altered = shown.filter((card) => card.face?.altered).length;
+  if (altered > 0) said.push(t("summary.altered", { n: altered }));
   return `${said.join(" · ")}`;
 }

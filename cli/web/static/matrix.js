@@ -1,8 +1,8 @@
 // The table of similarities as a heat map. A grid for the keyboard: one cell is in the tab order, arrow keys move.
 
 import { bind, h, icon, refresh } from "./dom.js";
-import { t } from "./i18n.js";
-import { similarityText, strength, verdict, verdictText } from "./verdict.js";
+import { number, t } from "./i18n.js";
+import { alteredText, keptApart, similarityText, strength, verdict, verdictText } from "./verdict.js";
 
 export class Matrix {
   /** `onSelect(a, b)` tells which pair was chosen, a < b. */
@@ -13,13 +13,15 @@ export class Matrix {
     this.head = h("thead", {});
     this.table = h("table", { role: "grid", class: "matrix", "aria-label": () => t("matrix.label") }, this.head, this.body);
     this.element = h("div", { class: "scroll" }, this.table);
+    this.note = h("p", { class: "soft key", hidden: true, text: () => t("matrix.apart") });
     this.table.addEventListener("keydown", (event) => this.move(event));
   }
 
-  /** `cards` are the photos in order, `similarity` their matrix with null where a face is missing. */
-  show(cards, similarity, { threshold, resistsFakes }) {
+  /** `cards` are the photos in order, `similarity` their matrix with null where a face is missing; so `identity`, or null without a gate. */
+  show(cards, similarity, { threshold, resistsFakes, identity }) {
     this.cards = cards;
     this.similarity = similarity;
+    this.identity = identity;
     this.resistsFakes = resistsFakes;
     this.cells = [];
     const corner = h("td", { class: "corner" });
@@ -49,18 +51,32 @@ export class Matrix {
     const words = verdictText(kind, this.resistsFakes);
     const names = { a: this.cards[a].number, b: this.cards[b].number };
     if (value === null) return t("matrix.none", { ...names, verdict: words });
-    return t("matrix.cell", { ...names, similarity: similarityText(value), verdict: words });
+    const said = t("matrix.cell", { ...names, similarity: similarityText(value), verdict: words });
+    const photo = (n) => (real) => t("fake.photo", { n, real });
+    const altered = alteredText(this.pairOf(a, b), [photo(names.a), photo(names.b)]);
+    return altered === null ? said : `${said}. ${altered}`;
+  }
+
+  /** What is known of a pair beside its place. */
+  pairOf(a, b) {
+    const faces = [this.cards[a].face, this.cards[b].face];
+    return { similarity: this.similarity[a][b], identity: this.identity(a, b), faces, threshold: this.threshold ?? null };
   }
 
   /** Colour and name every cell by this threshold. */
   judge(threshold) {
     this.threshold = threshold;
-    for (const { value, cell, button } of this.cells) {
+    this.note.hidden = true;
+    for (const { a, b, value, cell, button } of this.cells) {
       const kind = verdict(value, threshold);
       cell.className = `value ${kind}`;
       cell.style.setProperty("--heat", value === null ? "0" : strength(value, threshold).toFixed(3));
       const sign = button.querySelector(".sign");
-      sign.replaceChildren(...(kind === "same" || kind === "different" ? [icon(kind)] : []));
+      const apart = keptApart(this.pairOf(a, b));
+      if (apart) sign.replaceChildren(icon("warning"), h("span", { text: () => similarityText(this.identity(a, b)) }));
+      else sign.replaceChildren(...(kind === "same" || kind === "different" ? [icon(kind)] : []));
+      cell.classList.toggle("apart", apart);
+      if (apart) this.note.hidden = false;
     }
     refresh(this.table);
   }
@@ -107,11 +123,16 @@ export class Matrix {
 }
 
 function heading(card, scope) {
-  const face = card.chosen === null ? null : card.faces[card.chosen];
+  const face = card.face;
   const picture = face?.chip
     ? h("img", { src: face.chip, alt: "" })
     : h("span", { class: "gone" }, icon("noface"));
   const name = h("span", { class: "sr", text: () => t("card.picture", { n: card.number, name: card.name }) });
   const badge = h("span", { class: "badge", "aria-hidden": "true", text: String(card.number) });
-  return h("th", { scope, title: card.name }, h("span", { class: "head" }, picture, badge, name));
+  const head = h("span", { class: "head" }, picture, badge, name);
+  if (face?.altered) {
+    const words = () => t("face.altered", { value: number(face.real, 2) });
+    head.append(h("span", { class: "mark", title: words }, icon("warning"), h("span", { class: "sr", text: () => ` ${words()}` })));
+  }
+  return h("th", { scope, title: card.name }, head);
 }

@@ -17,6 +17,7 @@ export class Pair {
     this.title = h("h3", { class: "title" });
     this.figure = h("p", { class: "big" });
     this.label = h("p", { class: "label" });
+    this.alike = h("p", { class: "soft alike" });
     this.note = h("div", {});
     this.build();
   }
@@ -40,6 +41,7 @@ export class Pair {
       this.title,
       h("div", { class: "sides" }, ...sides),
       h("div", { class: "outcome" }, this.figure, this.label),
+      this.alike,
       this.note,
       this.tools,
     );
@@ -70,6 +72,8 @@ export class Pair {
     bind(this.title, "text", () => t("pair.title", { a: a.number, b: b.number }));
     for (const [side, card] of [a, b].entries()) bind(this.captions[side], "text", () => `${card.number} · ${card.name}`);
     bind(this.figure, "text", () => (this.similarity === null ? "–" : similarityText(this.similarity)));
+    this.alike.hidden = this.identity === null;
+    bind(this.alike, "text", () => (this.identity === null ? "" : t("pair.identity", { identity: similarityText(this.identity) })));
     this.tools.hidden = this.methods.length === 0 || similarity === null;
     this.plain();
     this.judge(threshold);
@@ -78,7 +82,7 @@ export class Pair {
 
   plain() {
     for (const [side, card] of [this.a, this.b].entries()) {
-      const face = card.chosen === null ? null : card.faces[card.chosen];
+      const face = card.face;
       this.picture(side, face?.chip, () => (face ? t("card.chip", { n: card.number }) : t("reason.no_face")));
     }
     this.state.replaceChildren();
@@ -98,8 +102,9 @@ export class Pair {
     this.label.replaceChildren(verdictLabel(kind, this.resistsFakes));
     const suspected = kind === "different" && this.resistsFakes;
     const warning = suspected && h("p", { class: "fake" }, icon("warning"), h("span", { text: () => t("fake.warning") }));
-    const looks = [this.a, this.b].map((card) => [card.number, card.faces[card.chosen]?.real ?? null]);
-    const altered = () => alteredText({ similarity: this.similarity, identity: this.identity, looks, threshold });
+    const faces = [this.a, this.b].map((card) => card.face);
+    const names = [this.a, this.b].map((card) => (real) => t("fake.photo", { n: card.number, real }));
+    const altered = () => alteredText({ similarity: this.similarity, identity: this.identity, faces, threshold }, names);
     const said = altered() && h("p", { class: "fake" }, icon("warning"), h("span", { text: altered }));
     this.note.replaceChildren(...(said ? [said] : warning ? [warning] : []));
   }

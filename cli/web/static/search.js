@@ -7,7 +7,7 @@ import { bind, byId, debounce, h, icon, say } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { openDialog, shownName, sift } from "./intake.js";
 import { clearNotices, errorNotice, problemNotice } from "./notices.js";
-import { similarityText, verdict, verdictLabel } from "./verdict.js";
+import { alteredText, realLine, similarityText, verdict, verdictLabel } from "./verdict.js";
 
 const notices = byId("notice-search");
 const found = byId("found");
@@ -123,7 +123,7 @@ function show(answer) {
   const photo = answer.photo ?? { faces: answer.face ? [answer.face] : [], chosen: answer.face ? 0 : null, reason: null };
   card.show(photo, 0);
   const threshold = answer.threshold ?? server?.threshold ?? null;
-  hits.replaceChildren(...answer.hits.map((hit, index) => entry(hit, index, threshold)));
+  hits.replaceChildren(...answer.hits.map((hit, index) => entry(hit, index, threshold, answer.face)));
   const said = () => (photo.chosen === null ? t("search.no_face") : summaryText(answer.hits, threshold));
   bind(summary, "text", said);
   say(said());
@@ -135,7 +135,7 @@ function summaryText(list, threshold) {
   return t("search.found_same", { n: list.length, same: number(same), threshold: number(threshold, 3) });
 }
 
-function entry(hit, index, threshold) {
+function entry(hit, index, threshold, face) {
   const kind = verdict(hit.similarity, threshold);
   const path = shownName(hit.path);
   const cut = path.lastIndexOf("/") + 1;
@@ -145,5 +145,16 @@ function entry(hit, index, threshold) {
   const name = h("p", { class: "path", title: path }, h("span", { class: "folder", text: path.slice(0, cut) }), h("span", { class: "file", text: path.slice(cut) }));
   if (hit.face > 0) name.append(h("span", { class: "soft", text: () => ` ${t("search.face", { n: hit.face + 1 })}` }));
   const figure = h("p", { class: "figure", text: () => similarityText(hit.similarity) });
-  return h("li", { class: `hit ${kind}` }, picture, h("div", { class: "words" }, figure, verdictLabel(kind, server?.resists_fakes), name));
+  const words = h("div", { class: "words" }, figure, verdictLabel(kind, server?.resists_fakes), ...looks(hit, threshold, face), name);
+  return h("li", { class: `hit ${kind}` }, picture, words);
+}
+
+/** What a gated model says of a hit: how alike it is by identity alone, how real it looks, and where the two disagree. */
+function looks(hit, threshold, face) {
+  const { similarity, identity } = hit;
+  const names = [() => t("fake.query"), (real) => t("fake.hit", { real })];
+  const altered = () => alteredText({ similarity, identity, faces: [face, hit], threshold }, names);
+  if (altered()) return [h("p", { class: "fake" }, icon("warning"), h("span", { text: altered }))];
+  const alike = identity === null ? null : h("p", { class: "alike", text: () => t("search.identity", { identity: similarityText(identity) }) });
+  return [alike, realLine(hit)];
 }

@@ -49,6 +49,7 @@ export const en = {
   "matrix.cell": "Photos {a} and {b}: {similarity}, {verdict}",
   "matrix.none": "Photos {a} and {b}: {verdict}",
   "matrix.key": "Cosine similarity. Blue is at or above the threshold, orange below; the paler, the closer to it. Choose a cell to see its pair.",
+  "matrix.apart": "A warning sign and a second number: one person by identity alone, kept apart because a face looks altered.",
 
   threshold: "Threshold",
   "threshold.number": "Threshold as a number",
@@ -68,16 +69,23 @@ export const en = {
   "verdict.open": "no verdict",
   "fake.altered": "The same person by identity ({identity}), but {photos}.",
   "fake.photo": "photo {n} looks altered ({real})",
+  "fake.query": "your photo looks altered",
+  "fake.hit": "this one looks altered ({real})",
   "fake.and": " and ",
+  "face.real": "Looks real ({value})",
+  "face.altered": "Looks altered ({value})",
+  "face.real.help": "How real the face looks to this model, from 0 to 1. Edited, soft, repeatedly saved and swapped faces look altered.",
   "fake.warning": "Fake suspected? This model keeps a deepfake away from the person it shows. Two photos that look like one person but are far apart here may be a photo and a deepfake.",
 
   "summary.pairs": { one: "{n} pair", other: "{n} pairs" },
   "summary.same": { one: "{n} same person", other: "{n} same person" },
   "summary.different": { one: "{n} different", other: "{n} different" },
+  "summary.altered": { one: "{n} photo looks altered", other: "{n} photos look altered" },
   "summary.no_face": { one: "{n} without a face", other: "{n} without a face" },
 
   "pair.section": "The chosen pair",
   "pair.title": "Photos {a} and {b}",
+  "pair.identity": "By identity alone: {identity}",
 
   "explain.toggle": "What makes them similar",
   "explain.method": "Method of the explanation",
@@ -111,6 +119,7 @@ export const en = {
   "search.picture": "Result {n}",
   "search.no_picture": "no picture",
   "search.face": "face {n}",
+  "search.identity": "By identity alone: {identity}",
 
   "camera.title": "Take a photo",
   "camera.view": "What the camera sees",

@@ -15,19 +15,27 @@ export function verdictText(kind, resistsFakes) {
   return t(kind === "different" && resistsFakes ? "verdict.different_or_fake" : `verdict.${kind}`);
 }
 
-/** Below this a face looks altered to a gated model: ALTERED of engine/pipeline/realness.py. */
-const ALTERED = 0.5;
-
 /**
- * Words for a pair that is one person by identity and is kept apart only because a photo looks altered; else null.
- * `looks` are [photo's number, how real its face looks] of both.
+ * Whether two are one person by identity and kept apart only because a face looks altered. The server says which faces do.
+ * `faces` are both, as it describes them.
  */
-export function alteredText({ similarity, identity, looks, threshold }) {
-  if (similarity === null || threshold === null || (identity ?? -2) < threshold || similarity >= threshold) return null;
-  const altered = looks.filter(([, real]) => (real ?? 1) < ALTERED);
-  if (altered.length === 0) return null;
-  const photos = altered.map(([n, real]) => t("fake.photo", { n, real: number(real, 2) })).join(t("fake.and"));
-  return t("fake.altered", { identity: number(identity, 2), photos });
+export function keptApart({ similarity, identity, faces, threshold }) {
+  if (similarity === null || threshold === null || (identity ?? -2) < threshold || similarity >= threshold) return false;
+  return faces.some((face) => face?.altered);
+}
+
+/** The same in words; null where it is not so. `names` say which photos they are, as `fake.photo` or the like does. */
+export function alteredText({ similarity, identity, faces, threshold }, names) {
+  if (!keptApart({ similarity, identity, faces, threshold })) return null;
+  const altered = faces.flatMap((face, side) => (face?.altered ? [names[side](number(face.real, 2))] : []));
+  return t("fake.altered", { identity: number(identity, 2), photos: altered.join(t("fake.and")) });
+}
+
+/** How real a face looks, as a line with a sign where it looks altered; null where the model does not say. */
+export function realLine(face) {
+  if ((face?.real ?? null) === null) return null;
+  const words = h("span", { text: () => t(face.altered ? "face.altered" : "face.real", { value: number(face.real, 2) }) });
+  return h("p", { class: face.altered ? "real altered" : "real", title: () => t("face.real.help") }, face.altered && icon("warning"), words);
 }
 
 /** A similarity as it is written everywhere: three decimals, because thresholds differ in the third. */

@@ -58,15 +58,15 @@ def _brands(data: bytes) -> set[bytes]:
 
 def _sizes(data: bytes) -> Iterator[tuple[int, int]]:
     """Every ``ispe`` in meta/iprp/ipco."""
-    for begin, end in _boxes(data, 0, len(data), b"meta"):
-        for properties in _boxes(data, begin + 4, end, b"iprp"):
-            for container in _boxes(data, *properties, b"ipco"):
-                for at, _ in _boxes(data, *container, b"ispe"):
+    for begin, end in boxes(data, 0, len(data), b"meta"):
+        for properties in boxes(data, begin + 4, end, b"iprp"):
+            for container in boxes(data, *properties, b"ipco"):
+                for at, _ in boxes(data, *container, b"ispe"):
                     width, height = struct.unpack_from(">II", data, at + 4)
                     yield width, height
 
 
-def _boxes(data: bytes, at: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+def boxes(data: bytes, at: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
     """Begin and end of the bodies of the boxes of one name."""
     while at + 8 <= end:
         length, name = struct.unpack_from(">I4s", data, at)

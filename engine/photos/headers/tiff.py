@@ -15,13 +15,14 @@ from faceembed.engine.photos.header import PLAIN, Header
 from faceembed.errors import PhotoError
 
 _PAGES = 4096  # looked at in search of one that is no preview
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _PLANAR, _SUBDIRECTORIES, _EXTRA, _FORMAT = 274, 277, 284, 330, 338, 339
 _WANTED = {
-    *(_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC),
+    *(_SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC),
     *(_ORIENTATION, _SAMPLES, _PLANAR, _SUBDIRECTORIES, _EXTRA, _FORMAT),
 }
 _NO_PICTURE = 1 | 4  # NewSubfileType: a smaller copy of another page, a mask for another page
+_SMALLER = 2  # SubfileType, which older writers use: a smaller copy of another page
 _LETTERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 _OPENCVS = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946}
@@ -92,10 +93,18 @@ class File:
         """The whole numbers of an entry, so many at most."""
         (kind,) = struct.unpack_from(self.order + "H", self.data, entry + 2)
         letter, count = _LETTERS.get(kind, "H"), self.number(entry + 4)
-        size, room = struct.calcsize("<" + letter) * count, 8 if self.big else 4
-        at = entry + 4 + room
-        begin = at if size <= room else self.number(at)
+        begin = self._begin(entry, struct.calcsize("<" + letter) * count)
         return struct.unpack_from(f"{self.order}{min(count, most)}{letter}", self.data, begin)
+
+    def raw(self, entry: int) -> bytes:
+        """An entry whose numbers are bytes."""
+        begin, count = self._begin(entry, self.number(entry + 4)), self.number(entry + 4)
+        return self.data[begin : begin + count]
+
+    def _begin(self, entry: int, size: int) -> int:
+        """Where an entry's numbers are: in it where they fit."""
+        room = 8 if self.big else 4
+        return entry + 4 + room if size <= room else self.number(entry + 4 + room)
 
 
 def read_tiff(data: bytes) -> Header:
@@ -116,7 +125,7 @@ def _picture(file: File) -> tuple[int, dict[int, tuple[int, ...]], int]:
     for at, tags in _chain(file, first):
         if start is None:
             start = tags
-        if not tags.get(_SUBFILE, (0,))[0] & _NO_PICTURE:
+        if _is_picture(tags):
             return at, tags, first
         below += tags.get(_SUBDIRECTORIES, ())
     if start is None:
@@ -126,9 +135,14 @@ def _picture(file: File) -> tuple[int, dict[int, tuple[int, ...]], int]:
             tags, _ = file.entries(at)
         except struct.error:
             continue
-        if not tags.get(_SUBFILE, (0,))[0] & _NO_PICTURE and _WIDTH in tags:
+        if _is_picture(tags) and _WIDTH in tags:
             return at, tags, first
     return first, start, first
+
+
+def _is_picture(tags: dict[int, tuple[int, ...]]) -> bool:
+    """Whether a page is neither a preview nor a mask, by either of the tags that may say so."""
+    return not tags.get(_SUBFILE, (0,))[0] & _NO_PICTURE and tags.get(_OLD_SUBFILE, (0,))[0] != _SMALLER
 
 
 def _chain(file: File, at: int) -> Iterator[tuple[int, dict[int, tuple[int, ...]]]]:

@@ -21,9 +21,9 @@ from typing import Any
 from faceembed.engine.models.flops import count_flops
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batch import Item
-from faceembed.engine.pipeline.chips import READERS
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.stages import Batch
+from faceembed.engine.pipeline.side_by_side import READERS
 
 _COPY_BYTES = 256 << 20
 
@@ -103,7 +103,7 @@ def roofline(
         faces: in those photos.
     """
     flops = count_flops(pipeline.encoder.model)
-    entries = [pipeline.cutter.read_one(photo) for photo in dict.fromkeys(photos)]
+    entries = [pipeline.cutter.intake.read_one(photo) for photo in dict.fromkeys(photos)]
     pixels = [entry.header.pixels for entry in entries if isinstance(entry, Item)]
     photo_bytes = 3 * sum(pixels) / max(len(pixels), 1)
     achieved = flops * encode_rate * faces / max(len(photos), 1) / 1e12

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import GREY, Shape
 from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.whole import is_whole
 from faceembed.engine.pipeline.gpu.interface import Undecodable
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
@@ -60,9 +61,10 @@ def readable(data: bytes, header: Header) -> bool:
     * TIFF: planes of 16 bits come out grey without an error, and libtiff prints to stderr.
     * WebP: only simple files, none with a `VP8X` header (animation, alpha, EXIF).
     * JPEG: no CMYK, which no decoder of NVIDIA's does on the card.
-    * Files without an end: they are damaged most likely, and DALI prints to stderr about them.
+    * Files without an end: they are damaged most likely, and DALI prints to stderr about them. And those with zeros for their data,
+      which `decode` refuses.
     """
-    if header.way != PLAIN:
+    if header.way != PLAIN or not is_whole(data, header):
         return False
     if header.format == "JPEG":
         return _components(data) in (1, 3) and b"\xff\xd9" in data[-1024:]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -36,7 +36,9 @@ class _End(Generic[W]):
         self.error = error
 
 
-def flow(source: Iterator[W], stages: Sequence[Stage[W]], lane: Lane, *, close: Callable[[], None]) -> Iterator[W]:
+def flow(
+    source: Iterator[W], stages: Sequence[Stage[W]], lane: Lane, *, close: Callable[[], None]
+) -> Generator[W, None, None]:
     """Carry batches through stages.
 
     Args:

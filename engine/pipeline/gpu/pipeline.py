@@ -9,9 +9,10 @@ flight, and later batches are no larger.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from faceembed.engine.detect.interface import Detector
@@ -19,7 +20,6 @@ from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
-from faceembed.engine.pipeline.chips import READERS, without_memory
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
@@ -27,6 +27,7 @@ from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
+from faceembed.engine.pipeline.side_by_side import READERS, without_memory
 from faceembed.errors import DeviceError
 
 _LARGE_BYTES = 64 << 20  # of decoded pixels: photos of 22 megapixels and more
@@ -70,20 +71,21 @@ class DevicePipeline(Pipeline):
         """Photos that the device did not decode itself, and how often it was out of memory."""
         return remarks(self.decoded_by, self.halvings)
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
-        groups = enumerate(self.cutter.groups(photos, boundary=boundary))
-        for _, outcome in self.run_groups(groups):
-            yield outcome
+        groups = enumerate(self.cutter.intake.groups(photos, boundary=boundary))
+        with contextlib.closing(self.run_groups(groups)) as outcomes:
+            for _, outcome in outcomes:
+                yield outcome
 
-    def run_groups(self, groups: Groups) -> Iterator[tuple[int, Outcome]]:
+    def run_groups(self, groups: Groups) -> Generator[tuple[int, Outcome], None, None]:
         """Embed runs of photos, each with a number; a run may come out in several parts.
 
         Args:
             groups: taken one after another, only when there is room for more.
 
         Yields:
-            Number and outcome, in the order of the groups.
+            Number and outcome, in the order of the groups. To be closed like `run`.
         """
         budget = Budget(self.memory, slots=SLOTS, batch=self.settings.batch_size)
         stages = list(self._stages.all().values())
@@ -94,7 +96,7 @@ class DevicePipeline(Pipeline):
                     yield done.tag, _outcome(done)
                 budget.taken()
         finally:
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
             self.peak_bytes = max(self.peak_bytes, budget.peak)
 
     def stages(self) -> dict[str, Callable[[Any], Any]]:
@@ -108,7 +110,7 @@ class DevicePipeline(Pipeline):
             return run
 
         def read(group: Sequence[PhotoFile]) -> Batch:
-            return Batch(0, [self._whole(self.cutter.read_one(photo)) for photo in group])
+            return Batch(0, [self._whole(self.cutter.intake.read_one(photo)) for photo in group])
 
         return {"read": read, **{name: wrap(stage) for name, stage in self._stages.all().items()}}
 
@@ -117,7 +119,7 @@ class DevicePipeline(Pipeline):
         with concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read") as readers:
             for tag, group in groups:
                 started = time.perf_counter()
-                entries = [self._whole(entry) for entry in readers.map(self.cutter.read_one, group)]
+                entries = [self._whole(entry) for entry in readers.map(self.cutter.intake.read_one, group)]
                 spent = (time.perf_counter() - started) / max(len(entries), 1)
                 while entries:
                     count = _fitting(entries, budget)

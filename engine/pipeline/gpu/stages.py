@@ -161,7 +161,7 @@ class Stages:
 
     def detect(self, batch: Batch) -> None:
         """Photos to faces; their few numbers come to the host."""
-        batch.found, without = self.cutter.find(cast("list[Photo]", batch.photos))
+        batch.found, without = self.cutter.finder.find(cast("list[Photo]", batch.photos))
         batch.failures += [Failure(batch.items[index].photo, "detect", reason) for index, reason in without.items()]
 
     def align(self, batch: Batch) -> None:

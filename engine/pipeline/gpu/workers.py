@@ -11,6 +11,7 @@ fails or dies ends the run with its error; what was finished is kept, and the sa
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
@@ -18,7 +19,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from faceembed import errors
@@ -63,9 +64,9 @@ class ManyPipelines(Pipeline):
         """As `DevicePipeline.remarks`, of all workers together."""
         return remarks(self.decoded_by, self.halvings)
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[Outcome]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
-        groups = enumerate(self.cutter.groups(photos, boundary=boundary))
+        groups = enumerate(self.cutter.intake.groups(photos, boundary=boundary))
         crew = _Crew(self._openings)
         try:
             yield from self._in_order(groups, crew)
@@ -191,8 +192,9 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     try:
         pipeline = opening.open()
-        for result in pipeline.run_groups(iter(pile.get, None)):
-            pipe.send(result)
+        with contextlib.closing(pipeline.run_groups(iter(pile.get, None))) as results:
+            for result in results:
+                pipe.send(result)
         pipe.send((pipeline.decoded_by, pipeline.halvings))
     except FaceEmbedError as error:
         pipe.send(_Failed(type(error).__name__, str(error)))

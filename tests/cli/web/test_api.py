@@ -89,6 +89,15 @@ def test_compare(post: Any, picture: Any) -> None:
     verdicts = {(pair["a"], pair["b"]): pair["verdict"] for pair in answer["pairs"]}
     assert len(verdicts) == 6
     assert (verdicts[0, 1], verdicts[0, 2], verdicts[2, 3]) == ("same", "different", "no_face")
+    assert {pair["verdict"]: pair["same"] for pair in answer["pairs"]} == {
+        "same": True,
+        "different": False,
+        "no_face": None,
+    }
+    assert all(pair["identity"] is None for pair in answer["pairs"]), "the encoder has no gate"
+    assert [(photo["faces"][0]["real"], photo["faces"][0]["altered"]) for photo in answer["photos"][:3]] == [
+        (None, None)
+    ] * 3
     assert (answer["threshold"], answer["resists_fakes"]) == (0.5, False)
     chip = pixels(answer["photos"][0]["faces"][0]["chip"], "png")
     assert chip.shape == (112, 112, 3)
@@ -286,6 +295,11 @@ def test_search(post: Any, picture: Any, embedder: Embedder, gallery: Gallery) -
     assert (best["path"], best["face"]) == ("bob/1.png", 0)
     assert best["similarity"] == pytest.approx(1, abs=1e-5)
     assert best["similarity"] > second["similarity"]
+    assert best.keys() - {"path", "face", "thumbnail"} == {
+        *("similarity", "identity", "same", "verdict"),
+        *("real", "altered"),
+    }
+    assert (best["same"], best["verdict"], best["identity"], best["altered"]) == (True, "same", None, None)
     assert pixels(best["thumbnail"], "jpeg").shape == (128, 128, 3)
     assert answer["face"] == answer["photo"]["faces"][0]
     assert (answer["photo"]["chosen"], answer["threshold"]) == (0, 0.5)

@@ -189,7 +189,7 @@ def zip_bomb(width: int, height: int) -> bytes:
 def test_a_zip_bomb_is_refused_before_it_is_decoded(
     post: Any, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceembed.engine.pipeline.chips.decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr("faceembed.engine.pipeline.intake.decode", lambda *_, **__: pytest.fail("it was decoded"))
     bomb = zip_bomb(30_000, 30_000)
     assert len(bomb) < 200_000
     response = post("embed", bomb)

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from faceembed.engine.photos.decode import MAX_PIXELS, Photo, decode, min_face_of, reduction_for
+from faceembed.engine.photos.decode import MAX_PIXELS, decode, min_face_of, reduction_for
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
+from tests.engine.photos.damage import photo_or_reason
 
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WEBP": {"lossless": True, "exact": True}, "TIFF": {}, "BMP": {}}
 FORMATS = ("JPEG", *LOSSLESS)
@@ -44,13 +45,6 @@ def by_pillow(data: bytes) -> np.ndarray:
 def picture(astronaut: np.ndarray) -> Image.Image:
     """402 x 301: neither side a multiple of anything."""
     return Image.fromarray(astronaut[:301, :402])
-
-
-def assert_sound(photo: Photo) -> None:
-    assert photo.pixels.dtype == np.uint8
-    assert photo.pixels.ndim == 3
-    assert photo.pixels.shape[2] == 3
-    assert photo.pixels.flags.c_contiguous
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -279,20 +273,6 @@ def test_what_is_no_picture_says_what_it_is(data: bytes, reason: str) -> None:
     assert caught.value.stage == "decode"
 
 
-def decode_or_reason(data: bytes, reduction: int = 1) -> bool:
-    """True for a sound photo, False for a sound reason; anything else fails the test."""
-    try:
-        photo = decode(data, reduction=reduction, max_pixels=4_000_000)
-    except PhotoError as error:
-        assert error.stage == "decode"
-        assert error.reason
-        assert "\n" not in error.reason
-        return False
-    assert_sound(photo)
-    assert photo.width * photo.height <= 4_000_000
-    return True
-
-
 @pytest.mark.parametrize("progressive", [False, True])
 def test_damaged_jpegs(picture: Image.Image, progressive: bool) -> None:
     data = encoded(picture.resize((120, 90)), "JPEG", progressive=progressive)
@@ -305,7 +285,7 @@ def test_damaged_jpegs(picture: Image.Image, progressive: bool) -> None:
         if number % 5 == 0:
             start, length = sorted(rng.integers(2, len(data), 2).tolist())
             damaged = np.delete(damaged, slice(start, length))
-        sound += decode_or_reason(damaged.tobytes(), reduction=int(2 ** (number % 4)))
+        sound += photo_or_reason(damaged.tobytes(), reduction=int(2 ** (number % 4)), max_pixels=4_000_000) is not None
     assert 20 < sound < 280  # both happened
 
 
@@ -317,7 +297,7 @@ def test_damaged_pictures_of_other_formats(picture: Image.Image, kind: str) -> N
         damaged = np.frombuffer(data, np.uint8).copy()
         places = rng.integers(0, len(data) if number % 2 else 64, 1 + number % 4)
         damaged[places] = rng.integers(0, 256, len(places))
-        decode_or_reason(damaged.tobytes())
+        photo_or_reason(damaged.tobytes())
 
 
 @pytest.mark.parametrize(
@@ -327,7 +307,7 @@ def test_any_bytes_after_a_magic_number(magic: bytes) -> None:
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=300))
     def check(tail: bytes) -> None:
-        decode_or_reason(magic + tail)
+        photo_or_reason(magic + tail)
 
     check()
 
@@ -335,7 +315,7 @@ def test_any_bytes_after_a_magic_number(magic: bytes) -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
-    assert not decode_or_reason(data)
+    assert photo_or_reason(data) is None
 
 
 def test_unreadable_file_says_why(tmp_path: Path) -> None:
@@ -371,7 +351,7 @@ def test_nothing_is_printed(picture: Image.Image, capfd: pytest.CaptureFixture[s
     """OpenCV's own log of files that are cut off would bury the progress line."""
     for kind in FORMATS:
         data = encoded(picture, kind)
-        assert not decode_or_reason(data[: len(data) // 2])
+        assert photo_or_reason(data[: len(data) // 2]) is None
     assert capfd.readouterr() == ("", "")
 
 

@@ -20,6 +20,7 @@ from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.serving import Embedder
 from faceembed.errors import PhotoError
 from tests.engine.photos import odd
+from tests.engine.photos.damage import damaged_copies, photo_or_reason
 from tests.engine.photos.odd import Array
 
 pillow_heif: Any = pytest.importorskip("pillow_heif")
@@ -109,20 +110,8 @@ def test_orientation_is_applied_once(portrait: Array, kind: str, orientation: in
 @pytest.mark.parametrize("kind", MAKE)
 def test_damage_gives_a_photo_or_a_reason(portrait: Array, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     data = MAKE[kind](np.ascontiguousarray(portrait[60:124, 90:154]))
-    rng = np.random.default_rng(8)
-    for number in range(30):
-        damaged = np.frombuffer(data, np.uint8).copy()
-        places = rng.integers(0, len(data) if number % 2 else min(300, len(data)), 1 + number % 4)
-        damaged[places] = rng.integers(0, 256, len(places))
-        cut = damaged[: int(len(data) * rng.random())] if number % 3 == 0 else damaged
-        try:
-            photo = decode(cut.tobytes(), max_pixels=1 << 20)
-        except PhotoError as error:
-            assert error.stage == "decode"
-            assert error.reason
-            assert "\n" not in error.reason
-        else:
-            assert photo.pixels.shape == (photo.height, photo.width, 3)
+    for damaged in damaged_copies(data, seed=8, count=30, head=300, cut=3):
+        photo_or_reason(damaged)
     if kind != "MPO":  # libjpeg's own lines: `docs/formats.md`
         assert capfd.readouterr() == ("", "")
 

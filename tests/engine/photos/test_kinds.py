@@ -20,6 +20,7 @@ from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.serving import Embedder, SeenFace
 from faceembed.errors import PhotoError
 from tests.engine.photos import odd
+from tests.engine.photos.damage import damaged_copies, photo_or_reason
 from tests.engine.photos.odd import Array, page, tiff
 
 Make = Callable[[Array], bytes]
@@ -292,20 +293,7 @@ def test_damage_gives_a_photo_or_a_reason(astronaut: Array, kind: str, capfd: py
     side = slice(60, 60 + 64)
     small = np.ascontiguousarray(astronaut[side, 190 : 190 + 64])
     data = READ[kind](small) if "animated" not in kind else apng(np.ascontiguousarray(astronaut[:SIDE, :SIDE]))
-    rng = np.random.default_rng(7)
-    for number in range(40):
-        damaged = np.frombuffer(data, np.uint8).copy()
-        places = rng.integers(0, len(data) if number % 2 else min(400, len(data)), 1 + number % 4)
-        damaged[places] = rng.integers(0, 256, len(places))
-        cut = damaged[: int(len(data) * rng.random())] if number % 4 == 0 else damaged
-        try:
-            photo = decode(cut.tobytes(), max_pixels=1 << 20)
-        except PhotoError as error:
-            assert error.stage == "decode"
-            assert error.reason
-            assert "\n" not in error.reason
-        else:
-            assert photo.pixels.shape == (photo.height, photo.width, 3)
-            assert photo.pixels.dtype == np.uint8
+    for damaged in damaged_copies(data, seed=7, count=40, head=400, cut=4):
+        photo_or_reason(damaged)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")

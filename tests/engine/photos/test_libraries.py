@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from typing import Any
 
 import cv2
@@ -22,6 +23,7 @@ from faceembed.engine.photos.rewrite import rewritten
 from faceembed.engine.photos.ways import opencv
 from tests.engine.photos import odd
 from tests.engine.photos.odd import Array, page, tiff
+from tests.engine.photos.test_whole import with_pieces
 
 COLOUR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -54,6 +56,35 @@ def test_opencv_shows_black_what_it_cannot_unpack(picture: Array, compression: i
     pixels = read(tiff(page(picture, t259=(compression,))))
     assert pixels is not None
     assert not pixels.any()
+
+
+@pytest.mark.parametrize("compression", [5, 8, 32773])
+def test_opencv_shows_black_what_is_cut_off_in_8_bits(picture: Array, compression: int) -> None:
+    """LZW, deflate, PackBits: libtiff is told not to stop at an error. Of 16 bits it is told otherwise."""
+    names = {5: "tiff_lzw", 8: "tiff_adobe_deflate", 32773: "packbits"}
+    data = with_pieces(
+        odd.encoded(picture, "TIFF", compression=names[compression]),
+        lambda piece: piece[: len(piece) // 2],
+        counts=True,
+    )
+    pixels = read(data)
+    assert pixels is not None
+    assert 0.3 < (pixels.max(axis=(1, 2)) == 0).mean() < 0.7
+    deep = zlib.compress((picture.astype(np.uint16) * 257).tobytes())
+    short = tiff(page(picture.astype(np.uint16), data=deep[: len(deep) // 2], t259=(8,)))
+    assert read(short, cv2.IMREAD_UNCHANGED) is None
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_decoders_make_pictures_of_zeros(picture: Array, share: float) -> None:
+    """A JPEG without its end, a WebP and an AVIF of the full size whose rest was never written."""
+    for kind, options in (("WEBP", {"quality": 95}), ("AVIF", {"quality": 95})):
+        data = odd.encoded(picture, kind, **options)
+        half = data[: int(share * len(data))].ljust(len(data), b"\0")
+        with Image.open(io.BytesIO(half)) as image:
+            assert np.asarray(image.convert("RGB")).shape == picture.shape
+    data = odd.encoded(picture, "JPEG", quality=95)
+    assert read(data[: int(0.9 * len(data))].ljust(2 * len(data), b"\0")).shape == picture.shape
 
 
 def test_opencv_gives_nothing_for_zstandard_and_lzma(picture: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import tracemalloc
 from pathlib import Path
@@ -160,3 +161,26 @@ def test_no_memory_to_decode_is_said_so(kind: str, monkeypatch: pytest.MonkeyPat
     with pytest.raises(PhotoError, match="out of memory: 60x40 pixels") as caught:
         decode(JPEG)
     assert caught.value.stage == "memory"
+
+
+def test_a_small_file_takes_no_more_memory_than_it_is_large(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(range(256)) * 64)
+    tracemalloc.start()
+    data = reading.read_file(str(tmp_path / "a.jpg"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) == 16384
+    assert peak < 200_000
+
+
+def test_a_file_that_grew_since_it_was_looked_at_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"0123456789" * 10)
+    real = os.fstat
+
+    def smaller(descriptor: int) -> os.stat_result:
+        info = list(real(descriptor))
+        info[stat.ST_SIZE] = 7
+        return os.stat_result(info)
+
+    monkeypatch.setattr(os, "fstat", smaller)
+    assert reading.read_file(str(tmp_path / "a.jpg")) == b"0123456789" * 10

@@ -55,7 +55,7 @@ def reasons(
     photo: Path, spec: ModelSpec, faces: Detections, *, least: float = 0.6, which: str = "largest"
 ) -> list[str]:
     cutter = Cutter(EmbedSettings(faces=which), Seen(faces, least), spec, workers=1)
-    cut = cutter.cut_batch([cutter.read_one(photo_file(str(photo)))], 0.0)
+    cut = cutter.cut_batch([cutter.intake.read_one(photo_file(str(photo)))], 0.0)
     return [failure.reason for failure in cut.failures] or [f"{score:.2f}" for score in cut.faces.scores]
 
 

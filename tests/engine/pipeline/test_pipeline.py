@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from faceembed.engine.photos.listing import PhotoFile, list_photos
-from faceembed.engine.pipeline import chips as module
+from faceembed.engine.pipeline import finder, intake
 from faceembed.engine.pipeline.batches import Outcome, Pipeline
 from faceembed.engine.pipeline.settings import EmbedSettings
 
@@ -113,13 +113,14 @@ def test_a_small_face_in_a_large_photo_is_read_again(
     cv2.imwrite(str(tmp_path / "large.jpg"), large, [cv2.IMWRITE_JPEG_QUALITY, 97])
     cv2.imwrite(str(tmp_path / "small.jpg"), large[450:770, 2850:3170], [cv2.IMWRITE_JPEG_QUALITY, 97])
     asked = []
-    decode = module.decode
+    decode = intake.decode
 
     def noting(data: bytes, *, reduction: int = 1, **options: Any) -> Any:
         asked.append(reduction)
         return decode(data, reduction=reduction, **options)
 
-    monkeypatch.setattr(module, "decode", noting)
+    for module in (intake, finder):
+        monkeypatch.setattr(module, "decode", noting)
     found = faces_of(list(pipeline.run(list_photos([tmp_path]).photos)))
     assert sorted(asked) == [1, 1, 4]
     points, vector = found["large.jpg"]
@@ -132,11 +133,11 @@ def test_a_small_face_in_a_large_photo_is_read_again(
 def test_large_photos_are_batches_of_their_own(
     pipeline: Pipeline, album: list[PhotoFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH_BYTES", 3 * 250 * 250)
+    monkeypatch.setattr(intake, "BATCH_BYTES", 3 * 250 * 250)
     outcomes = list(using(pipeline).run(album))
     assert [photo.path for outcome in outcomes for photo in outcome.photos] == [photo.path for photo in album]
     assert len(outcomes) >= 9
-    monkeypatch.setattr(module, "READ_BYTES", 2500)
+    monkeypatch.setattr(intake, "READ_BYTES", 2500)
     sizes = [len(batch) for batch in using(pipeline).batches(album)]
     assert sizes == [2] * 6
 
@@ -146,13 +147,13 @@ def test_what_is_in_flight_is_bounded(
 ) -> None:
     """With a consumer that does not take anything, reading stops after a few batches."""
     read = []
-    read_file = module.read_file
+    read_file = intake.read_file
 
     def noting(path: str, **limits: int) -> bytes:
         read.append(path)
         return read_file(path, **limits)
 
-    monkeypatch.setattr(module, "read_file", noting)
+    monkeypatch.setattr(intake, "read_file", noting)
     run = using(pipeline, batch_size=1).run(album * 10)
     for taken in range(1, 12):
         next(run)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from faceembed.engine.models import builtin
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.pipeline.realness import Likeness, identity_of, identity_table, realness
+from faceembed.engine.pipeline.realness import Likeness, identity_of, identity_table, looks_altered, realness
 
 
 def gated_spec() -> ModelSpec:
@@ -58,6 +58,14 @@ def test_without_a_gate_nothing_is_said() -> None:
     assert likeness == Likeness(None, None, None)
     assert likeness.remark(0.1, 0.5, ("a.jpg", "b.jpg")) is None
     assert identity_of(0.5, None, 0.5) is None
+    assert likeness.altered == (None, None) and Likeness.by(0.5, 0.9, None).altered == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("real", "altered"), [(0.0, True), (0.49, True), (0.5, False), (1.0, False), (None, None), (float("nan"), None)]
+)
+def test_what_looks_altered(real: float | None, altered: bool | None) -> None:
+    assert looks_altered(real) is altered
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,29 @@ def test_matrix_page(tmp_path: Path) -> None:
     assert len(marked) == np.sum(values >= 0.5) - 3, "pairs, not a photo with itself"
 
 
+def test_matrix_notes_and_remarks(tmp_path: Path) -> None:
+    paths, values = ["/p/a.jpg", "/p/b.jpg"], np.array([[1.0, 0.3], [0.3, 1.0]])
+    notes = {"/p/b.jpg": ["looks altered (0.10)", HOSTILE[0]]}
+    remark = f"one person, but {HOSTILE[1]} looks altered"
+    write_matrix_html(
+        tmp_path / "m.html", paths, values, lambda path: JPEG, threshold=0.9, notes=notes, remarks={(0, 1): remark}
+    )
+    page = Page((tmp_path / "m.html").read_text(encoding="utf-8"))
+    assert_harmless(page)
+    assert page.text.count("looks altered (0.10)") == 1 and page.count("note") == 2 and HOSTILE[0] in page.text
+    assert page.count("remarked") == 2 and "amber ring" in page.text
+    assert [value for name, value in page.attributes if name == "title" and "one person" in value] == [
+        shown(remark)
+    ] * 2
+    write_matrix_png(tmp_path / "m.png", paths, values, lambda path: JPEG, notes=notes)
+    write_matrix_png(tmp_path / "plain.png", paths, values, lambda path: JPEG)
+    with_notes, without = (cv2.imread(str(tmp_path / name)) for name in ("m.png", "plain.png"))
+    assert with_notes.shape == without.shape and (with_notes != without).any()
+    write_matrix_html(tmp_path / "plain.html", paths, values, lambda path: JPEG, threshold=0.9)
+    plain = Page((tmp_path / "plain.html").read_text(encoding="utf-8"))
+    assert plain.count("remarked") == plain.count("note") == 0 and "amber" not in plain.text
+
+
 def test_matrix_says_when_no_reason_is_known(tmp_path: Path) -> None:
     write_matrix_html(tmp_path / "m.html", ["a.jpg", "b.jpg"], matrix(2, missing=0), lambda path: None)
     page = Page((tmp_path / "m.html").read_text())

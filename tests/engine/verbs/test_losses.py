@@ -16,14 +16,9 @@ from faceembed.engine.index.losses import Selection, alarm
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, LossError
-from tests.engine.verbs.albums import album, failures_of, paths_of, picture, run, state_of, without_networks
+from tests.engine.verbs.albums import album, failures_of, paths_of, picture, run, state_of
 
 pytestmark = pytest.mark.usefixtures("counted")
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return without_networks(monkeypatch)
 
 
 def _gone(folder: Path) -> None:

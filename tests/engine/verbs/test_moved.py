@@ -28,13 +28,9 @@ from tests.engine.verbs.albums import (
     paths_of,
     picture,
     run,
-    without_networks,
 )
 
-
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    return without_networks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 @pytest.fixture

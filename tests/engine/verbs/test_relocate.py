@@ -22,14 +22,10 @@ from tests.engine.verbs.albums import (
     picture,
     run,
     state_of,
-    without_networks,
 )
 from tests.engine.verbs.test_moved import as_before
 
-
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    return without_networks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 @pytest.fixture

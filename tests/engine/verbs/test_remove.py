@@ -27,13 +27,9 @@ from tests.engine.verbs.albums import (
     picture,
     run,
     state_of,
-    without_networks,
 )
 
-
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    return without_networks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 @pytest.fixture

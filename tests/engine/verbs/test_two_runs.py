@@ -14,12 +14,9 @@ import pytest
 from faceembed.engine.verbs.embed import EmbedReport
 from faceembed.errors import IndexBusyError
 from tests.engine.index.test_lock import HOLD
-from tests.engine.verbs.albums import album, paths_of, run, without_networks
+from tests.engine.verbs.albums import album, paths_of, run
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_networks(monkeypatch)
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 @pytest.mark.parametrize("fresh", [False, True])

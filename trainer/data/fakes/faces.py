@@ -22,12 +22,11 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.verbs.embed import embed
 from faceembed.errors import DataError
+from faceembed.trainer.data.fakes.manifest import FACES_FOLDER
 from faceembed.trainer.data.fakes.mesh import Mesh, fit_meshes
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 from faceembed.trainer.data.people import People
 from faceembed.trainer.data.samples import Sample
-
-FACES_FOLDER = ".faces"
 
 MIN_SCALE = 16.0  # pixels between the pupils: less is no face that a swap could be seen in
 MAX_YAW = 50.0  # degrees; behind it lies a half of the face that five landmarks do not describe

@@ -20,9 +20,9 @@ from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.crop_names import safe_name
-from faceembed.trainer.data.fakes.manifest import ERRORS_FILE, Fake, read_fakes, write_fakes
+from faceembed.trainer.data.fakes.manifest import ERRORS_FILE, Fake, check_folder, read_fakes, write_fakes
 from faceembed.trainer.data.fakes.settings import METHODS
-from faceembed.trainer.data.people import FAKES_FILE, read_people
+from faceembed.trainer.data.people import read_people
 
 COLUMNS = ("fake", "source_person", "source_photo", "target_person", "target_photo", "seed", "params")
 """Of the CSV; the first two are needed, any other column goes into ``params``."""
@@ -125,8 +125,7 @@ def _check(method: str, root: str, folder: str) -> None:
         raise DataError(f"{printable(root)} is not a folder; give the folder of the pictures")
     if is_below(folder, [root]) or is_below(root, [folder]):
         raise UsageError(f"the fakes cannot go to {printable(folder)}: it and {printable(root)} lie in each other")
-    if os.path.isdir(folder) and os.listdir(folder) and not os.path.exists(os.path.join(folder, FAKES_FILE)):
-        raise UsageError(f"{printable(folder)} holds other files; give a new folder, or one of fakes")
+    check_folder(folder)
 
 
 def _read_folders(root: str) -> list[_Row]:

@@ -34,7 +34,7 @@ from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.data.fakes import manifest
 from faceembed.trainer.data.fakes.compress import compress
-from faceembed.trainer.data.fakes.faces import FACES_FOLDER, Face, find_faces
+from faceembed.trainer.data.fakes.faces import Face, find_faces
 from faceembed.trainer.data.fakes.manifest import Fake, Journal, read_fakes, write_fakes
 from faceembed.trainer.data.fakes.methods import Method, Shot, morph, reenact, swap, transplant
 from faceembed.trainer.data.fakes.plan import Job, Planner
@@ -135,11 +135,7 @@ def make_fakes(
 
 
 def _check_output(folder: str, people: People) -> None:
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise UsageError(f"{printable(folder)} is a file; give a folder for the fakes")
-    ours = any(os.path.exists(os.path.join(folder, name)) for name in (FAKES_FILE, manifest.INFO_FILE, FACES_FOLDER))
-    if os.path.isdir(folder) and not ours and os.listdir(folder):
-        raise UsageError(f"{printable(folder)} holds other files; give a new folder for the fakes")
+    manifest.check_folder(folder)
     for root in people.roots:
         if is_below(folder, [root]):
             raise UsageError(f"the fakes cannot go to {printable(folder)}, among the photos of {printable(root)}")

@@ -23,6 +23,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceembed import outputs
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError
@@ -32,6 +33,8 @@ from faceembed.trainer.data.people import FAKES_FILE
 INFO_FILE = "fakes.json"
 JOURNAL_FILE = "unfinished.jsonl"
 ERRORS_FILE = "errors.csv"
+FACES_FOLDER = ".faces"
+"""In a folder of fakes: the faces that were found, which --fresh leaves."""
 
 SCHEMA = pa.schema(
     [
@@ -139,6 +142,16 @@ def _read_journal(path: str) -> list[Fake]:
         return []
     except (ValueError, TypeError) as error:
         raise DataError(f"{printable(path)} is damaged ({error}); make the fakes again with --fresh") from error
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that is neither new or empty nor one of fakes.
+
+    Raises:
+        UsageError: it is none.
+    """
+    home = {FAKES_FILE: "fakes", INFO_FILE: "fake set", JOURNAL_FILE: "fakes begun"}
+    outputs.check_folder(folder, {**home, ERRORS_FILE: "errors"}, home=home, own=True, beside=(FACES_FOLDER,))
 
 
 def check_info(folder: str, info: dict[str, object]) -> None:

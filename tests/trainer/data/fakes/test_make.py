@@ -18,9 +18,8 @@ from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.fakes import faces as faces_module
-from faceembed.trainer.data.fakes.faces import FACES_FOLDER
 from faceembed.trainer.data.fakes.make import METHODS, make_fakes
-from faceembed.trainer.data.fakes.manifest import Fake, read_fakes
+from faceembed.trainer.data.fakes.manifest import FACES_FOLDER, Fake, read_fakes
 from faceembed.trainer.data.fakes.settings import FakeSettings, FakesReport
 from faceembed.trainer.data.people import read_people
 

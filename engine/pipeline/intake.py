@@ -1,0 +1,102 @@
+"""From listed photos to batches of files in memory, each with what its header says.
+
+    for group in intake.groups(photos):       # neighbouring photos that are read together
+        read = [intake.read_one(photo) for photo in group]
+        for part in split(read):              # as many as may lie decoded in memory at a time
+            photos, items, failures = decode_all(part)
+
+Batches depend on the list of photos and on their headers alone, so a run gives the same bits every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from faceembed.engine.photos.decode import Photo, check_size, decode, reduction_for
+from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.rows import Failure
+from faceembed.engine.pipeline.batch import Item
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import PhotoError
+
+BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
+READ_BYTES = 64 << 20  # of encoded files read at a time
+
+
+class Intake:
+    """Reads photos as the settings say.
+
+    Args:
+        settings: what is too large, how many make a batch, how small the faces are that are wanted.
+        reducing: whether large photos may be decoded at a part of their size. Crops are taken whole.
+    """
+
+    def __init__(self, settings: EmbedSettings, *, reducing: bool) -> None:
+        self.settings = settings
+        self.reducing = reducing
+
+    def groups(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[list[PhotoFile]]:
+        """The runs of photos that are read together; none reaches across a multiple of ``boundary`` photos (0: anywhere)."""
+        group: list[PhotoFile] = []
+        size = 0
+        for number, photo in enumerate(photos):
+            full = len(group) >= self.settings.batch_size or size + photo.size > READ_BYTES
+            if group and (full or (boundary and number % boundary == 0)):
+                yield group
+                group, size = [], 0
+            group.append(photo)
+            size += photo.size
+        if group:
+            yield group
+
+    def read_one(self, photo: PhotoFile) -> Item | Failure:
+        """A photo's file in memory, or why it cannot be there."""
+        try:
+            data = read_file(photo.path, max_bytes=self.settings.max_bytes)
+            photo = photo.holding(data)
+            return self.item(photo, data)
+        except PhotoError as error:
+            return Failure(photo, error.stage, error.reason)
+
+    def item(self, photo: PhotoFile, data: bytes) -> Item:
+        """A photo whose bytes are here already.
+
+        Raises:
+            PhotoError: not a picture, or too large.
+        """
+        header = probe(data)
+        check_size(header, self.settings.max_pixels)
+        return Item(photo, data, header, reduction_for(header, self.settings.min_face) if self.reducing else 1)
+
+
+def split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:
+    """Cut what was read where its decoded pixels would exceed `BATCH_BYTES`."""
+    part: list[Item | Failure] = []
+    size = 0
+    for entry in read:
+        more = entry.decoded_bytes if isinstance(entry, Item) else 0
+        if part and size + more > BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += more
+    yield part
+
+
+def decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item], list[Failure]]:
+    """Photos decoded, what each of them was decoded from, and the failures."""
+    photos: list[Photo] = []
+    items: list[Item] = []
+    failures: list[Failure] = []
+    for entry in read:
+        if isinstance(entry, Failure):
+            failures.append(entry)
+            continue
+        try:
+            photos.append(decode(entry.data, reduction=entry.reduction, max_pixels=entry.header.pixels))
+            items.append(entry)
+        except PhotoError as error:
+            failures.append(Failure(entry.photo, error.stage, error.reason))
+    return photos, items, failures
