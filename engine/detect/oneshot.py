@@ -147,11 +147,11 @@ class OneShotDetector(Detector):
             for size in [_canvases_at_once(shape)]
             for start in range(0, len(group), size)
         ]
-        faces = self._refined(photos, self._merge(Detections.concatenate(parts)))
+        faces = self._judged(photos, self._merge(Detections.concatenate(parts)))
         return faces.take(faces.scores >= self.settings.score)
 
-    def _refined(self, photos: Photos, faces: Detections) -> Detections:
-        """Faces of a look with exact landmarks and final scores."""
+    def _judged(self, photos: Photos, faces: Detections) -> Detections:
+        """Faces of a look with their final scores, and exact landmarks."""
         return refine.refine(self._refiner, photos, faces)
 
     def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:

@@ -78,24 +78,29 @@ class YunetDetector(OneShotDetector):
         choice = dataclasses.replace(self.choice, precision="fp32")
         return YunetDetector(self.model, choice, threads=1, settings=self.settings, min_score=self.min_score)
 
+    def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
+        """Find faces, as `Detector.detect` says."""
+        return self._refined(photos, super().detect(photos, min_faces, only_largest=only_largest))
+
     def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
         """As `Detector.sharpened`: what the refiner says of finer pixels."""
-        again = self._refined([photo], faces)
-        sound = np.isfinite(again.landmarks).all(axis=(1, 2)) & (again.scores > 0)
-        landmarks = np.where(sound[:, None, None], again.landmarks, faces.landmarks)
-        return Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        return self._refined([photo], faces)
 
     def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
         return decode(levels, self.settings.candidate_score)
 
+    def _judged(self, photos: Photos, faces: Detections) -> Detections:
+        """As they are: the refiner has no say in scores, so it need not see what a look finds and nobody wants."""
+        return faces
+
     def _refined(self, photos: Photos, faces: Detections) -> Detections:
-        """Exact landmarks; scores stay, but those of landmarks that span no face, which are 0."""
-        found = faces
+        """Exact landmarks; those that span no face stay, and `align` says so."""
+        landmarks = faces.landmarks
         for _ in range(self.settings.passes):
-            again = refine.refine(self._refiner, photos, found)
-            scores = np.where(again.scores > 0, found.scores, np.float32(0))
-            found = Detections(faces.photo, faces.boxes, again.landmarks, scores)
-        return found
+            again = refine.refine(self._refiner, photos, dataclasses.replace(faces, landmarks=landmarks)).landmarks
+            sound = np.isfinite(again).all(axis=(1, 2))
+            landmarks = np.where(sound[:, None, None], again, landmarks)
+        return dataclasses.replace(faces, landmarks=landmarks)
 
 
 def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:

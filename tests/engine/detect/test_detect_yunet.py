@@ -150,7 +150,8 @@ def test_the_refiner_makes_landmarks_exact_and_leaves_scores(model: Model, astro
     assert scores[0] == scores[1]
 
 
-def test_points_that_span_no_face_are_none(model: Model) -> None:
+def test_points_that_span_no_face_stay(model: Model) -> None:
+    """The pipeline's next step gives the photo a row that says so."""
     flat = Detections(
         np.zeros(1, np.int32),
         np.array([[2, 2, 30, 30]], np.float32),
@@ -158,7 +159,11 @@ def test_points_that_span_no_face_are_none(model: Model) -> None:
         np.ones(1, np.float32),
     )
     ours = YunetDetector(model, RuntimeChoice("openvino", "cpu", "fp32", "a test"), threads=1)
-    photo = np.full((40, 40, 3), 90, np.uint8)
-    assert ours._refined([photo], flat).scores.tolist() == [0]
-    kept = ours.sharpened(photo, flat)
+    kept = ours.sharpened(np.full((40, 40, 3), 90, np.uint8), flat)
     assert kept.scores.tolist() == [1] and (kept.landmarks == 9).all()
+
+
+def test_no_photo_no_face(model: Model) -> None:
+    ours = YunetDetector(model, RuntimeChoice("openvino", "cpu", "fp32", "a test"), threads=1)
+    assert len(ours.detect([], [], only_largest=True)) == 0
+    assert len(ours.detect([np.zeros((40, 40, 3), np.uint8)], [20], only_largest=True)) == 0
