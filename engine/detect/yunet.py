@@ -98,7 +98,7 @@ class YunetDetector(OneShotDetector):
         landmarks = faces.landmarks
         for _ in range(self.settings.passes):
             again = refine.refine(self._refiner, photos, dataclasses.replace(faces, landmarks=landmarks)).landmarks
-            sound = np.isfinite(again).all(axis=(1, 2))
+            sound = np.asarray(np.isfinite(again).all(axis=(1, 2)), np.bool_)
             landmarks = np.where(sound[:, None, None], again, landmarks)
         return dataclasses.replace(faces, landmarks=landmarks)
 
