@@ -8,8 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
@@ -118,11 +116,12 @@ def test_decode_reads_the_channels_as_documented() -> None:
     assert len(decode(levels, float(score) - 1e-4)) == 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.floats(0.05, 0.95))
-def test_decode_is_the_formula_cell_by_cell(seed: int, count: int, rows: int, columns: int, score: float) -> None:
+@pytest.mark.parametrize("seed", range(12))
+def test_decode_is_the_formula_cell_by_cell(seed: int) -> None:
     """OpenCV's `postProcess`, written out again without arrays, in any batch and shape."""
     random = np.random.default_rng(seed)
+    count, rows, columns = random.integers(1, 4, 3).tolist()
+    score = float(random.uniform(0.05, 0.9))
     shapes = [(count, yunet.CHANNELS, rows * 32 // stride, columns * 32 // stride) for stride in STRIDES]
     levels = [random.normal(0, 1, shape).astype(np.float32) for shape in shapes]
     wanted = []
@@ -137,9 +136,6 @@ def test_decode_is_the_formula_cell_by_cell(seed: int, count: int, rows: int, co
                 points = [(([column, row][i % 2]) + cell[6 + i]) * stride for i in range(10)]
                 wanted.append([image, value, *box, *points])
     found = decode(levels, score)
-    near = [abs(row[1] - score) < 1e-6 for row in wanted]  # one rounding may let in what another does not
-    if any(near):
-        return
     mine = np.concatenate(
         [found.photo[:, None], found.scores[:, None], found.boxes, found.landmarks.reshape(-1, 10)], axis=1
     )
