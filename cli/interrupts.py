@@ -49,14 +49,19 @@ def one_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
+def was_pressed() -> bool:
+    """Whether an interrupt has come that `one_interrupt` saw."""
+    handler = signal.getsignal(signal.SIGINT)
+    return isinstance(handler, _Handler) and handler.pressed > 0
+
+
 def leave() -> None:
     """End the process with `EXIT_CODE` after an interrupt that `one_interrupt` saw, once all is cleaned up and said; else do nothing.
 
     Threads may still compute inside a library. If Python let go of its objects first, they would meet the library's own end: with
     OpenVINO 2026.4.1 every second interrupted `embed` ended in a segmentation fault.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if not isinstance(handler, _Handler) or not handler.pressed:
+    if not was_pressed():
         return
     for child in multiprocessing.active_children():
         child.terminate()
