@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -15,52 +13,30 @@ EXIT_CODE = 130
 _ENOUGH = 3  # times that somebody presses who does not want to wait
 
 
-class _Handler:
-    """What SIGINT does while a command runs."""
-
-    def __init__(self) -> None:
-        self.pressed = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.pressed += 1
-        if self.pressed == 1:
-            raise KeyboardInterrupt
-        if self.pressed >= _ENOUGH:
-            os._exit(EXIT_CODE)
-
-
 @contextlib.contextmanager
 def one_interrupt() -> Iterator[None]:
     """Of several Ctrl-C raise `KeyboardInterrupt` for the first alone, while the block runs and until the process has ended.
 
-    What a command cleans up waits for threads to finish what they are at: another interrupt there would print a traceback, or leave a
-    temporary file. Handlers that somebody else installed stay.
+    What a command cleans up, and Python's own end, wait for threads to finish what they are at: another interrupt there would print a
+    traceback, or leave a temporary file. Handlers that somebody else installed stay.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = _Handler()
-    signal.signal(signal.SIGINT, handler)
+    pressed = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            raise KeyboardInterrupt
+        if pressed >= _ENOUGH:
+            os._exit(EXIT_CODE)
+
+    signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
-        if not handler.pressed:
+        if not pressed:
             signal.signal(signal.SIGINT, before)
-
-
-def leave() -> None:
-    """End the process with `EXIT_CODE` after an interrupt that `one_interrupt` saw, once all is cleaned up and said; else do nothing.
-
-    Threads may still compute inside a library. If Python let go of its objects first, they would meet the library's own end: with
-    OpenVINO 2026.4.1 every second interrupted `embed` ended in a segmentation fault.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if not isinstance(handler, _Handler) or not handler.pressed:
-        return
-    for child in multiprocessing.active_children():
-        child.terminate()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or none
-            stream.flush()
-    os._exit(EXIT_CODE)
