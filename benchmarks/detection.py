@@ -1,12 +1,16 @@
 """Aligners side by side: how fast they are, how many photos they find a face in, how many things that are none, how exactly.
 
-    python benchmarks/detection.py                              # mtcnn and the built-in aligners
-    python benchmarks/detection.py --aligner mtcnn mine.onnx --photos 500 --json results/detection.json
+    python benchmarks/detection.py                              # every set at hand; mtcnn, the built-in aligners, yunet if it is installed
+    python benchmarks/detection.py --quick                      # 40 photos of each set, once: a look, no figure to quote
+    python benchmarks/detection.py --set lfw people_wild --aligner mtcnn mine.onnx --photos 500 --json results/detection.json
 
-The first aligner is the reference. Its own largest face is what the others' landmarks are compared with, in units of the
-distance between the eyes; a photo where the other's largest face is another one counts as `other_face` and not in the error. A
-detection is false where the reference, shown the photo as it is and mirrored with lower thresholds than it is used with, sees
-nothing there: an upper bound, because the reference misses faces too.
+A face counts from its aligner's own least score on (`min_score`). Of `lfw` and `people_wild` the first aligner is the reference: its
+largest face is what the others' landmarks are compared with, in units of the distance between the eyes; a photo where the other's
+largest face is another one counts as `other_face` and not in the error. A detection is false where the reference, shown the photo as it
+is and mirrored with lower thresholds than it is used with, sees nothing there: an upper bound, because the reference misses faces too.
+The other sets (`detection_sets`) say what is found: a face at all in profiles and masks; of turned photos the face that the reference
+sees upright; of group photos the faces of 40 pixels and more that were put there, and what is none of them, every face looked for from
+30 pixels on; of pictures without people those with a false face.
 
 The sets are people whom `faceembed-align` was not trained on: the photos of LFW's View 2 list, and the people of `people_wild`
 that the split of seed 7 sets aside to validate and to test. The rate is of detection alone, on decoded photos, in batches of 32,
@@ -18,13 +22,13 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import common
+import detection_sets
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,28 +36,28 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector, MtcnnSettings
-from faceembed.engine.evaluate.pairs import read_pairs
 from faceembed.engine.models import builtin
-from faceembed.engine.models.registry import resolve
+from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.parity.detectors import SAME_FACE
 from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
-from faceembed.trainer.data.split import split_people
 
 BATCH = 32
 LOOSE = MtcnnSettings(pnet_score=0.6, rnet_score=0.5, onet_score=0.5)
 TOUCHING = 0.2  # intersection over union from which on a detection is of something that the reference sees
-SPLIT = {"train": 180, "validate": 20, "test": 40}
-SPLIT_SEED = 7
+QUICK = 40
+TURNED = 1000  # photos, where --photos says nothing
+GROUP_FACE, GROUP_LEAST = 40.0, 30.0  # sides in pixels: of faces that are to be found, and of the smallest looked for
 
 
 def main() -> None:
     """Measure, print a table, then one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--aligner", nargs="+", default=["mtcnn", *_aligners()], help="names or .onnx paths")
-    parser.add_argument("--set", dest="sets", nargs="+", default=["lfw", "people_wild"], choices=["lfw", "people_wild"])
+    parser.add_argument("--aligner", nargs="+", default=_aligners(), help="names or .onnx paths")
+    parser.add_argument("--set", dest="sets", nargs="+", choices=detection_sets.SETS, help="(default: those at hand)")
     parser.add_argument("--part", nargs="+", default=["validate", "test"], help="of people_wild's split")
     parser.add_argument("--photos", type=int, default=0, help="a random sample of so many of each set; 0: all")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} photos of each set, one round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
@@ -62,9 +66,10 @@ def main() -> None:
 
 
 def _aligners() -> list[str]:
-    """The built-in ones."""
+    """The reference, the built-in ones, and YuNet where the package with its weights is installed."""
     known = map(builtin.find, builtin.names())
-    return [model.spec.name for model in known if model and model.spec.task == "aligner"]
+    inside = [model.spec.name for model in known if model and model.spec.task == "aligner"]
+    return ["mtcnn", *inside, *(name for name in ("yunet",) if info(name).state == "ready")]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -75,27 +80,39 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         Path(name).stem: open_detector(resolve(name, task="aligner"), choice, threads=settings.thread_count)
         for name in args.aligner
     }
-    result: dict[str, Any] = {"machine": common.machine(), "choice": dataclasses.asdict(choice), "sets": {}}
-    for name in args.sets:
-        paths = common.sample(_people(name, args.part), args.photos)
-        photos = [decode(Path(path).read_bytes()).pixels for path in paths]
-        common.say(f"{name}: {len(photos):,} photos")
-        result["sets"][name] = _measure_set(detectors, photos, args.rounds, settings.thread_count)
+    result: dict[str, Any] = {
+        "machine": common.machine(),
+        "choice": dataclasses.asdict(choice),
+        "quick": args.quick,
+        "min_score": {name: detector.min_score for name, detector in detectors.items()},
+        "sets": {},
+    }
+    rounds, threads = (1 if args.quick else args.rounds), settings.thread_count
+    wanted = QUICK if args.quick else args.photos
+    for name in args.sets or detection_sets.at_hand():
+        if name in ("lfw", "people_wild"):
+            photos = _decoded(common.sample(detection_sets.people(name, args.part), wanted))
+            common.say(f"{name}: {len(photos):,} photos")
+            result["sets"][name] = _measure_set(detectors, photos, rounds, threads)
+        elif name == "turned":
+            upright = _decoded(common.sample(detection_sets.people("lfw", ()), wanted or TURNED))
+            common.say(f"{name}: {len(upright):,} photos")
+            result["sets"][name] = _measure_turned(detectors, upright, threads)
+        elif name == "groups":
+            paths, truth = detection_sets.groups(common.data_root())
+            common.say(f"{name}: {len(paths):,} photos, {len(truth):,} faces")
+            count = min(wanted or len(paths), len(paths))
+            result["sets"][name] = _measure_groups(detectors, paths[:count], truth.take(truth.photo < count), threads)
+        else:
+            for part, paths in detection_sets.parts(name).items():
+                photos = _decoded(common.sample(paths, wanted))
+                common.say(f"{part}: {len(photos):,} photos")
+                result["sets"][part] = _measure_found(detectors, photos, rounds, threads, every=name == "no_faces")
     return result
 
 
-def _people(name: str, parts: Sequence[str]) -> list[str]:
-    """The photos of a set's people that nothing was trained on."""
-    root = common.data_root()
-    if name == "lfw":
-        return sorted(read_pairs(root / "lfw_pairs.txt", root=root / "lfw").photos)
-    folder = root / "people_wild"
-    split = split_people(os.listdir(folder), **SPLIT, seed=SPLIT_SEED)
-    return [str(folder / photo) for part in parts for person in split[part] for photo in _photos(folder, person)]
-
-
-def _photos(folder: Path, person: str) -> list[str]:
-    return [f"{person}/{photo}" for photo in common.list_photos(folder / person)]
+def _decoded(paths: Sequence[str]) -> list[NDArray[np.uint8]]:
+    return [decode(Path(path).read_bytes()).pixels for path in paths]
 
 
 def _measure_set(
@@ -119,6 +136,59 @@ def _measure_set(
     return rows
 
 
+def _measure_found(
+    detectors: dict[str, Detector], photos: list[NDArray[np.uint8]], rounds: int, threads: int, *, every: bool
+) -> dict[str, Any]:
+    """In how many photos a face is found: the largest, or any at all."""
+    smallest = [min_face_of(photo.shape[1], photo.shape[0], 0) for photo in photos]
+    rows: dict[str, Any] = {"photos": len(photos)}
+    for name, detector in detectors.items():
+        found = _detect(detector, photos, smallest, threads, only_largest=not every)
+        share = len(np.unique(found.photo)) / len(photos)
+        rows[name] = {
+            **_rate(detector, photos, smallest, threads, rounds),
+            ("false_photos" if every else "detection_rate"): share,
+            "faces_per_photo": len(found) / len(photos),
+        }
+    return rows
+
+
+def _measure_turned(detectors: dict[str, Detector], upright: list[NDArray[np.uint8]], threads: int) -> dict[str, Any]:
+    """Photos that lie on their side or head: a face where the reference sees one upright."""
+    smallest = [min_face_of(photo.shape[1], photo.shape[0], 0) for photo in upright]
+    reference = _detect(next(iter(detectors.values())), upright, smallest, threads, only_largest=True)
+    wanted = detection_sets.turned_boxes(reference, upright)
+    photos = detection_sets.turned(upright)
+    rows: dict[str, Any] = {"photos": len(photos)}
+    for name, detector in detectors.items():
+        found = _detect(detector, photos, smallest, threads, only_largest=True)
+        right = len(found) - _unsupported(found, wanted)
+        rows[name] = {"detection_rate": right / max(len(wanted), 1), "faces_per_photo": len(found) / len(photos)}
+    return rows
+
+
+def _measure_groups(
+    detectors: dict[str, Detector], paths: Sequence[str], truth: Detections, threads: int
+) -> dict[str, Any]:
+    """Of the faces of `GROUP_FACE` pixels and more those that are found, and what is found where none is. One photo at a time."""
+    large = truth.take(truth.sides() >= GROUP_FACE)
+    rows: dict[str, Any] = {"photos": len(paths), "faces": len(large)}
+    found: dict[str, list[Detections]] = {name: [] for name in detectors}
+    for index, path in enumerate(paths):
+        photo = _decoded([path])
+        for name, detector in detectors.items():
+            faces = _detect(detector, photo, [GROUP_LEAST], threads, only_largest=False)
+            found[name].append(dataclasses.replace(faces, photo=faces.photo + np.int32(index)))
+    for name, parts in found.items():
+        faces = Detections.concatenate(parts)
+        rows[name] = {
+            "detection_rate": 1 - _unsupported(large, faces) / max(len(large), 1),
+            "faces_per_photo": len(faces) / len(paths),
+            "false_per_photo": _unsupported(faces, truth) / len(paths),
+        }
+    return rows
+
+
 def _detect(
     detector: Detector,
     photos: Sequence[NDArray[np.uint8]],
@@ -127,11 +197,12 @@ def _detect(
     *,
     only_largest: bool,
 ) -> Detections:
-    """Faces in all photos, batches side by side."""
+    """Faces in all photos that are sure, batches side by side."""
 
     def one(start: int) -> Detections:
         part = slice(start, start + BATCH)
         faces = detector.detect(photos[part], smallest[part], only_largest=only_largest)
+        faces = faces.take(faces.scores >= np.float32(detector.min_score))
         return dataclasses.replace(faces, photo=faces.photo + np.int32(start))
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -217,6 +288,7 @@ _COLUMNS = (
     ("detected", "detection_rate", "{:.2%}"),
     ("faces", "faces_per_photo", "{:.3f}"),
     ("false", "false_per_photo", "{:.3f}"),
+    ("false photos", "false_photos", "{:.2%}"),
     ("landmarks", "landmark_error", "{:.2%}"),
     ("90 %", "landmark_error_90", "{:.2%}"),
     ("other face", "other_face", "{:.2%}"),
@@ -230,7 +302,7 @@ def report(document: dict[str, Any]) -> str:
     for name, figures in document["sets"].items():
         for aligner, values in figures.items():
             if isinstance(values, dict):
-                cells = [form.format(values[key]) for _, key, form in _COLUMNS]
+                cells = [form.format(values[key]) if key in values else "" for _, key, form in _COLUMNS]
                 rows.append([f"{name} ({figures['photos']:,}), {aligner}", *cells])
     return common.table(["set, aligner", *(title for title, _, _ in _COLUMNS)], rows)
 

@@ -13,8 +13,7 @@ made here on dlib directly; see `face_recognition/api.py` (https://github.com/ag
                        `face_encodings(image)[0]`: the one that the detector is surest of
     face_encodings     a 150x150 chip, ResNet-29, 128 numbers, not normalised. num_jitters 0 and 1 are the same
 
-The list is a JSON array of paths relative to the root. The .npz holds `paths` and `embeddings` of shape (n, 128), float32,
-NaN where no face was found. The last line of stdout is JSON: images, faces, failed, seconds without the start-up.
+What goes in and comes out: `peer_pool.py`.
 
 It knows nothing of faceembed. What bounds it: HOG over the whole photo, then 0.3 G multiply-adds of ResNet for each face,
 one photo at a time, in dlib's own single-threaded kernels.
@@ -22,22 +21,16 @@ one photo at a time, in dlib's own single-threaded kernels.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import importlib.util
-import json
-import multiprocessing
-import time
-from collections.abc import Iterable
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import peer_pool
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 DIMENSION = 128
-START_LIMIT_SECONDS = 120
 ImageFile.LOAD_TRUNCATED_IMAGES = True  # as face_recognition/api.py does
 
 
@@ -84,6 +77,10 @@ class Peer:
         shape = self.landmarks(image, faces[0])
         return np.array(self.encoder.compute_face_descriptor(image, shape, self.jitters), np.float32)
 
+    def embed_file(self, path: Path) -> NDArray[np.float32] | None:
+        """`embed` of a file."""
+        return self.embed(read_photo(path))
+
 
 def read_photo(path: Path) -> NDArray[np.uint8]:
     """What `face_recognition.load_image_file` returns: (height, width, 3), uint8, RGB; the EXIF turn is ignored."""
@@ -91,65 +88,13 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-_peer: Peer
-
-
-def _start_worker(options: dict[str, Any], barrier: Barrier) -> None:
-    global _peer
-    _peer = Peer(**options)
-    barrier.wait(START_LIMIT_SECONDS)
-
-
-def _work(path: Path) -> tuple[NDArray[np.float32] | None, bool]:
-    """(embedding or None, whether the file could be read)."""
-    try:
-        return _peer.embed(read_photo(path)), True
-    except (OSError, ValueError):
-        return None, False
-
-
-def embed_files(paths: Iterable[Path], *, workers: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Embed photos in `workers` processes.
-
-    Returns:
-        `embeddings` (n, 128) float32 with NaN rows, `failed` the number of unreadable files, `seconds` of work after every
-        worker had loaded its models.
-    """
-    files = list(paths)
-    embeddings = np.full((len(files), DIMENSION), np.nan, np.float32)
-    failed = 0
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(workers + 1)
-    with context.Pool(workers, _start_worker, (options, barrier)) as pool:
-        barrier.wait(START_LIMIT_SECONDS)
-        start = time.perf_counter()
-        for row, (embedding, readable) in enumerate(pool.imap(_work, files, chunksize=4)):
-            failed += not readable
-            if embedding is not None:
-                embeddings[row] = embedding
-        seconds = time.perf_counter() - start
-        pool.close()
-        pool.join()  # a terminated worker would not be waited for, and its processor time not be counted
-    return {"embeddings": embeddings, "failed": failed, "seconds": seconds}
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Embed photos by the face_recognition recipe.")
-    parser.add_argument("--root", type=Path, required=True, help="folder that the paths of the list are relative to")
-    parser.add_argument("--list", type=Path, required=True, help="JSON array of paths")
-    parser.add_argument("--out", type=Path, required=True, help=".npz to write")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser = peer_pool.parser("Embed photos by the face_recognition recipe.")
     parser.add_argument("--jitters", type=int, default=1, help="num_jitters (default 1, the package's own)")
     parser.add_argument("--always-upsample", action="store_true", help="as the package does: slower")
     args = parser.parse_args(arguments)
-
-    names: list[str] = json.loads(args.list.read_text(encoding="utf-8"))
-    options = {"always_upsample": args.always_upsample, "jitters": args.jitters}
-    result = embed_files((args.root / name for name in names), workers=args.workers, options=options)
-    np.savez(args.out, paths=np.array(names, dtype=str), embeddings=result["embeddings"])
-    faces = int(np.isfinite(result["embeddings"][:, 0]).sum())
-    summary = {"images": len(names), "faces": faces, "failed": result["failed"], "seconds": round(result["seconds"], 3)}
-    print(json.dumps(summary), flush=True)
+    make = functools.partial(Peer, always_upsample=args.always_upsample, jitters=args.jitters)
+    peer_pool.run(args, make, dimension=DIMENSION)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ def measure(arch: str, args: argparse.Namespace) -> dict[str, Any]:
     from faceembed.trainer.batches.loader import ahead
     from faceembed.trainer.batches.tasks import ClassTask
     from faceembed.trainer.loop.devices import open_accelerator, settle
-    from faceembed.trainer.loop.learner import make_learner, make_start
+    from faceembed.trainer.loop.learner import make_learner
     from faceembed.trainer.loop.optim import make_optimizer
+    from faceembed.trainer.loop.start import make_start
     from faceembed.trainer.recipes.config import read_config
 
     overrides = [f"model.arch={arch}", f"loop.batch_size={args.batch}", f"loop.precision={args.precision}"]

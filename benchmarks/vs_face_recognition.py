@@ -30,9 +30,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,108 +38,12 @@ from typing import Any
 import accuracy
 import common
 import numpy as np
-from common import MIB, BenchmarkError, Measured, say
-from numpy.typing import NDArray
+from common import BenchmarkError, say
+from turns import load_peer, measure_set, run_ours, run_peer, set_table, summarise
 
-from faceembed.engine.evaluate.metrics import wilson_interval
 from faceembed.engine.evaluate.pairs import PairList, read_pairs
 
-HERE = Path(__file__).resolve().parent
-RATIOS = ("rate", "rate_without_start", "cpu_per_photo", "peak_memory", "detection_rate")
-"""What is compared in every round, as ours over the peer's; `rate*` and `detection_rate` are better above 1, the rest below."""
-
-
-# --------------------------------------------------------------------------------------------------------- the two sides
-
-
-def run_peer(root: Path, names: Sequence[str], scratch: Path, *, workers: int) -> tuple[Measured, dict[str, Any]]:
-    """One run of the peer; also {photo name: (128,) raw embedding} of the photos with a face."""
-    listing, out = scratch / "peer.json", scratch / "peer.npz"
-    listing.write_text(json.dumps(list(names)), encoding="utf-8")
-    command: list[str | Path] = [sys.executable, HERE / "peer_face_recognition.py", "--root", root, "--list", listing]
-    return common.measure([*command, "--out", out, "--workers", str(workers)]), load_peer(out)
-
-
-def load_peer(path: Path) -> dict[str, NDArray[np.float32]]:
-    with np.load(path) as data:
-        rows = zip(data["paths"].tolist(), data["embeddings"], strict=True)
-        return {name: row for name, row in rows if np.isfinite(row[0])}
-
-
-def run_ours(folder: Path, scratch: Path, *, command: str) -> tuple[Measured, dict[str, Any]]:
-    """One run of `faceembed embed`, from nothing; also {photo name: embedding} of the photos with a face."""
-    with tempfile.TemporaryDirectory(dir=scratch) as fresh:
-        index = Path(fresh) / "index.faiss"
-        measured = common.measure(common.embed_command(command, folder, index))
-        return measured, load_index(index, folder)
-
-
-def load_index(index: Path, folder: Path) -> dict[str, NDArray[np.float32]]:
-    """The vector of each photo's largest face, by the photo's path relative to the embedded folder."""
-    import faiss
-    import pyarrow.parquet
-
-    vectors = faiss.read_index(str(index))
-    rows = pyarrow.parquet.read_table(index.with_suffix(".faiss.parquet")).to_pylist()
-    largest: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        name = os.path.relpath(folder / row["path"], folder)  # an absolute path replaces the folder it is joined to
-        if name not in largest or row["w"] * row["h"] > largest[name]["w"] * largest[name]["h"]:
-            largest[name] = row
-    return {name: vectors.reconstruct(int(row["face_id"])) for name, row in largest.items()}
-
-
-# ------------------------------------------------------------------------------------------------------------- one round
-
-
-def side(measured: Measured, faces_in: int, photos: int) -> dict[str, float]:
-    """One run as figures. `seconds` without start-up is the program's own word."""
-    own = float(measured.json()["seconds"])
-    return {
-        "seconds": round(measured.seconds, 3),
-        "rate": photos / measured.seconds,
-        "rate_without_start": photos / own if own > 0 else float("nan"),
-        "cpu_per_photo": measured.cpu_seconds / photos,
-        "peak_memory": measured.peak_pss_bytes,
-        "max_rss": measured.max_rss_bytes,
-        "detection_rate": faces_in / photos,
-    }
-
-
-def measure_set(root: Path, names: Sequence[str], args: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
-    """All rounds over one set of photos: [{"peer": figures, "ours": figures}]."""
-    rounds: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=scratch) as links:
-        folder = Path(links)
-        for number in range(args.times):
-            common.link_photos(root, names, folder / str(number))
-        names = [f"{number}/{name}" for number in range(args.times) for name in names]
-        common.warm_page_cache(folder, names)
-        for number in range(args.rounds):
-            order = ("peer", "ours") if number % 2 == 0 else ("ours", "peer")
-            figures: dict[str, Any] = {}
-            for who in order:
-                if who == "peer":
-                    measured, found = run_peer(folder, names, scratch, workers=args.workers)
-                else:
-                    measured, found = run_ours(folder, scratch, command=args.embed_command)
-                figures[who] = side(measured, len(found), len(names))
-                say(f"  round {number + 1}/{args.rounds} {who}: {figures[who]['rate']:.1f} photos/s")
-            rounds.append(figures)
-    return rounds
-
-
-def summarise(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of each side, and the median, lowest and highest of the ratios taken within each round."""
-    summary: dict[str, Any] = {}
-    for who in ("peer", "ours"):
-        summary[who] = {key: statistics.median(r[who][key] for r in rounds) for key in rounds[0][who]}
-    summary["ratio"] = {}
-    for key in RATIOS:
-        ratios = [r["ours"][key] / r["peer"][key] for r in rounds if r["peer"][key]]
-        if ratios:
-            summary["ratio"][key] = {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-    return summary
+PEER = "peer_face_recognition.py"
 
 
 # -------------------------------------------------------------------------------------------------------------- the run
@@ -158,7 +59,7 @@ def peer_of_pairs(root: Path, names: Sequence[str], args: argparse.Namespace, sc
             say(f"  peer: embeddings reused from {cache}")
             return load_peer(cache), True
         say(f"  peer: {cache} lacks photos of this pair list; embedding them again")
-    measured, found = run_peer(root, names, scratch, workers=args.workers)
+    measured, found = run_peer(PEER, root, names, scratch, workers=args.workers)
     say(f"  peer: {len(names) / measured.seconds:.1f} photos/s")
     if cache:
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -210,10 +111,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             names = common.sample(common.list_photos(root / name), args.photos, seed=args.seed)
             if position == 0:
                 say("warming up")
-                run_peer(root / name, names[: common.WARM_UP_PHOTOS], scratch, workers=args.workers)
+                run_peer(PEER, root / name, names[: common.WARM_UP_PHOTOS], scratch, workers=args.workers)
                 common.warm_up(args.embed_command, root / name, names)
             say(f"{name}: {len(names)} photos")
-            rounds = measure_set(root / name, names, args, scratch)
+            rounds = measure_set(PEER, root / name, names, args, scratch)
             document["sets"][name] = {"photos": len(names) * args.times, **summarise(rounds), "rounds": rounds}
         if not args.skip_eer:
             document["eer"] = measure_eer(root, args, scratch)
@@ -225,31 +126,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def report(document: dict[str, Any]) -> str:
     """The tables, for people."""
-    parts = [_set_table(name, entry) for name, entry in document["sets"].items()]
+    parts = [set_table(name, entry) for name, entry in document["sets"].items()]
     if document["eer"]:
         parts.append(_eer_table(document["eer"]))
     return "\n\n".join(parts)
-
-
-def _set_table(name: str, entry: dict[str, Any]) -> str:
-    peer, ours, photos = entry["peer"], entry["ours"], entry["photos"]
-    shown = {
-        "rate": ("photos/s, whole process", "{:.1f}", 1.0),
-        "rate_without_start": ("photos/s, without start-up", "{:.1f}", 1.0),
-        "cpu_per_photo": ("processor ms a photo", "{:.1f}", 1e3),
-        "peak_memory": ("peak memory (sum of PSS), MiB", "{:.0f}", 1 / MIB),
-        "detection_rate": ("photos with a face found, %", "{:.2f}", 100.0),
-    }
-    rows = []
-    for key, (label, form, scale) in shown.items():
-        ratio = entry["ratio"].get(key)
-        spread = f"{ratio['median']:.2f}  ({ratio['low']:.2f}-{ratio['high']:.2f})" if ratio else "-"
-        rows.append((label, form.format(peer[key] * scale), form.format(ours[key] * scale), spread))
-    low, high = wilson_interval(round(ours["detection_rate"] * photos), photos)
-    title = (
-        f"{name}: {photos} photos, {len(entry['rounds'])} rounds; ours finds {100 * low:.2f}-{100 * high:.2f} % (95 %)"
-    )
-    return title + "\n" + common.table(("", "peer", "ours", "ours/peer (range)"), rows)
 
 
 def _eer_table(entry: dict[str, Any]) -> str:

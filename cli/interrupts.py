@@ -13,30 +13,41 @@ EXIT_CODE = 130
 _ENOUGH = 3  # times that somebody presses who does not want to wait
 
 
+class _Handler:
+    """What SIGINT does while a command runs."""
+
+    def __init__(self) -> None:
+        self.pressed = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pressed += 1
+        if self.pressed == 1:
+            raise KeyboardInterrupt
+        if self.pressed >= _ENOUGH:
+            os._exit(EXIT_CODE)
+
+
 @contextlib.contextmanager
 def one_interrupt() -> Iterator[None]:
     """Of several Ctrl-C raise `KeyboardInterrupt` for the first alone, while the block runs and until the process has ended.
 
-    What a command cleans up, and Python's own end, wait for threads to finish what they are at: another interrupt there would print a
-    traceback, or leave a temporary file. Handlers that somebody else installed stay.
+    What a command cleans up waits for threads to finish what they are at: another interrupt there would print a traceback, or leave a
+    temporary file. Handlers that somebody else installed stay.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed = 0
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed == 1:
-            raise KeyboardInterrupt
-        if pressed >= _ENOUGH:
-            os._exit(EXIT_CODE)
-
-    signal.signal(signal.SIGINT, handle)
+    handler = _Handler()
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        if not pressed:
+        if not handler.pressed:
             signal.signal(signal.SIGINT, before)
+
+
+def was_pressed() -> bool:
+    """Whether an interrupt has come that `one_interrupt` saw."""
+    handler = signal.getsignal(signal.SIGINT)
+    return isinstance(handler, _Handler) and handler.pressed > 0

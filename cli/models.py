@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from faceembed.trainer.export.encoder import Precision
 
 EDGEFACE = ("edgeface-xs", "edgeface-xxs")  # written out as ARCHITECTURES is; rewritten by the engine, without torch
+YUNET = "yunet"  # an aligner, and an ONNX file as OpenCV publishes it
 
 
 @click.group(cls=Group)
@@ -88,8 +89,8 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @click.option("--name", help="What the model will be called.  [default for EdgeFace: the name of --arch]")
 @click.option(
     "--arch",
-    type=click.Choice((*ARCHITECTURES, *EDGEFACE)),
-    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace needs no PyTorch.",
+    type=click.Choice((*ARCHITECTURES, *EDGEFACE, YUNET)),
+    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace needs no PyTorch. yunet: OpenCV's ONNX file.",
 )
 @click.option(
     "--precision", type=click.Choice(EXPORT_PRECISIONS), help="Of a checkpoint's conversion.  [default: fp32]"
@@ -128,7 +129,7 @@ def import_(
     sha256: str | None,
     out: Output,
 ) -> None:
-    """Keep an encoder of your own under a name.
+    """Keep an encoder of your own, or another YuNet, under a name.
 
     FILE is an ONNX file. Colour order, mean and scale are not in it, and a wrong guess would cost accuracy silently, so
     they must be given. With --arch, FILE is a PyTorch checkpoint (of `faceembed train`, AdaFace, CVLface or
@@ -140,6 +141,7 @@ def import_(
         faceembed models import mine.onnx --name mine --colour rgb --mean 127.5 --scale 1/127.5
         faceembed models import adaface_ir50_ms1mv2.ckpt --arch ir50 --name mine
         faceembed models import edgeface_xs_q.pt --arch edgeface-xs
+        faceembed models import face_detection_yunet_2026may.onnx --name yunet-2026may
     """
     from faceembed.engine.models import registry
     from faceembed.engine.models.catalog import CATALOG
@@ -148,13 +150,13 @@ def import_(
     name = name or (arch if arch in EDGEFACE else None)
     if name is None:
         raise click.UsageError("Missing option '--name'.")
-    if arch in EDGEFACE:
+    if arch in (*EDGEFACE, YUNET):
         if any((colour, mean, scale, template, input_size, precision, photos)) or threshold is not None:
             raise click.UsageError(
                 f"--arch {arch} says what pixels it wants, and is rewritten exactly; give --name, --licence, --source and "
                 "--replace alone"
             )
-        known = _import_edgeface(file, arch, name, licence, source, sha256, replace, agree)
+        known = _import_rewritten(file, arch, name, licence, source, sha256, replace, agree)
     elif arch is not None:
         if any((mean, scale, template, input_size)):
             raise click.UsageError(
@@ -216,13 +218,15 @@ def import_(
     out.result(dataclasses.asdict(known), _details(known))
 
 
-def _import_edgeface(
+def _import_rewritten(
     file: str, arch: str, name: str, licence: str, source: str, sha256: str | None, replace: bool, agree: Agree
 ) -> ModelInfo:
-    """Under its own name the file must be the verified one; under another it is taken as it is."""
+    """Under the name of a published file it must be the verified one; under another it is taken as it is."""
     from faceembed.engine.models import registry
+    from faceembed.engine.models.catalog import CATALOG
 
-    if name == arch:
+    published = CATALOG.get(name)
+    if published and published.url and arch in (published.name, published.decoder):
         from faceembed.engine.models.pull import pull as pull_model
 
         if licence or source or replace:
@@ -230,9 +234,12 @@ def _import_edgeface(
                 f"{name} is a known model: leave --licence, --source and --replace out, or give a --name"
             )
         return pull_model(name, sha256=sha256, file=file, agree=agree)
-    from faceembed.engine.models.import_file import import_edgeface
+    from faceembed.engine.models.import_file import import_edgeface, import_yunet
 
-    import_edgeface(file, arch=arch, name=name, licence=licence, source=source, replace=replace, agree=agree)
+    if arch == YUNET:
+        import_yunet(file, name=name, licence=licence, source=source, replace=replace)
+    else:
+        import_edgeface(file, arch=arch, name=name, licence=licence, source=source, replace=replace, agree=agree)
     return registry.info(name)
 
 

@@ -51,7 +51,7 @@ _IMAGE = re.compile(r'(?<=<img src=")(?![a-z]+:)([^"]+)(?=")')
 def on_config(config: Any) -> Any:
     """Put commands and model cards into the navigation."""
     _fill(config.nav, "Commands", [f"commands/{name}.md" for name in command_pages(_main())])
-    _fill(config.nav, "Models", ["models.md", *(PAGES[card] for card in CARDS)])
+    _fill(config.nav, "Models", ["models.md", *(PAGES[card] for card in CARDS), "yunet.md"])
     return config
 
 

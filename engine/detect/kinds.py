@@ -5,6 +5,7 @@ from __future__ import annotations
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.detect.yunet import YunetDetector, YunetSettings
 from faceembed.engine.models.catalog import DECODERS
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -70,6 +71,10 @@ def open_detector(
         settings = OneShotSettings(detect_side=detect_size)
         return OneShotDetector(
             model, for_aligner(choice), threads=threads, settings=settings, min_score=sure, watch=watch
+        )
+    if model.spec.decoder == "yunet":
+        return YunetDetector(
+            model, choice, threads=threads, settings=YunetSettings(detect_side=detect_size), min_score=sure, watch=watch
         )
     if detect_size:
         raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")

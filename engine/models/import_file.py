@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from faceembed.engine.models import builtin, edgeface, store
+from faceembed.engine.models import builtin, edgeface, store, yunet
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
 from faceembed.engine.models.store import Agree, unasked
@@ -60,7 +60,7 @@ def import_model(
     """
     if task != "encoder":
         raise ModelError(
-            "only encoders can be imported; an aligner of your own is used by its path: --aligner FILE.onnx"
+            "only encoders and YuNet can be imported; an aligner of your own is used by its path: --aligner FILE.onnx"
         )
     _check_free(name, replace=replace)
     path = Path(path)
@@ -117,6 +117,27 @@ def import_edgeface(
     data, spec = edgeface.build(path, arch)
     spec = dataclasses.replace(spec, name=name, licence=licence or spec.licence, source=source or spec.source)
     return store.put(data, agree(data, spec), recipe=f"rewritten {Path(path).name}")
+
+
+def import_yunet(path: str | Path, *, name: str, licence: str = "", source: str = "", replace: bool = False) -> Model:
+    """Rewrite an ONNX file of YuNet (`yunet`) and keep it under ``name``.
+
+    Args:
+        path: the file, with OpenCV's twelve outputs.
+        name, licence, source, replace: as for `import_model`.
+
+    Returns:
+        The model in the store.
+
+    Raises:
+        ModelError: not that network, or the name is taken; one line that says why.
+    """
+    _check_free(name, replace=replace)
+    path = Path(path)
+    spec = dataclasses.replace(
+        yunet.SPEC, name=name, licence=licence or yunet.SPEC.licence, source=source or str(path.absolute())
+    )
+    return store.put(yunet.rewrite(path), spec, recipe=f"rewritten {path.name}")
 
 
 def _check_free(name: str, *, replace: bool) -> None:

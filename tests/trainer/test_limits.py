@@ -19,7 +19,7 @@ from faceembed.trainer.aligner import faces
 from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of, pixels_of
 from faceembed.trainer.batches import dataset
 from faceembed.trainer.data.fakes import imports
-from faceembed.trainer.recipes.settings import Data
+from faceembed.trainer.recipes.crops import Data
 
 GIANT = 6 << 30
 

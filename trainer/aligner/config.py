@@ -18,8 +18,8 @@ from faceembed.trainer.aligner.loss import LossSettings
 from faceembed.trainer.aligner.network import NetworkSettings
 from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
+from faceembed.trainer.recipes.crops import Augment
 from faceembed.trainer.recipes.reading import Layer, Recipes
-from faceembed.trainer.recipes.settings import Augment
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from faceembed.engine.native import _native
 from faceembed.trainer.aligner.labels import LabelledPhoto, pixels_of
 from faceembed.trainer.aligner.teacher import MIRRORED
 from faceembed.trainer.batches.augment import augment, generator
-from faceembed.trainer.recipes.settings import Augment
+from faceembed.trainer.recipes.crops import Augment
 
 Floats = NDArray[np.float64]
 _DENSITY = 2.0  # pixels of a kept cut for one of a crop

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.trainer.recipes.settings import Augment
+from faceembed.trainer.recipes.crops import Augment
 
 Pixels = NDArray[np.uint8]
 

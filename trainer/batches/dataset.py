@@ -31,7 +31,8 @@ from faceembed.trainer.data.crops import CropSet, read_crops
 from faceembed.trainer.data.people import people_in_pairs
 from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.data.split import read_split, split_people
-from faceembed.trainer.recipes.settings import Data, TrainConfig
+from faceembed.trainer.recipes.crops import Data
+from faceembed.trainer.recipes.settings import TrainConfig
 
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]

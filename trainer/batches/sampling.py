@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.errors import DataError
-from faceembed.trainer.recipes.settings import Data
+from faceembed.trainer.recipes.crops import Data
 
 Indices = NDArray[np.int64]
 

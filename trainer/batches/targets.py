@@ -26,7 +26,7 @@ from faceembed.engine.index.store import load_faces
 from faceembed.engine.photos.listing import decode_path, printable
 from faceembed.errors import DataError
 from faceembed.trainer.batches.dataset import Crops
-from faceembed.trainer.recipes.settings import Teachers
+from faceembed.trainer.recipes.goals import Teachers
 
 Vectors = NDArray[np.float32]
 _SAMPLE = 4000  # crops whose pairs measure the spread of strangers: 8 million of them

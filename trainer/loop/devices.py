@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 
 from faceembed.errors import DeviceError
-from faceembed.trainer.recipes.settings import Loop
+from faceembed.trainer.recipes.steps import Loop
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 

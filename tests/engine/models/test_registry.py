@@ -95,7 +95,7 @@ def test_what_was_built_needs_its_package_no_more_until_the_importer_changes(
         resolve("fake", task="encoder")
 
 
-@pytest.mark.parametrize("name", ["dlib-resnet", "mtcnn", "sface", "faceembed-accurate"])
+@pytest.mark.parametrize("name", ["dlib-resnet", "mtcnn", "sface", "yunet", "faceembed-accurate"])
 def test_the_real_bootstrap_models_have_stable_digests(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,8 @@ def test_a_name_far_from_all(name: str) -> None:
     ("name", "task", "message"),
     [
         ("sface-2021dec", "encoder", "run: faceembed models pull sface-2021dec"),
-        ("yunet", "aligner", "cannot read the outputs of aligner 'yunet'"),
+        ("scrfd-10g", "aligner", "cannot read the outputs of aligner 'scrfd-10g'"),
+        ("yunet-2026may", "aligner", "run: faceembed models pull yunet-2026may"),
         ("cvlface-ir50-webface4m", "encoder", "PyTorch checkpoint; run: faceembed models pull cvlface-ir50-webface4m"),
     ],
 )
@@ -196,14 +197,14 @@ class TestPaths:
 
 def test_the_list_has_all_and_says_where_each_stands(builder: Builder) -> None:
     store.put(b"mine", dataclasses.replace(SPEC, name="mine", licence="mine alone"), recipe="imported net.onnx")
-    store.put(b"detector", CATALOG["yunet"].spec(), recipe="file 00")
+    store.put(b"detector", CATALOG["scrfd-10g"].spec(), recipe="file 00")
     resolve("fake", task="encoder")
     rows = {row.name: row for row in list_models()}
     assert list(rows) == [*builtin.names(), *CATALOG, "mine"]
     assert rows["fake"].state == rows["mine"].state == "ready"
     assert (rows["fake"].size_bytes, rows["mine"].licence, rows["mine"].dimension) == (5, "mine alone", 4)
     assert rows["sface-2021dec"].state == "to pull" and rows["sface-2021dec"].size_bytes == 38_696_353
-    assert rows["yunet"].state == "needs decoder"
+    assert rows["scrfd-10g"].state == "needs decoder"
     assert rows["cvlface-ir18-webface4m"].state == "to pull"
 
 

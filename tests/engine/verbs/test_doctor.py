@@ -91,12 +91,12 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     diagnosis = diagnose()
     state, text, _ = found(diagnosis, "models inside")
     assert state == "ok" and EmbedSettings().encoder in text and EmbedSettings().aligner in text
-    assert found(diagnosis, "models of others") == ("ok", "dlib-resnet, mtcnn, sface, faceembed-accurate", "")
+    assert found(diagnosis, "models of others") == ("ok", "dlib-resnet, mtcnn, sface, yunet, faceembed-accurate", "")
     monkeypatch.setattr(doctor, "info", lambda name: type("Info", (), {"state": "to install"}))
     diagnosis = diagnose()
     state, text, mend = found(diagnosis, "models of others")
     assert (state, mend) == ("missing", "") and not any("bootstrap" in line for line in diagnosis.mends)
-    assert text.startswith("dlib-resnet, mtcnn, sface, faceembed-accurate not installed; ")
+    assert text.startswith("dlib-resnet, mtcnn, sface, yunet, faceembed-accurate not installed; ")
     assert "pip install 'faceembed[bootstrap]'" in text and "pip install 'faceembed[accurate]'" in text
 
     def damaged(name: str) -> None:

@@ -24,7 +24,7 @@ from faceembed.trainer.aligner.refiner import RefinerSettings
 from faceembed.trainer.aligner.scenes import SceneSettings
 from faceembed.trainer.aligner.train import FORMAT, LAST, sample_scenes, train
 from faceembed.trainer.aligner.train_refiner import train_refiner
-from faceembed.trainer.recipes.settings import Augment
+from faceembed.trainer.recipes.crops import Augment
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faceembed.trainer.batches.augment import augment, generator
-from faceembed.trainer.recipes.settings import Augment
+from faceembed.trainer.recipes.crops import Augment
 
 NONE = Augment(flip=0)
 SOME = Augment(

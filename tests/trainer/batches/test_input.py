@@ -18,7 +18,7 @@ from faceembed.trainer.batches.loader import ahead
 from faceembed.trainer.batches.sampling import batches, class_order
 from faceembed.trainer.batches.tasks import ClassTask, PairTask
 from faceembed.trainer.recipes.config import read_config
-from faceembed.trainer.recipes.settings import Data
+from faceembed.trainer.recipes.crops import Data
 
 LABELS = np.repeat(np.arange(5), [1, 2, 4, 8, 16])
 MakeCrops = Callable[..., str]

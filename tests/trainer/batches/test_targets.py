@@ -19,7 +19,7 @@ from faceembed.trainer.batches import targets as module
 from faceembed.trainer.batches.dataset import Crops
 from faceembed.trainer.batches.targets import read_targets
 from faceembed.trainer.data.people import Sample
-from faceembed.trainer.recipes.settings import Teachers
+from faceembed.trainer.recipes.goals import Teachers
 
 Indexes = Callable[..., str]
 

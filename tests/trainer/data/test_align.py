@@ -28,7 +28,7 @@ from faceembed.trainer.data.align import AlignReport, align, encoder_spec
 from faceembed.trainer.data.crops import read_crops, write_crops
 from faceembed.trainer.data.people import People, exclude_people, read_people
 from faceembed.trainer.data.samples import Sample
-from faceembed.trainer.recipes.settings import Data
+from faceembed.trainer.recipes.crops import Data
 
 MakeFaces = Callable[[Path, int], list[Path]]
 SETTINGS = EmbedSettings(batch_size=2)

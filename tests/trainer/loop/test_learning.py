@@ -18,10 +18,11 @@ from faceembed.trainer.data.sampler import DrawnPairs
 from faceembed.trainer.data.samples import Sample
 from faceembed.trainer.loop.balance import balance_weights
 from faceembed.trainer.loop.centre import centre_embeddings
-from faceembed.trainer.loop.learner import Learner, make_learner, make_start
+from faceembed.trainer.loop.learner import Learner, make_learner
 from faceembed.trainer.loop.optim import MovingAverage, Schedule, make_optimizer
+from faceembed.trainer.loop.start import make_start
 from faceembed.trainer.loop.validate import ValidationSet, check_leaks
-from faceembed.trainer.recipes import settings
+from faceembed.trainer.recipes import settings, steps
 from faceembed.trainer.recipes.config import read_config
 
 BASE = ["model.start=''", "model.centre=0", "model.balance=false", "model.arch=tiny", "distillation.weight=0"]
@@ -99,7 +100,7 @@ def test_frozen_body(tiny: ModelSpec) -> None:
     assert [name for name, p in model.body.named_parameters() if p.requires_grad] == ["7.weight", "7.bias"]
     before = {name: value.clone() for name, value in model.body.state_dict().items()}
     model.train()
-    optimizer = make_optimizer(settings.Optimizer(lr=0.1), model.body, model.losses)
+    optimizer = make_optimizer(steps.Optimizer(lr=0.1), model.body, model.losses)
     model(**batch())["loss"].backward()
     optimizer.step()
     changed = {name for name, value in model.body.state_dict().items() if not torch.equal(value, before[name])}
@@ -135,9 +136,7 @@ def test_the_default_does_not_disturb_dlibs_network() -> None:
 
 def test_decay_is_for_matrices(tiny: ModelSpec) -> None:
     model = learner("pretrain")
-    groups = make_optimizer(
-        settings.Optimizer(lr=1, head_lr=2, weight_decay=0.1), model.body, model.losses
-    ).param_groups
+    groups = make_optimizer(steps.Optimizer(lr=1, head_lr=2, weight_decay=0.1), model.body, model.losses).param_groups
     assert [(group["lr"], group["weight_decay"], len(group["params"])) for group in groups] == [
         (1, 0.1, 3),
         (1, 0, 5),
@@ -146,10 +145,10 @@ def test_decay_is_for_matrices(tiny: ModelSpec) -> None:
     for parameter in model.body.parameters():
         parameter.requires_grad_(False)
     with pytest.raises(UsageError, match="nothing of the network may learn"):
-        make_optimizer(settings.Optimizer(), model.body, nn.ModuleDict())
+        make_optimizer(steps.Optimizer(), model.body, nn.ModuleDict())
 
 
-def _rates(config: settings.Schedule, steps: int, metrics: list[float] | None = None) -> list[float]:
+def _rates(config: steps.Schedule, steps: int, metrics: list[float] | None = None) -> list[float]:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = Schedule(config, optimizer, steps=steps)
     rates = []
@@ -163,7 +162,7 @@ def _rates(config: settings.Schedule, steps: int, metrics: list[float] | None = 
 
 
 def test_cosine_with_warm_up() -> None:
-    rates = _rates(settings.Schedule("cosine", warmup_steps=4, lr_end=0.1), 20)
+    rates = _rates(steps.Schedule("cosine", warmup_steps=4, lr_end=0.1), 20)
     assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
     for step in range(4, 20):
         share = (step - 4) / 16
@@ -173,9 +172,9 @@ def test_cosine_with_warm_up() -> None:
 def test_plateau() -> None:
     """Halved after `patience` epochs in a row without a fall of one part in 10,000, as PyTorch has it."""
     metrics = [0.5, 0.4, 0.39999, 0.39998, 0.39997, 0.3, 0.3, 0.3, 0.3]
-    rates = _rates(settings.Schedule("plateau", patience=2, factor=0.5, threshold=1e-4), 9, metrics)
+    rates = _rates(steps.Schedule("plateau", patience=2, factor=0.5, threshold=1e-4), 9, metrics)
     assert rates == [2.0] * 5 + [1.0] * 4
-    assert _rates(settings.Schedule("constant"), 3) == [2.0] * 3
+    assert _rates(steps.Schedule("constant"), 3) == [2.0] * 3
 
 
 def test_moving_average(tiny: ModelSpec) -> None:

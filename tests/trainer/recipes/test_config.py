@@ -206,7 +206,8 @@ def test_losses_are_checked_early(override: str, message: str) -> None:
 
 def test_every_field_is_explained() -> None:
     """A line of documentation under each field, but for pairs of share and strength that the class explains."""
-    source = Path(module.__file__).with_name("settings.py").read_text("utf-8")
+    folder = Path(module.__file__).parent
+    source = "".join((folder / name).read_text("utf-8") for name in ("settings.py", "crops.py", "goals.py", "steps.py"))
     names = [key.rpartition(".")[2] for key in keys()]
     for name in names:
         if not name.endswith("_share"):
