@@ -97,3 +97,46 @@ def test_embed_twice_interrupted_goes_on_from_there(start: Any, run_json: Any, s
     assert not list(tmp_path.rglob(".*.tmp"))
     document = run_json("embed", folder, "-o", index)
     assert document["skipped"] >= 32 and document["faces"] == 120
+
+
+# Presses Ctrl-C where a module is looked for; with ERROR it becomes another error there, as in the import of a pybind11 extension.
+AT_IMPORT = """
+import importlib.abc, os, signal, sys
+
+class Press(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+            except KeyboardInterrupt as error:
+                os.kill(os.getpid(), signal.SIGINT)
+                if {error}:
+                    raise ImportError("initialization failed") from error
+                raise
+
+sys.meta_path.insert(0, Press())
+from faceembed.cli.start import main
+sys.argv[1:] = ["verify", "--sample"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("faceembed.cli.main", False),
+        ("faceembed.cli.serve", False),
+        ("faceembed.engine.verbs.verify", False),
+        ("openvino", False),
+        ("openvino", True),
+        ("numpy", True),
+    ],
+)
+def test_pressed_while_modules_are_imported(name: str, error: bool) -> None:
+    """Twice, before the command itself is there or in a library's import: as at any other time."""
+    code = AT_IMPORT.format(name=name, error=error)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Interrupted.") and "Traceback" not in done.stderr
