@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from faceembed.cli.interrupts import EXIT_CODE, leave, one_interrupt
+from faceembed.cli.interrupts import EXIT_CODE, one_interrupt, was_pressed
 from faceembed.cli.streams import STDOUT, repair
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import FaceEmbedError, UsageError
@@ -80,7 +80,14 @@ class Group(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.exceptions.Exit:  # an inner group has said it
+                raise
+            except Exception as error:
+                if was_pressed():  # in an extension's import, or a callback of a library, it becomes another error
+                    raise KeyboardInterrupt from error
+                raise
         except UsageError as error:
             raise Misused(str(error)) from error
         except FaceEmbedError as error:
@@ -96,7 +103,6 @@ class Group(click.Group):
             raise Failed("out of memory; use a smaller --batch-size or fewer --workers") from error
         except KeyboardInterrupt:
             click.echo(f"\nInterrupted. {ctx.meta.get(AFTER_INTERRUPT, '')}".rstrip(), err=True)
-            leave()
             ctx.exit(EXIT_CODE)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has left; click ends quietly

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -49,18 +47,7 @@ def one_interrupt() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def leave() -> None:
-    """End the process with `EXIT_CODE` after an interrupt that `one_interrupt` saw, once all is cleaned up and said; else do nothing.
-
-    Threads may still compute inside a library. If Python let go of its objects first, they would meet the library's own end: with
-    OpenVINO 2026.4.1 every second interrupted `embed` ended in a segmentation fault.
-    """
+def was_pressed() -> bool:
+    """Whether an interrupt has come that `one_interrupt` saw."""
     handler = signal.getsignal(signal.SIGINT)
-    if not isinstance(handler, _Handler) or not handler.pressed:
-        return
-    for child in multiprocessing.active_children():
-        child.terminate()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, or none
-            stream.flush()
-    os._exit(EXIT_CODE)
+    return isinstance(handler, _Handler) and handler.pressed > 0

@@ -40,9 +40,10 @@ def remove(ctx: click.Context, index: str, what: tuple[str, ...], clusters: tupl
 
 
 def _summary(report: RemoveReport) -> str:
-    lines = [f"{report.faces:,} faces taken out, {report.left:,} left in {report.index}"]
+    faces = "1 face" if report.faces == 1 else f"{report.faces:,} faces"
+    lines = [f"{faces} taken out, {report.left:,} left in {report.index}"]
     if report.on_disk:
-        lines.append(f"{report.on_disk:,} of these photos are still there; later runs leave them out")
+        lines.append(f"still there, and left out of later runs: {report.on_disk:,} of these photos")
     if report.clusters or report.links:
         lines.append(f"{len(report.clusters):,} files of clusters written anew, {report.links:,} links deleted")
     if report.pages:

@@ -19,7 +19,8 @@ EVERY_SECONDS = 5.0  # between lines in a log
 
 @dataclasses.dataclass
 class _Pace:
-    """The rate since the first call, so that loading models does not count."""
+    """The rate since the first call, so that loading models does not count; unknown until a second has passed, as batches that
+    were computed side by side come at once."""
 
     first: float | None = None
     started: float = 0.0
@@ -30,7 +31,7 @@ class _Pace:
         if self.first is None:
             self.first, self.started = done, now
         passed = now - self.started
-        return (done - self.first) / passed if passed > 0 else 0.0
+        return (done - self.first) / passed if passed >= 1 else 0.0
 
 
 class Reporter:
@@ -75,9 +76,11 @@ class Reporter:
     def bytes(self, done: int, total: int | None) -> None:
         """Say how far a download is."""
         rate = self._pace.rate(done)
-        left = f" · {clock((total - done) / rate)} left" if total and rate > 0 else ""
-        size = f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
-        self._show(done, total, f"{size} · {rate / 1e6:.1f} MB/s{left}")
+        parts = [f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"]
+        if rate > 0:
+            parts.append(f"{rate / 1e6:.1f} MB/s")
+            parts += [f"{clock((total - done) / rate)} left"] if total else []
+        self._show(done, total, " · ".join(parts))
 
     def phase(self, name: str, share: float) -> None:
         """Say how far work of several phases is."""

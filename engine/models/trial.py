@@ -71,6 +71,8 @@ def check_encoder(path: Path, *, input_size: tuple[int, int] | None = None) -> E
         ModelError: not a readable ONNX file, or not an encoder that the engine can feed.
     """
     proto, changed = load_onnx(path)
+    if {"cls_8", "kps_8"} <= {output.name for output in proto.graph.output}:
+        raise ModelError(f"{path} is YuNet, an aligner; import it with --arch yunet --name NAME alone")
     changed = settle(proto) or changed
     inputs = _inputs(proto)
     if len(inputs) != 1:

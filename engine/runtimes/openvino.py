@@ -15,6 +15,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import fixed_batch
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.signal_stack import kept_signal_stack
 from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
 from faceembed.telemetry import without_openvino_telemetry
@@ -39,7 +40,8 @@ def version() -> str:
 
 def supported_precisions() -> tuple[Precision, ...]:
     """The precisions this processor runs at full speed, fastest first."""
-    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with kept_signal_stack():
+        capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
@@ -125,7 +127,7 @@ class OpenVinoSession(Session):
         with self._compiling:
             if batch not in self._programs:
                 config = {"NUM_STREAMS": self._threads, "INFERENCE_NUM_THREADS": self._threads}
-                with self._explained():
+                with self._explained(), kept_signal_stack():
                     network = self._network
                     if batch:
                         network = network.clone()

@@ -1,6 +1,6 @@
 """`python -m faceembed` is the `faceembed` command."""
 
-from faceembed.cli.main import main
+from faceembed.cli.start import main
 
 if __name__ == "__main__":
     main()

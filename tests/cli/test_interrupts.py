@@ -16,7 +16,7 @@ import pytest
 SLOW = """
 import concurrent.futures, pathlib, sys, time
 import click
-from faceembed.cli.group import Program, AFTER_INTERRUPT
+from faceembed.cli.group import Group, Program, AFTER_INTERRUPT
 
 @click.group(cls=Program)
 def main(): pass
@@ -39,13 +39,17 @@ def run(ctx, seconds):
         pool.shutdown(wait=True)
         pathlib.Path("cleaned").touch()
 
+@main.group(cls=Group)
+def inner(): pass
+
+inner.add_command(run)
 main(prog_name="slow")
 """
 
 
-def begin(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+def begin(tmp_path: Path, seconds: float, *groups: str) -> subprocess.Popen[str]:
     (tmp_path / "slow.py").write_text(SLOW)
-    command = [sys.executable, "slow.py", "run", str(seconds)]
+    command = [sys.executable, "slow.py", *groups, "run", str(seconds)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not (tmp_path / "started").exists():
@@ -54,10 +58,12 @@ def begin(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("gaps", [[], [0.0], [0.05], [0.3], [0.9]])
-def test_once_and_twice_end_it_in_good_order(gaps: list[float], tmp_path: Path) -> None:
-    """The second falls into the wait for the threads, or into Python's own end."""
-    process = begin(tmp_path, 1.0)
+@pytest.mark.parametrize(
+    ("gaps", "groups"), [([], []), ([0.0], ["inner"]), ([0.05], []), ([0.3], ["inner"]), ([0.9], [])]
+)
+def test_once_and_twice_end_it_in_good_order(gaps: list[float], groups: list[str], tmp_path: Path) -> None:
+    """The second falls into the wait for the threads, or into Python's own end; in groups of groups it is said once."""
+    process = begin(tmp_path, 1.0, *groups)
     process.send_signal(signal.SIGINT)
     for gap in gaps:
         time.sleep(gap)
@@ -97,3 +103,46 @@ def test_embed_twice_interrupted_goes_on_from_there(start: Any, run_json: Any, s
     assert not list(tmp_path.rglob(".*.tmp"))
     document = run_json("embed", folder, "-o", index)
     assert document["skipped"] >= 32 and document["faces"] == 120
+
+
+# Presses Ctrl-C where a module is looked for; with ERROR it becomes another error there, as in the import of a pybind11 extension.
+AT_IMPORT = """
+import importlib.abc, os, signal, sys
+
+class Press(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+            except KeyboardInterrupt as error:
+                os.kill(os.getpid(), signal.SIGINT)
+                if {error}:
+                    raise ImportError("initialization failed") from error
+                raise
+
+sys.meta_path.insert(0, Press())
+from faceembed.cli.start import main
+sys.argv[1:] = ["verify", "--sample"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("faceembed.cli.main", False),
+        ("faceembed.cli.serve", False),
+        ("faceembed.engine.verbs.verify", False),
+        ("openvino", False),
+        ("openvino", True),
+        ("numpy", True),
+    ],
+)
+def test_pressed_while_modules_are_imported(name: str, error: bool) -> None:
+    """Twice, before the command itself is there or in a library's import: as at any other time."""
+    code = AT_IMPORT.format(name=name, error=error)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("Interrupted.") and "Traceback" not in done.stderr

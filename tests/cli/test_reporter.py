@@ -72,3 +72,15 @@ def test_quiet(capsys: Any) -> None:
     reporter.progress(Progress(1, 2, 1, 0))
     reporter.bytes(1, None)
     assert capsys.readouterr() == ("", "")
+
+
+def test_no_rate_of_batches_that_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches a millisecond apart are not 8,000 photos a second: no rate before a second has passed."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    reporter = Reporter(quiet=True)
+    lines: list[str] = []
+    monkeypatch.setattr(reporter, "_show", lambda done, total, line: lines.append(line))
+    for now[0], done in ((5.0, 32), (5.001, 40), (7.0, 80)):
+        reporter.progress(Progress(done=done, total=80, faces=done, failures=0))
+    assert lines == ["32/80 photos · 32 faces", "40/80 photos · 40 faces", "80/80 photos · 24/s · 0:00 left · 80 faces"]

@@ -262,6 +262,24 @@ def test_readmes_are_in_step() -> None:
     assert figures[0] == figures[1]
 
 
+def test_changelog_keeps_its_form() -> None:
+    """Keep a Changelog: versions in brackets, newest first, each kind of change once and in its order, items without gaps."""
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    _, *versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    numbers = []
+    for version in versions:
+        title, *sections = re.split(r"^### ", version, flags=re.MULTILINE)
+        found = re.match(r"\[(\d+)\.(\d+)\.(\d+)\] - (unreleased|not released|\d{4}-\d{2}-\d{2})\n", title)
+        assert found, title.splitlines()[0]
+        numbers.append(tuple(int(part) for part in found.groups()[:3]))
+        names = [section.splitlines()[0] for section in sections]
+        assert names == [kind for kind in kinds if kind in names]
+        for section in sections:
+            assert "\n\n- " not in section.partition("\n\n")[2], f"a gap in {section.splitlines()[0]}"
+    assert numbers == sorted(numbers, reverse=True)
+    assert faceembed.__version__ == ".".join(map(str, numbers[0]))
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, _home: Path) -> Iterator[Path]:
     """A folder in which the guides' Python finds the files that it names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -113,6 +114,32 @@ def test_decode_reads_the_channels_as_documented() -> None:
     np.testing.assert_allclose(found.scores, score, rtol=1e-5)
     assert len(decode(levels, float(score) + 1e-4)) == 0
     assert len(decode(levels, float(score) - 1e-4)) == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_decode_is_the_formula_cell_by_cell(seed: int) -> None:
+    """OpenCV's `postProcess`, written out again without arrays, in any batch and shape."""
+    random = np.random.default_rng(seed)
+    count, rows, columns = random.integers(1, 4, 3).tolist()
+    score = float(random.uniform(0.05, 0.9))
+    shapes = [(count, yunet.CHANNELS, rows * 32 // stride, columns * 32 // stride) for stride in STRIDES]
+    levels = [random.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    wanted = []
+    for stride, level in zip(STRIDES, levels, strict=True):
+        for image, row, column in np.ndindex(level.shape[0], *level.shape[2:]):
+            cell = level[image, :, row, column].astype(float)
+            value = math.sqrt(1 / (1 + math.exp(-cell[0])) / (1 + math.exp(-cell[1])))
+            if value >= score:
+                x, y = (column + cell[2]) * stride, (row + cell[3]) * stride
+                width, height = math.exp(cell[4]) * stride, math.exp(cell[5]) * stride
+                box = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+                points = [(([column, row][i % 2]) + cell[6 + i]) * stride for i in range(10)]
+                wanted.append([image, value, *box, *points])
+    found = decode(levels, score)
+    mine = np.concatenate(
+        [found.photo[:, None], found.scores[:, None], found.boxes, found.landmarks.reshape(-1, 10)], axis=1
+    )
+    np.testing.assert_allclose(mine, np.array(wanted).reshape(-1, 16), rtol=1e-4, atol=1e-3)
 
 
 def test_decode_survives_absurd_answers() -> None:
