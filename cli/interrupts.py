@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -45,6 +46,8 @@ def one_interrupt() -> Iterator[None]:
     finally:
         if not handler.pressed:
             signal.signal(signal.SIGINT, before)
+        else:  # at its very end Python gives every signal back to the system, which would end the process by it, not with 130
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def was_pressed() -> bool:

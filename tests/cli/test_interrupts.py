@@ -14,7 +14,8 @@ import pytest
 
 # A command that works in threads, as ours do, and takes a while to clean up.
 SLOW = """
-import concurrent.futures, pathlib, sys, time
+import atexit, concurrent.futures, pathlib, signal, sys, time
+atexit.register(lambda: pathlib.Path("last").write_text(str(signal.getsignal(signal.SIGINT))))  # runs last: it was first
 import click
 from faceembed.cli.group import Group, Program, AFTER_INTERRUPT
 
@@ -71,6 +72,7 @@ def test_once_and_twice_end_it_in_good_order(gaps: list[float], groups: list[str
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "\nInterrupted. What was finished is kept.\n")
     assert (tmp_path / "finished").exists() and (tmp_path / "cleaned").exists()
+    assert (tmp_path / "last").read_text() == str(signal.SIG_IGN), "one that comes later still is not the end's cause"
 
 
 def test_a_third_ends_it_at_once(tmp_path: Path) -> None:
