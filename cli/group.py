@@ -82,6 +82,8 @@ class Group(click.Group):
         try:
             try:
                 return super().invoke(ctx)
+            except click.exceptions.Exit:  # an inner group has said it
+                raise
             except Exception as error:
                 if was_pressed():  # in an extension's import, or a callback of a library, it becomes another error
                     raise KeyboardInterrupt from error

@@ -242,6 +242,13 @@ faces_option = click.option(
 )
 """For commands that compare the faces of photos."""
 
+fmr_option = click.option(
+    "--fmr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Instead of --threshold: the share of strangers who may match, for instance 0.001, if measured for the encoder.",
+)
+"""For commands that judge similarities."""
+
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that runs models; it receives them as ``models``."""

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    faces_option,
+    file_argument,
+    fmr_option,
+    model_options,
+    output_options,
+)
 from faceembed.cli.said import altered
 from faceembed.engine.photos.listing import encode_path, printable
 
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(-1, 1),
     help="Similarity below which a hit is marked as no match.  [default: the encoder's own]",
 )
+@fmr_option
 @faces_option
 @model_options
 @output_options
@@ -31,6 +40,7 @@ def search(
     queries: tuple[str, ...],
     k: int,
     threshold: float | None,
+    fmr: float | None,
     faces: str,
     models: ModelOptions,
     out: Output,
@@ -49,13 +59,18 @@ def search(
 
     with out.reporter() as reporter:
         found = search_faces(
-            index, list(queries), k=k, settings=models.settings(faces=faces), count=True, notice=reporter.notice
+            index,
+            list(queries),
+            k=k,
+            settings=models.settings(faces=faces),
+            count=True,
+            threshold=threshold,
+            fmr=fmr,
+            notice=reporter.notice,
         )
-    limits = [query.threshold if threshold is None else threshold for query in found]
-    pairs = list(zip(found, limits, strict=True))
     out.result(
-        [_document(*pair) for pair in pairs],
-        "\n".join(line for pair in pairs for line in _lines(*pair, every=faces == "all")),
+        [_document(query) for query in found],
+        "\n".join(line for query in found for line in _lines(query, every=faces == "all")),
     )
     if all(query.reason is not None for query in found):
         raise click.ClickException(
@@ -63,7 +78,8 @@ def search(
         )
 
 
-def _document(query: Query, threshold: float | None) -> dict[str, Any]:
+def _document(query: Query) -> dict[str, Any]:
+    threshold = query.threshold
     name = {"query": encode_path(query.path)}
     if query.reason is not None:
         return {**name, "hits": [], "reason": query.reason}
@@ -84,7 +100,8 @@ def _document(query: Query, threshold: float | None) -> dict[str, Any]:
     return {**name, **looked_for, "threshold": threshold, "hits": rows}
 
 
-def _lines(query: Query, threshold: float | None, *, every: bool) -> list[str]:
+def _lines(query: Query, *, every: bool) -> list[str]:
+    threshold = query.threshold
     several = query.faces > 1
     which = f"face {query.face} of {query.faces}" if every else f"{query.faces} faces, the largest is looked for"
     lines = [printable(query.path) + (f"  ({which})" if several else "")]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from faceembed.cli.options import ModelOptions, Output, faces_option, file_argument, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    faces_option,
+    file_argument,
+    fmr_option,
+    model_options,
+    output_options,
+)
 from faceembed.cli.said import largest_taken, likeness
 from faceembed.engine.photos.listing import encode_path, printable
 
@@ -22,12 +30,19 @@ if TYPE_CHECKING:
     type=click.FloatRange(-1, 1),
     help="Similarity from which on they count as one person.  [default: the encoder's own]",
 )
+@fmr_option
 @faces_option
 @click.option("--sample", is_flag=True, help="Compare a sample photo with an altered copy, instead of A and B.")
 @model_options
 @output_options
 def verify(
-    photos: tuple[str, ...], threshold: float | None, faces: str, sample: bool, models: ModelOptions, out: Output
+    photos: tuple[str, ...],
+    threshold: float | None,
+    fmr: float | None,
+    faces: str,
+    sample: bool,
+    models: ModelOptions,
+    out: Output,
 ) -> None:
     """Say whether two photos show one person.
 
@@ -53,6 +68,7 @@ def verify(
             photos[1],
             settings=models.settings(),
             threshold=threshold,
+            fmr=fmr,
             every=faces == "all",
             notice=reporter.notice,
         )

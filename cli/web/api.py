@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -158,6 +159,7 @@ def _health(service: Service) -> dict[str, Any]:
         "precision": choice.precision,
         "threshold": spec.threshold,
         "threshold_source": spec.threshold_source,
+        "thresholds": [dataclasses.asdict(level) for level in spec.thresholds],
         "resists_fakes": resists_fakes(service),
         "index": None if service.gallery is None else {"faces": len(service.gallery)},
         "limits": {

@@ -40,6 +40,15 @@ class IndexInfo(BaseModel):
     faces: int
 
 
+class Level(BaseModel):
+    """A threshold at a stated rate of false matches among strangers."""
+
+    fmr: float
+    threshold: float
+    low: float = Field(description="The 95 % interval of the threshold.")
+    high: float
+
+
 class Health(BaseModel):
     """What the server runs."""
 
@@ -52,6 +61,7 @@ class Health(BaseModel):
     precision: str
     threshold: float | None = Field(description="Cosine from which on two faces count as one person.")
     threshold_source: str
+    thresholds: list[Level] = Field(description="Measured for the encoder; empty if none were.")
     resists_fakes: bool = Field(description="Whether a photo and a deepfake of the same person lie apart.")
     index: IndexInfo | None
     limits: Limits

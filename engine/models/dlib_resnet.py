@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.packages import BOOTSTRAP, package_file
-from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.models.spec import Level, ModelSpec
 from faceembed.errors import ModelError
 
 CHIP = 150
@@ -279,6 +279,12 @@ def build() -> tuple[bytes, ModelSpec]:
         template=TEMPLATE,
         threshold=0.906,
         threshold_source="FMR 1 % over 5.5 million pairs of strangers: 180 people of people_wild, and LFW outside View 2",
+        thresholds=(
+            Level(0.01, 0.9098, 0.9066, 0.912),
+            Level(0.001, 0.9274, 0.9242, 0.9313),
+            Level(0.0001, 0.9474, 0.9361, 0.966),
+            Level(1e-05, 0.9691, 0.9452, 0.9842),
+        ),
         spread=0.0383,
         spread_source="180 training people of people_wild, FP32",
         licence="CC0-1.0",

@@ -29,6 +29,23 @@ ARCFACE_TEMPLATE: Points = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Level:
+    """A threshold at a false match rate; see `faceembed.engine.models.thresholds`."""
+
+    fmr: float
+    """Share of pairs of strangers that match from the threshold on, at most."""
+    threshold: float
+    """Cosine."""
+    low: float
+    """The 95 % interval of the threshold."""
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.fmr < 1 and -1 <= self.threshold <= 1.01 and self.low <= self.high):
+            raise ModelError(f"a threshold of {self.threshold} ({self.low} to {self.high}) at FMR {self.fmr} is none")
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """One model's contract.
 
@@ -62,6 +79,8 @@ class ModelSpec:
     """Cosine similarity above which two photos count as one person; None where it was never measured."""
     threshold_source: str = ""
     """The data the threshold was chosen on."""
+    thresholds: tuple[Level, ...] = ()
+    """Thresholds at stated false match rates, measured on the people of ``spread_source``; empty where they were not."""
     spread: float | None = None
     """Standard deviation of the cosine of strangers: the unit in which a precision's loss is measured; None where it was not."""
     spread_source: str = ""
@@ -116,6 +135,8 @@ class ModelSpec:
                 values["mean"] = (float(red), float(green), float(blue))
             if "unfit" in values:
                 values["unfit"] = tuple(str(name) for name in values["unfit"])
+            if "thresholds" in values:
+                values["thresholds"] = tuple(Level(**level) for level in values["thresholds"])
             if "template" in values:
                 values["template"] = tuple((float(x), float(y)) for x, y in values["template"])
             return cls(**values)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.strangers import describe
+from faceembed.engine.models.thresholds import USUAL, levels, rate_text
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
@@ -30,7 +31,7 @@ from faceembed.errors import DataError
 def described(
     model: Model, chips: NDArray[np.uint8], people: Sequence[str], *, source: str, threads: int = 0
 ) -> ModelSpec:
-    """A model's spec with the strangers' spread and templates.
+    """A model's spec with the strangers' spread, templates and thresholds. Its own threshold, where it has one, stays.
 
     Args:
         model: an encoder on disk.
@@ -47,7 +48,13 @@ def described(
     embeddings, _ = encoder.encode(chips)
     spread, templates = describe(embeddings, people)
     words = f"{source}: {len(set(people))} people, {len(chips):,} photos, FP32"
-    return dataclasses.replace(model.spec, spread=spread, spread_source=words, templates=templates)
+    found = levels(embeddings, people)
+    spec = dataclasses.replace(model.spec, spread=spread, spread_source=words, templates=templates, thresholds=found)
+    usual = next((level for level in found if level.fmr == USUAL), None)
+    if spec.threshold is None and usual is not None:
+        source = f"FMR {rate_text(usual.fmr)} over strangers: {words}"
+        spec = dataclasses.replace(spec, threshold=usual.threshold, threshold_source=source)
+    return spec
 
 
 def described_on(

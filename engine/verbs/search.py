@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceembed.engine.index.store import FaceIndex, Hit, check_encoder
+from faceembed.engine.models.thresholds import threshold_of
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
@@ -64,7 +65,7 @@ class Query:
     """Of it and each hit: their identities' cosine, and how real both look. Its parts are None without a gate, or where the index does
     not say how real the hit looks."""
     threshold: float | None
-    """The encoder's own, if one was measured."""
+    """Similarity below which a hit is no match: given, or the encoder's own, if one was measured."""
     reason: str | None = None
     """Why nothing was looked for."""
 
@@ -81,16 +82,21 @@ def search_faces(
     k: int = 10,
     settings: EmbedSettings | None = None,
     count: bool = False,
+    threshold: float | None = None,
+    fmr: float | None = None,
     notice: Notify = lambda line: None,
 ) -> list[Query]:
     """The same with all that is known of each query; arguments and errors as for `search`.
 
     Args:
         count: count the faces of photos of which the largest is looked for; else ``faces`` is 1.
+        threshold: what `Query.threshold` is; None takes the encoder's own.
+        fmr: the false match rate instead, of those that were measured for the encoder.
     """
     settings = settings or EmbedSettings()
     opened = FaceIndex(index)
     spec = loading.resolve_models(settings).encoder.spec
+    limit, _ = threshold_of(spec, given=threshold, fmr=fmr)
     check_encoder(opened.files, opened.manifest, spec.name, spec.sha256)
     paths = [photo.path for photo in list_photos(queries).photos]
     if not paths:
@@ -101,11 +107,11 @@ def search_faces(
     result = []
     for path in paths:
         if path not in embedded.faces:
-            result.append(Query(path, 0, 0, None, [], [], spec.threshold, embedded.failures[path]))
+            result.append(Query(path, 0, 0, None, [], [], limit, embedded.failures[path]))
             continue
         real = realness(embedded.faces[path], spec)
         for number in range(len(embedded.faces[path])):
             mine, looks = next(hits), None if real is None else float(real[number])
             alike = [Likeness.by(hit.similarity, looks, hit.real) for hit in mine]
-            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, alike, spec.threshold))
+            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, alike, limit))
     return result

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from faceembed.engine.models.thresholds import threshold_of
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
@@ -48,6 +49,7 @@ def verify(
     *,
     settings: EmbedSettings | None = None,
     threshold: float | None = None,
+    fmr: float | None = None,
     every: bool = False,
     notice: Notify = lambda line: None,
 ) -> Verification:
@@ -58,19 +60,20 @@ def verify(
         photo_b: another.
         settings: models and runtime; ``faces`` is as ``every`` says.
         threshold: cosine from which on they count as one person; None takes the encoder's own.
+        fmr: the false match rate instead, of those that were measured for the encoder (0.01, 0.001, ...).
         every: compare all faces with all, and judge the pair that is most alike.
         notice: called with lines for the user.
 
     Raises:
         DataError: a photo cannot be read or has no face.
-        UsageError: the encoder has no threshold of its own and none was given.
+        UsageError: the encoder has no threshold of its own and none was given, or none at this rate.
 
     Example:
         faceembed.verify("a.jpg", "b.jpg").same
     """
     settings = settings or EmbedSettings()
     spec = loading.resolve_models(settings).encoder.spec
-    limit = spec.threshold if threshold is None else threshold
+    limit, source = threshold_of(spec, given=threshold, fmr=fmr)
     if limit is None:
         raise UsageError(
             f"encoder {spec.name} has no measured threshold; give one with --threshold (see faceembed eval)"
@@ -93,7 +96,7 @@ def verify(
         limit,
         similarity >= limit,
         spec.name,
-        "given" if threshold is not None else spec.threshold_source,
+        source,
         likeness.identity,
         None if likeness.real_a is None or likeness.real_b is None else (likeness.real_a, likeness.real_b),
         None if first_altered is None or second_altered is None else (first_altered, second_altered),

@@ -16,7 +16,7 @@ import pytest
 SLOW = """
 import concurrent.futures, pathlib, sys, time
 import click
-from faceembed.cli.group import Program, AFTER_INTERRUPT
+from faceembed.cli.group import Group, Program, AFTER_INTERRUPT
 
 @click.group(cls=Program)
 def main(): pass
@@ -39,13 +39,17 @@ def run(ctx, seconds):
         pool.shutdown(wait=True)
         pathlib.Path("cleaned").touch()
 
+@main.group(cls=Group)
+def inner(): pass
+
+inner.add_command(run)
 main(prog_name="slow")
 """
 
 
-def begin(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+def begin(tmp_path: Path, seconds: float, *groups: str) -> subprocess.Popen[str]:
     (tmp_path / "slow.py").write_text(SLOW)
-    command = [sys.executable, "slow.py", "run", str(seconds)]
+    command = [sys.executable, "slow.py", *groups, "run", str(seconds)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not (tmp_path / "started").exists():
@@ -54,10 +58,12 @@ def begin(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("gaps", [[], [0.0], [0.05], [0.3], [0.9]])
-def test_once_and_twice_end_it_in_good_order(gaps: list[float], tmp_path: Path) -> None:
-    """The second falls into the wait for the threads, or into Python's own end."""
-    process = begin(tmp_path, 1.0)
+@pytest.mark.parametrize(
+    ("gaps", "groups"), [([], []), ([0.0], ["inner"]), ([0.05], []), ([0.3], ["inner"]), ([0.9], [])]
+)
+def test_once_and_twice_end_it_in_good_order(gaps: list[float], groups: list[str], tmp_path: Path) -> None:
+    """The second falls into the wait for the threads, or into Python's own end; in groups of groups it is said once."""
+    process = begin(tmp_path, 1.0, *groups)
     process.send_signal(signal.SIGINT)
     for gap in gaps:
         time.sleep(gap)
