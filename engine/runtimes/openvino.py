@@ -126,7 +126,11 @@ class OpenVinoSession(Session):
             return found
         with self._compiling:
             if batch not in self._programs:
-                config = {"NUM_STREAMS": self._threads, "INFERENCE_NUM_THREADS": self._threads}
+                config = {
+                    "NUM_STREAMS": self._threads,
+                    "INFERENCE_NUM_THREADS": self._threads,
+                    "ENABLE_CPU_PINNING": False,  # threads are bound to the first cores otherwise, in every process to the same ones
+                }
                 with self._explained(), kept_signal_stack():
                     network = self._network
                     if batch:

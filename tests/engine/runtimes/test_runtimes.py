@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -177,6 +179,42 @@ def test_threads_share_a_session(tmp_path: Path, runtime: str) -> None:
         results = list(pool.map(lambda batch: session.run(batch)[0], batches))
     for got, wanted in zip(results, expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="affinities of threads are read from Linux's /proc")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_no_thread_is_bound_to_a_core(tmp_path: Path, runtime: str) -> None:
+    """OpenVINO binds threads by default, in every process to the same cores: two runs of one worker took turns on one core."""
+    (tmp_path / "spec.json").write_text(small_net(tmp_path).spec.to_json())
+    code = f"""
+import contextlib, os, pathlib, threading
+import numpy as np
+from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.sessions import open_session
+folder = pathlib.Path({str(tmp_path)!r})
+model = Model(ModelSpec.from_json((folder / "spec.json").read_text()), str(folder / "net.onnx"))
+session = open_session(model, RuntimeChoice({runtime!r}, "cpu", "fp32", ""), threads=1)
+bound, busy = set(), True
+def look():  # they are bound while they compute, and let go after
+    while busy:
+        for task in pathlib.Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                bound.add(len(os.sched_getaffinity(int(task.name))))
+watch = threading.Thread(target=look)
+watch.start()
+for _ in range(100):
+    session.run(np.zeros((512, 8, 8, 3), np.uint8))
+busy = False
+watch.join()
+print(len(os.sched_getaffinity(os.getppid())), min(bound))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    cores, least = map(int, done.stdout.split())
+    if cores == 1:
+        pytest.skip("one core: nothing to bind to")
+    assert least == cores
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
