@@ -11,6 +11,6 @@ docs:  ## build the documentation's site, build/site/index.html
 wheel:  ## a wheel for this Linux in dist/, tried without a compiler
 	.ci/wheel
 check: contracts  ## lint, types, contracts, tests
-	ruff check . && ruff format --check . && mypy && pytest
+	ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile
 native:  ## build and run the C++ tests
 	cmake -S . -B build/native -DFACEEMBED_TESTS=ON && cmake --build build/native && ctest --test-dir build/native --output-on-failure

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from faceembed.engine.models.registry import resolve
@@ -42,15 +43,22 @@ def _ctrl_c() -> None:
 
 
 @pytest.fixture(scope="session")
-def data() -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of real photos (`lfw`, `people_wild`, ...)."""
     chosen = os.environ.get("FACEEMBED_DATA")
     if chosen and Path(chosen).is_dir():
         return Path(chosen)
     if not UNPACK.is_file():
         pytest.skip("no real photos: FACEEMBED_DATA is not set to their folder, nor are they beside the checkout")
-    done = subprocess.run([str(UNPACK)], check=True, capture_output=True, text=True)
-    return Path(done.stdout.strip().splitlines()[-1])
+    run = tmp_path_factory.getbasetemp()
+    told = (
+        run if worker_id == "master" else run.parent
+    ) / "data"  # of several processes one unpacks, the others read where
+    with FileLock(f"{told}.lock"):
+        if not told.exists():
+            done = subprocess.run([str(UNPACK)], check=True, capture_output=True, text=True)
+            told.write_text(done.stdout.strip().splitlines()[-1], encoding="utf-8")
+        return Path(told.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
