@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_read_now_keeps_its_faces(
 def test_a_photo_that_could_not_be_read_is_tried_again(
     tmp_path: Path, make_faces: MakeFaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from faceembed.engine.pipeline import chips as module
+    from faceembed.engine.pipeline import intake as module
     from faceembed.errors import PhotoError
 
     index, folder = tmp_path / "people.faiss", tmp_path / "album"
