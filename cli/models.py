@@ -9,7 +9,7 @@ import click
 
 from faceembed.cli.export import ARCHITECTURES, EXPORT_PRECISIONS, parity_line, require_torch
 from faceembed.cli.group import AFTER_INTERRUPT, Group
-from faceembed.cli.options import Output, file_argument, file_option, output_options
+from faceembed.cli.options import Numbers, Output, file_argument, file_option, output_options
 
 if TYPE_CHECKING:
     from faceembed.engine.models.registry import ModelInfo
@@ -103,7 +103,7 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @click.option("--scale", metavar="S", help="Then multiplied: a number or a fraction; 1/127.5 for ArcFace.")
 @click.option("--template", metavar="X,Y,X,Y,...", help="The five landmarks in the input.  [default: ArcFace's]")
 @click.option("--input-size", metavar="HxW", help="For a network that takes any size.")
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Similarity from which on two photos are one person.")
+@click.option("--threshold", type=Numbers(-1, 1), help="Similarity from which on two photos are one person.")
 @click.option("--threshold-source", default="", metavar="TEXT", help="The data that the threshold was chosen on.")
 @click.option("--licence", default="", metavar="TEXT", help="SPDX name or words.  [default: unknown]")
 @click.option("--source", default="", metavar="TEXT", help="Where the file comes from.  [default: its path]")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,17 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 ENCODER = "faceembed-r29"
+
+
+class Numbers(click.FloatRange):
+    """A range of numbers, without what is none: click lets `nan` pass, which is neither below nor above anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As `click.FloatRange` does, but for nan."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -212,7 +224,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
     ),
     click.option(
         "--min-score",
-        type=click.FloatRange(0, 1),
+        type=Numbers(0, 1),
         metavar="0..1",
         help="Least score of a face; what scores less is none.  [default: the aligner's own]",
     ),
@@ -244,7 +256,7 @@ faces_option = click.option(
 
 fmr_option = click.option(
     "--fmr",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Numbers(0, 1, min_open=True, max_open=True),
     help="Instead of --threshold: the share of strangers who may match, for instance 0.001, if measured for the encoder.",
 )
 """For commands that judge similarities."""

@@ -8,6 +8,7 @@ import click
 
 from faceembed.cli.options import (
     ModelOptions,
+    Numbers,
     Output,
     faces_option,
     file_argument,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(-1, 1),
+    type=Numbers(-1, 1),
     help="Similarity below which a hit is marked as no match.  [default: the encoder's own]",
 )
 @fmr_option

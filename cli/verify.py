@@ -9,6 +9,7 @@ import click
 
 from faceembed.cli.options import (
     ModelOptions,
+    Numbers,
     Output,
     faces_option,
     file_argument,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @file_argument("photos", metavar="A B", nargs=-1)
 @click.option(
     "--threshold",
-    type=click.FloatRange(-1, 1),
+    type=Numbers(-1, 1),
     help="Similarity from which on they count as one person.  [default: the encoder's own]",
 )
 @fmr_option

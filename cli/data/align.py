@@ -8,7 +8,15 @@ import click
 
 from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Numbers,
+    Output,
+    file_argument,
+    file_option,
+    model_options,
+    output_options,
+)
 from faceembed.cli.reporter import clock, per_second
 from faceembed.engine.photos.listing import encode_path, printable
 
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG files.")
 @click.option(
     "--recompress",
-    type=click.FloatRange(0, 1),
+    type=Numbers(0, 1),
     default=0.0,
     show_default=True,
     metavar="SHARE",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options_with, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Numbers,
+    Output,
+    file_argument,
+    file_option,
+    model_options_with,
+    output_options,
+)
 from faceembed.cli.reporter import clock
 from faceembed.engine.photos.listing import printable
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
@@ -26,7 +34,7 @@ _FEW = 5  # findings named on the terminal
 @file_option("--index", metavar="INDEX.faiss", help="Take the embeddings from this index, made by embed.")
 @click.option(
     "--sure",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Numbers(0, 1, min_open=True, max_open=True),
     default=0.5,
     show_default=True,
     metavar="P",

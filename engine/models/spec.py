@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -26,6 +27,9 @@ ARCFACE_TEMPLATE: Points = (
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
+
+
+_LEAST_SCALE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +107,10 @@ class ModelSpec:
             raise ModelError(
                 f"model {self.name}: an encoder's spec needs 'dimension' > 0 and a 'template' of five points"
             )
+        if self.task == "encoder":
+            _check_pixels(self)
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise ModelError(f"model {self.name}: threshold is {self.threshold}; expected a cosine, -1 to 1")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise ModelError(f"model {self.name}: min_score is {self.min_score}; expected 0 to 1")
         if self.spread is not None and not 0 < self.spread < 1:
@@ -142,6 +150,21 @@ class ModelSpec:
             return cls(**values)
         except (TypeError, ValueError, KeyError) as error:
             raise ModelError(f"{where}: not a model spec ({error})") from error
+
+
+def _check_pixels(spec: ModelSpec) -> None:
+    """What an encoder's input is made by: numbers that leave something of a picture, and points that a face can be laid on."""
+    if not all(math.isfinite(value) for value in spec.mean):
+        raise ModelError(f"model {spec.name}: mean is {spec.mean}; expected three numbers")
+    if not math.isfinite(spec.scale) or abs(spec.scale) < _LEAST_SCALE:
+        raise ModelError(
+            f"model {spec.name}: scale is {spec.scale:g}; expected a number that leaves something of a picture"
+        )
+    points = {point for point in spec.template if all(map(math.isfinite, point))}
+    if len(spec.template) == 5 and len(points) < 5:
+        raise ModelError(
+            f"model {spec.name}: the five points of its template must be numbers and differ from each other"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

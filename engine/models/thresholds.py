@@ -79,11 +79,13 @@ def threshold_of(spec: ModelSpec, *, given: float | None = None, fmr: float | No
         The threshold and words for it; None where the encoder has none and nothing was said.
 
     Raises:
-        UsageError: both were given, or a rate that was not measured for this encoder.
+        UsageError: both were given, a threshold that is no cosine, or a rate that was not measured for this encoder.
     """
     if given is not None and fmr is not None:
         raise UsageError("--threshold and --fmr both say what counts as one person; give one of them")
     if given is not None:
+        if not -1 <= given <= 1:
+            raise UsageError(f"a threshold of {given:g} is no cosine between -1 and 1")
         return given, "given"
     if fmr is None:
         return spec.threshold, spec.threshold_source

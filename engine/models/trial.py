@@ -98,6 +98,8 @@ def check_encoder(path: Path, *, input_size: tuple[int, int] | None = None) -> E
     embedding = found.batches[-1].reshape(_CHIPS[-1], -1)
     if not np.isfinite(embedding).all():
         raise ModelError(f"{path} gives numbers that are not finite; the file is damaged or not an encoder")
+    if (embedding == embedding[0]).all():
+        raise ModelError(f"{path} gives the same numbers for different pictures; the file is damaged or not an encoder")
     if len(outputs) > 1 or found.batches[-1].ndim > 2:
         _keep_output(proto, found)
         data = bytes_of(path, proto)
@@ -191,7 +193,8 @@ def _tried(path: Path, proto: Any, size: tuple[int, int], changed: bool) -> tupl
         single = [output for output in outputs if not output.has_rows and np.shape(output.batches[-1])[:1] == (1,)]
         advice = "; it was exported for one chip at a time: export it with a free batch axis" if single else ""
         raise _Refused(
-            f"{path} gives {found} for {_CHIPS[-1]} chips; expected one output ({_CHIPS[-1]}, dimension){advice}"
+            f"{path} gives {found} for {_CHIPS[-1]} chips; expected one output ({_CHIPS[-1]}, dimension), "
+            f"of {_FEWEST} numbers or more a chip{advice}"
         )
     return outputs, data
 

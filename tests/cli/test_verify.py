@@ -39,6 +39,19 @@ def test_wrong_usage(run: Any, words: list[str]) -> None:
     assert "two photos" in run("verify", *words, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "a.jpg", "b.jpg", "--threshold"],
+        ["search", "i.faiss", "a.jpg", "--threshold"],
+        ["verify", "a.jpg", "b.jpg", "--fmr"],
+    ],
+)
+def test_what_is_no_number_is_no_threshold(run: Any, words: list[str]) -> None:
+    """It is below nothing and above nothing: every verdict would be wrong."""
+    assert "is not a number" in run(*words, "nan", code=2).stderr
+
+
 def test_threshold_out_of_range(run: Any) -> None:
     assert "--threshold" in run("verify", "--sample", "--threshold", "2", code=2).stderr
 

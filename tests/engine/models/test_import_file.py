@@ -19,7 +19,7 @@ from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.import_file import import_model
 from faceembed.engine.models.registry import info, resolve
-from faceembed.engine.models.spec import Model
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model
 from faceembed.engine.models.trial import check_encoder
 from faceembed.errors import ModelError
 
@@ -209,6 +209,34 @@ def test_graphs_that_are_no_encoders(path: Path, data: bytes, message: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_an_encoder_that_sees_nothing(path: Path) -> None:
+    """Two strangers would be one person, whoever they are."""
+    nodes = [("Flatten", ["x"], ["f"]), ("Sub", ["f", "f"], ["d"]), ("Cos", ["d"], ["y"])]
+    path.write_bytes(graph(CHIPS, nodes, [("y", ["N", 37632])]))
+    with pytest.raises(ModelError, match="the same numbers for different pictures"):
+        take(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"template": ((30.0, 50.0),) * 5}, "must be numbers and differ"),
+        ({"template": ((float("nan"), 50.0), *ARCFACE_TEMPLATE[1:])}, "must be numbers and differ|outside"),
+        ({"scale": 0.0}, "scale is 0; expected"),
+        ({"scale": 1e-320}, "leaves something of a picture"),
+        ({"scale": float("inf")}, "scale is inf"),
+        ({"mean": (float("nan"), 0.0, 0.0)}, "mean is .nan"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"threshold": 1.5}, "expected a cosine"),
+    ],
+)
+def test_pixels_that_no_encoder_can_be_given(path: Path, changes: dict[str, Any], message: str) -> None:
+    path.write_bytes(graph(CHIPS, [("Flatten", ["x"], ["y"])], [("y", ["N", 37632])]))
+    with pytest.raises(ModelError, match=message) as caught:
+        take(path, **changes)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_second_small_output_is_cut(path: Path) -> None:
     """AdaFace's own export gives (embedding, norm)."""
     nodes = [("Flatten", ["x"], ["y"]), ("ReduceMax", ["y"], ["z"])]
@@ -274,7 +302,7 @@ def test_one_chip_deeper_inside_is_refused(path: Path) -> None:
     graph.node[-2].CopyFrom(helper.make_node("Transpose", [maps], ["turned"], perm=[2, 0, 1, 3]))
     graph.node[-1].CopyFrom(helper.make_node("Flatten", ["turned"], ["embedding"]))
     path.write_bytes(proto.SerializeToString())
-    wanted = r"gives embedding \(1, 48\) for 3 chips; expected one output \(3, dimension\); .*one chip at a time"
+    wanted = r"gives embedding \(1, 48\) for 3 chips; expected one output \(3, dimension\), of 16 numbers or more a chip; .*one chip at a time"
     with pytest.raises(ModelError, match=wanted) as caught:
         take(path)
     assert "\n" not in str(caught.value)

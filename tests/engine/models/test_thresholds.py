@@ -88,6 +88,9 @@ def test_what_a_command_goes_by() -> None:
     assert threshold_of(SPEC) == (0.4, "here")
     assert threshold_of(SPEC, given=0.7) == (0.7, "given")
     assert threshold_of(MEASURED, fmr=0.001) == (0.5, "FMR 0.1 % over strangers, 0.4 to 0.6 (95 %)")
+    for value in (float("nan"), 1.5):
+        with pytest.raises(UsageError, match="is no cosine"):
+            threshold_of(SPEC, given=value)
     with pytest.raises(UsageError, match="give one of them"):
         threshold_of(MEASURED, given=0.7, fmr=0.01)
     with pytest.raises(UsageError, match=r"--fmr 0.02: measured for encoder toy are 0.01, 0.001"):

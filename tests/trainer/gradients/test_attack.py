@@ -30,7 +30,14 @@ from faceembed.trainer.gradients.attack_gradient import Network, fgsm, pgd
 
 SIDE, DIMENSION = 6, 8
 SPEC = ModelSpec(
-    "known", "encoder", (SIDE, SIDE), "bgr", (100.0, 110.0, 120.0), 1 / 128, DIMENSION, template=((0.0, 0.0),) * 5
+    "known",
+    "encoder",
+    (SIDE, SIDE),
+    "bgr",
+    (100.0, 110.0, 120.0),
+    1 / 128,
+    DIMENSION,
+    template=tuple((float(x), 0.0) for x in range(5)),
 )
 
 

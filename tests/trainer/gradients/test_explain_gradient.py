@@ -23,7 +23,9 @@ from faceembed.trainer.gradients.attack_gradient import Network, open_network
 from faceembed.trainer.gradients.explain import GradientSettings, explain_gradient
 
 SIDE = 24
-SPEC = ModelSpec("known", "encoder", (SIDE, SIDE), "bgr", dimension=6, template=((0.0, 0.0),) * 5)
+SPEC = ModelSpec(
+    "known", "encoder", (SIDE, SIDE), "bgr", dimension=6, template=tuple((float(x), 0.0) for x in range(5))
+)
 
 
 def known() -> Network:

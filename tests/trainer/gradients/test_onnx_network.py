@@ -30,7 +30,7 @@ from faceembed.trainer.gradients.onnx_ops import OPERATORS
 
 Floats = NDArray[np.float32]
 SIDE = 12
-SPEC = ModelSpec("little", "encoder", (SIDE, SIDE), dimension=5, template=((0.0, 0.0),) * 5)
+SPEC = ModelSpec("little", "encoder", (SIDE, SIDE), dimension=5, template=tuple((float(x), 0.0) for x in range(5)))
 MANY = settings(max_examples=40, deadline=None)
 SEEDS = st.integers(0, 10_000)
 

@@ -98,7 +98,16 @@ def test_the_network_is_left_as_it_was() -> None:
 
 @pytest.mark.parametrize("colour", ["rgb", "bgr"])
 def test_pixels_reach_the_network_as_chips_do(colour: Any) -> None:
-    spec = ModelSpec("x", "encoder", (5, 6), colour, (10.0, 20.0, 30.0), 1 / 100, 4, template=((0.0, 0.0),) * 5)
+    spec = ModelSpec(
+        "x",
+        "encoder",
+        (5, 6),
+        colour,
+        (10.0, 20.0, 30.0),
+        1 / 100,
+        4,
+        template=tuple((float(x), 0.0) for x in range(5)),
+    )
     chips = torch.randint(0, 256, (2, 5, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     pixels = unit_pixels(chips)
     assert pixels.min() >= -1 and pixels.max() <= 1
