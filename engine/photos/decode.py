@@ -86,18 +86,19 @@ def reduction_for(header: Header, min_face: int) -> int:
     return max(r for r in (1, 2, 4, 8) if r <= max(allowed, 1))
 
 
-def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, header: Header | None = None) -> Photo:
     """Decode a picture.
 
     Args:
         data: the file's bytes.
         reduction: 1, 2, 4 or 8: divide the size by this while decoding (common JPEGs only; others decode whole).
         max_pixels: refuse pictures with more pixels than this.
+        header: what `probe` said of them, where it was asked already.
 
     Raises:
         PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged; or there is no memory for it.
     """
-    header = probe(data)
+    header = header or probe(data)
     check_size(header, max_pixels)
     reduction = reduction if _is_reducible(header) else 1
     try:

@@ -95,7 +95,9 @@ def decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item],
             failures.append(entry)
             continue
         try:
-            photos.append(decode(entry.data, reduction=entry.reduction, max_pixels=entry.header.pixels))
+            photos.append(
+                decode(entry.data, reduction=entry.reduction, max_pixels=entry.header.pixels, header=entry.header)
+            )
             items.append(entry)
         except PhotoError as error:
             failures.append(Failure(entry.photo, error.stage, error.reason))

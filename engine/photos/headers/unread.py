@@ -22,4 +22,4 @@ _KINDS = (
 
 def unread_kind(data: bytes) -> str:
     """What it is; empty for none of these."""
-    return next((name for magic, at, name in _KINDS if data[at : at + len(magic)] == magic), "")
+    return next((name for magic, at, name in _KINDS if data.startswith(magic, at)), "")
