@@ -9,6 +9,7 @@ test's own, so these are EERs and not error rates of a chosen setting.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,12 @@ Embeddings = Mapping[str, NDArray[np.float32]]
 Floats = NDArray[np.float64]
 FAILED_COSINE = -1.0
 BOOTSTRAP_SAMPLES = 1000
+
+
+def take_pairs(pairs: PairList, count: int) -> PairList:
+    """Every n-th pair, so that both labels keep their shares. For a quick look only."""
+    step = max(1, len(pairs.pairs) // count)
+    return dataclasses.replace(pairs, pairs=pairs.pairs[::step], lines=pairs.lines[::step])
 
 
 def pair_scores(pairs: PairList, embeddings: Embeddings, *, euclidean: bool = False) -> Floats:

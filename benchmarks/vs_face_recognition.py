@@ -28,7 +28,6 @@ ratio of processor time a photo, which hardly minds.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ import numpy as np
 from common import BenchmarkError, say
 from turns import load_peer, measure_set, run_ours, run_peer, set_table, summarise
 
-from faceembed.engine.evaluate.pairs import PairList, read_pairs
+from faceembed.engine.evaluate.pairs import read_pairs
 
 PEER = "peer_face_recognition.py"
 
@@ -71,7 +70,7 @@ def measure_eer(root: Path, args: argparse.Namespace, scratch: Path) -> dict[str
     """LFW View 2: each side embeds every photo of the list once."""
     pairs = read_pairs(root / "lfw_pairs.txt", root="")
     if args.pairs:
-        pairs = take_pairs(pairs, args.pairs)
+        pairs = accuracy.take_pairs(pairs, args.pairs)
     names = list(pairs.photos)
     say(f"EER: {len(pairs.pairs)} pairs of {len(names)} photos")
     peer, reused = peer_of_pairs(root / "lfw", names, args, scratch)
@@ -80,12 +79,6 @@ def measure_eer(root: Path, args: argparse.Namespace, scratch: Path) -> dict[str
         measured, ours = run_ours(folder, scratch, command=args.embed_command)
     say(f"  ours: {len(names) / measured.seconds:.1f} photos/s")
     return accuracy.compare(pairs, peer, ours) | {"peer_reused": reused, "complete": not args.pairs}
-
-
-def take_pairs(pairs: PairList, count: int) -> PairList:
-    """Every n-th pair, so that both labels keep their shares. For a quick look only."""
-    step = max(1, len(pairs.pairs) // count)
-    return dataclasses.replace(pairs, pairs=pairs.pairs[::step], lines=pairs.lines[::step])
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

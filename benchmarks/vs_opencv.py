@@ -104,8 +104,7 @@ def judge(listed: Listed, args: argparse.Namespace, scratch: Path, options: Sequ
     """Both sides on one list."""
     pairs = listed.pairs
     if args.pairs:
-        step = max(1, len(pairs) // args.pairs)
-        pairs = PairList(pairs.source, pairs.pairs[::step])
+        pairs = accuracy.take_pairs(pairs, args.pairs)
     names = list(pairs.photos)
     with tempfile.TemporaryDirectory(dir=scratch) as links:
         folder = common.link_photos(listed.folder, names, Path(links))

@@ -17,7 +17,6 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 import accuracy
 import common
 import turns
-import vs_face_recognition as vs
 
 
 def figures(**changed: float) -> dict[str, float]:
@@ -74,7 +73,7 @@ def test_compare_counts_failures_and_prefers_the_better_encoder() -> None:
 
 def test_subset_of_pairs_keeps_both_labels() -> None:
     pairs = pair_list([(f"{i}", "x", i % 20 < 10) for i in range(200)])
-    few = vs.take_pairs(pairs, 20)
+    few = accuracy.take_pairs(pairs, 20)
     assert len(few) == 20 and few.labels.sum() == 10
 
 
