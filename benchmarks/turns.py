@@ -6,6 +6,7 @@ alternates; ratios are taken within a round, and the median of the rounds is quo
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -138,3 +139,12 @@ def set_table(name: str, entry: dict[str, Any]) -> str:
         f"{name}: {photos} photos, {len(entry['rounds'])} rounds; ours finds {100 * low:.2f}-{100 * high:.2f} % (95 %)"
     )
     return title + "\n" + common.table(("", "peer", "ours", "ours/peer (range)"), rows)
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a comparison: `sets` as a list; ends the program where there is nothing to run."""
+    args = parser.parse_args(arguments)
+    args.sets = [name for name in args.sets.split(",") if name]
+    if args.rounds < 1 or args.workers < 1 or args.times < 1:
+        parser.error("--rounds, --workers and --times must be 1 or more")
+    return args

@@ -38,7 +38,7 @@ import accuracy
 import common
 import numpy as np
 from common import BenchmarkError, say
-from turns import load_peer, measure_set, run_ours, run_peer, set_table, summarise
+from turns import load_peer, measure_set, parsed, run_ours, run_peer, set_table, summarise
 
 from faceembed.engine.evaluate.pairs import read_pairs
 
@@ -165,11 +165,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--plot", type=Path, help="draw the result as PNG or SVG")
     parser.add_argument("--from-json", type=Path, help="draw and print an earlier result; measure nothing")
-    args = parser.parse_args(arguments)
-    args.sets = [name for name in args.sets.split(",") if name]
-    if args.rounds < 1 or args.workers < 1 or args.times < 1:
-        parser.error("--rounds, --workers and --times must be 1 or more")
-    return args
+    return parsed(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

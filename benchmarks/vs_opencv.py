@@ -35,7 +35,7 @@ from typing import Any
 import accuracy
 import common
 from common import BenchmarkError, say
-from turns import measure_set, run_ours, run_peer, set_table, summarise
+from turns import measure_set, parsed, run_ours, run_peer, set_table, summarise
 
 from faceembed.engine.evaluate.flaws import people_of
 from faceembed.engine.evaluate.metrics import fnmr_at_fmr, roc
@@ -190,11 +190,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--skip-rates", action="store_true", help="speed and memory only")
     parser.add_argument("--embed-command", default=common.EMBED, help="what to run as ours")
     parser.add_argument("--json", type=Path, help="also write the result here")
-    args = parser.parse_args(arguments)
-    args.sets = [name for name in args.sets.split(",") if name]
-    if args.rounds < 1 or args.workers < 1 or args.times < 1:
-        parser.error("--rounds, --workers and --times must be 1 or more")
-    return args
+    return parsed(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
