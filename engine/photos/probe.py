@@ -34,9 +34,7 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
-    check_kind(data)
-    header_of = _reader(data)
-    assert header_of is not None
+    header_of = _known_reader(data)
     try:
         header = header_of(data)
     except (struct.error, IndexError, OverflowError):
@@ -55,16 +53,21 @@ def check_kind(head: bytes) -> None:
     Raises:
         PhotoError: not a picture of a kind that is read.
     """
+    _known_reader(head)
+
+
+def _known_reader(head: bytes) -> Callable[[bytes], Header]:
+    """What reads such a picture's header; errors as for `check_kind`."""
     if not head:
         raise PhotoError("decode", "empty file (0 bytes)")
     if kind := unread_kind(head):
         raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
-    if _reader(head) is None:
-        raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
-
-
-def _reader(head: bytes) -> Callable[[bytes], Header] | None:
-    return next((read for magic, read in _READERS if head.startswith(magic)), read_heif if is_heif(head) else None)
+    for magic, read in _READERS:
+        if head.startswith(magic):
+            return read
+    if is_heif(head):
+        return read_heif
+    raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
 
 
 def is_picture(head: bytes) -> bool:
