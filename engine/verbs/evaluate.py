@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate import figures as evaluation
-from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList, check_files
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import Embedded, embed_photos
 from faceembed.engine.pipeline.progress import Notify, OnProgress

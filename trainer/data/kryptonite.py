@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.photos.listing import encode_path, printable
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings

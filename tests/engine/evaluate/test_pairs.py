@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceembed.engine.evaluate.pairs import Pair, check_files, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import Pair, check_files
 from faceembed.errors import DataError, PairListError
 
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.evaluate.pairs import PairList, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.evaluate import evaluate_pairs
 from faceembed.errors import DataError, PairListError
