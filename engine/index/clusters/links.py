@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
-from faceembed.engine.photos.listing import is_gone, printable
+from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.places import is_gone
 from faceembed.errors import DataError, UsageError
 
 MARK = ".faceembed-links"
