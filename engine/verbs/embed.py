@@ -20,6 +20,7 @@ from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.probe import READ
@@ -28,12 +29,13 @@ from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.rows import face_rows
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
-from faceembed.errors import DataError, LossError
+from faceembed.errors import DataError, LossError, UsageError
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome, Pipeline
 
+_KEPT = "; what was embedded is kept, and the next run goes on with it"
 SHARD = 1024  # photos; what a killed run has to do again at most
 
 
@@ -170,6 +172,10 @@ def _embed(
         raise LossError(reason)
     for line in found.remarks(known.photos.values(), check=check):
         notice(line)
+    if index_type is not None and settings.faces == "largest":
+        most = len(present)
+        there = f"{most:,} photos, of each of which one face is taken at most (--faces largest)"
+        check_number(index_type, models.encoder.spec.dimension, most, there=there)
     todo, run, new = found.todo, _Run(), []
     went: list[str] = []
     if todo:
@@ -196,7 +202,11 @@ def _embed(
             "faceembed": __version__,
         }
         kind = index_type or kept_type
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, new, notice=notice)
+        given, dimension = index_type is not None, models.encoder.spec.dimension
+        try:
+            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, notice=notice)
+        except UsageError as error:
+            raise UsageError(f"{error}{_KEPT if todo or earlier else ''}") from error
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
         notice(

@@ -98,7 +98,8 @@ def relocate(
         manifest["roots"] = sorted({now(root) for root in manifest["roots"]})
         manifest["selections"] = [sorted({now(folder) for folder in folders}) for folders in known.selections]
         moved = {path: photos[0].path for path, photos in found.now.items() if photos}
-        merge.write(files, manifest, int(manifest["dimension"]), str(manifest["index"]), [])
+        dimension, kind = int(manifest["dimension"]), str(manifest["index"])
+        merge.write(files, manifest, dimension, kind, [], or_flat=True, notice=notice)
         for path in known_clusters_of(manifest):
             with_paths(path, lambda path: moved.get(path, path))
         links = with_links(manifest, lambda path: moved.get(path, path))
