@@ -13,6 +13,8 @@ from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advic
 from faceembed.engine.runtimes.flavours import for_card
 from faceembed.engine.runtimes.onnxruntime import (
     CUDA,
+    INSTALL_CUDA,
+    check_alone,
     providers,
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
@@ -151,6 +153,7 @@ def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:
         raise DeviceError(
             f"{' and '.join(missing)} not installed, which {card} needs; run: {_INSTALL_GPU}, or use --device cpu"
         )
+    check_alone()
     runtime, why = _runtime_on(settings.runtime, card)
     precision: Precision = "fp16"
     if settings.precision in ("fp32", "int8"):
@@ -175,7 +178,7 @@ def _runtime_on(asked: str, card: Card) -> tuple[str, str]:
         return "onnxruntime", f"{reason}ONNX Runtime CUDA"
     raise DeviceError(
         f"{reason}ONNX Runtime {'is here without' if providers() else 'is not installed, nor'} its CUDA provider; run: "
-        "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+        f"pip uninstall onnxruntime, then {INSTALL_CUDA}, or use --device cpu"
     )
 
 
