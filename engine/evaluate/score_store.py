@@ -38,6 +38,8 @@ class Scores:
     """(n,) whether one of the pair's photos has no face."""
     failures: dict[str, str]
     """Photo to the reason why it has none."""
+    several: int | None = None
+    """Photos that show several faces; None in files of older versions."""
 
 
 class Store:
@@ -83,7 +85,8 @@ class Store:
             return None
         try:
             with np.load(io.BytesIO(self._file(encoder).read_bytes()), allow_pickle=False) as kept:
-                return Scores(kept["similarity"], kept["failed"], json.loads(str(kept["failures"])))
+                several = int(kept["several"]) if "several" in kept else None
+                return Scores(kept["similarity"], kept["failed"], json.loads(str(kept["failures"])), several)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # cut short or not ours: computed anew
             return None
 
@@ -101,6 +104,7 @@ class Store:
             similarity=scores.similarity,
             failed=scores.failed,
             failures=np.array(json.dumps(scores.failures)),
+            **({} if scores.several is None else {"several": np.array(scores.several)}),
         )
         with atomic_write(self._file(encoder)) as file:
             file.write(target.getvalue())

@@ -69,6 +69,8 @@ class EmbedReport:
     """Listed photos that are in the index under another path of the same file."""
     vanished: int
     """Photos that were listed and went while the run worked."""
+    several_faces: int
+    """Photos processed by this run that show several faces, of which the largest was taken; 0 where all were."""
     ignored: dict[str, int]
     """Files left out, by their ending: neither that nor their first bytes are a photo's."""
     seconds: float
@@ -228,6 +230,7 @@ def _embed(
         copies=found.copies,
         aliases=len(found.aliases),
         vanished=len(went),
+        several_faces=run.several,
         ignored=dict(listing.ignored),
         seconds=round(seconds, 3),
         images_per_second=round(len(todo) / seconds, 2),
@@ -270,6 +273,7 @@ class _Run:
     pipeline: Pipeline | None = None
     seconds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     photos: int = 0
+    several: int = 0
 
     def choice(self, manifest: dict[str, Any] | None) -> dict[str, str]:
         """Device, runtime and precision, of this run or, if it computed nothing, of the index."""
@@ -306,6 +310,7 @@ def _embed_all(
                 failed += outcome.failures
                 run.seconds.update(outcome.seconds)
                 run.photos += len(outcome.photos)
+                run.several += int((outcome.faces.beside > 0).sum())
                 faces += len(outcome.faces.photo)
                 failures += len(outcome.failures)
                 progress(Progress(already + run.photos, already + len(todo), faces, failures))
