@@ -14,6 +14,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,13 +100,11 @@ class Store:
         if self.folder is None:
             return
         target = io.BytesIO()
-        np.savez(
-            target,
-            similarity=scores.similarity,
-            failed=scores.failed,
-            failures=np.array(json.dumps(scores.failures)),
-            **({} if scores.several is None else {"several": np.array(scores.several)}),
-        )
+        arrays: dict[str, Any] = {"similarity": scores.similarity, "failed": scores.failed}
+        arrays["failures"] = np.array(json.dumps(scores.failures))
+        if scores.several is not None:
+            arrays["several"] = np.array(scores.several)
+        np.savez(target, **arrays)
         with atomic_write(self._file(encoder)) as file:
             file.write(target.getvalue())
 

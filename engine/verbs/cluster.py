@@ -99,7 +99,7 @@ class ClusterReport:
     @classmethod
     def nobody(cls, **about: Any) -> ClusterReport:
         """Of an index without faces; ``about`` are the fields that are no counts."""
-        counts = {field.name: 0 for field in dataclasses.fields(cls) if field.type == "int"}
+        counts: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(cls) if field.type == "int"}
         return cls(**counts, **about)
 
     def to_json_dict(self) -> dict[str, Any]:
