@@ -20,6 +20,7 @@ from faceembed.cli.options import (
     output_options,
 )
 from faceembed.cli.reporter import clock, per_second
+from faceembed.cli.said import several_taken
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _summary(report: EmbedReport, query: str) -> str:
         if count:
             lines[0] += f", {count:,} {what}"
     lines.append(f"{report.faces:,} faces in {index}")
+    lines += several_taken(report.several_faces, "; --faces all takes all")
     if report.no_face or report.failed:
         errors = index + ".errors.csv"
         lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see {errors}")

@@ -271,6 +271,13 @@ faces_option = click.option(
 )
 """For commands that compare the faces of photos."""
 
+threshold_option = click.option(
+    "--threshold",
+    type=Numbers(-1, 1),
+    help="Similarity from which on two faces count as one person.  [default: the encoder's own]",
+)
+"""For commands that judge similarities."""
+
 fmr_option = click.option(
     "--fmr",
     type=Numbers(0, 1, min_open=True, max_open=True),

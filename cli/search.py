@@ -8,7 +8,6 @@ import click
 
 from faceembed.cli.options import (
     ModelOptions,
-    Numbers,
     Output,
     faces_option,
     file_argument,
@@ -17,6 +16,7 @@ from faceembed.cli.options import (
     given,
     model_options,
     output_options,
+    threshold_option,
 )
 from faceembed.cli.said import altered
 from faceembed.engine.photos.listing import encode_path, printable
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
 @file_argument("index")
 @file_argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
-@click.option(
-    "--threshold",
-    type=Numbers(-1, 1),
-    help="Similarity below which a hit is marked as no match.  [default: the encoder's own]",
-)
+@threshold_option
 @fmr_option
 @faces_option
 @folder_options

@@ -16,6 +16,7 @@ from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.update import TRANSIENT, Known
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.engine.photos.rows import Failure
+from faceembed.errors import UsageError
 
 REMOVED = "removed"
 """The stage of photos whose faces somebody took out."""
@@ -98,9 +99,18 @@ class Merge:
         index_type: str,
         new: Sequence[Shard],
         *,
+        or_flat: bool = False,
         notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
-        """Write the joined index in place of the old one; returns its counts of faces and failures."""
+        """Write the joined index in place of the old one; returns its counts of faces and failures.
+
+        Args:
+            or_flat: where nobody asked for the kind now: a flat index, of faces that its kind cannot be made of any more. Else those
+                who were taken out would stay.
+
+        Raises:
+            UsageError: the kind cannot be made of these faces.
+        """
         old = self._known.manifest
         first_id = int(old["next_face_id"]) if old else 0
         parts = [self._known_faces(files, first_id)] if old else []
@@ -116,7 +126,13 @@ class Merge:
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
         description = {**manifest, **counts, "next_face_id": first_id + len(fresh)}
-        write_index(files, faces, failures, description, index_type, notice=notice)
+        try:
+            write_index(files, faces, failures, description, index_type, notice=notice)
+        except UsageError as error:
+            if not or_flat or index_type == "flat":
+                raise
+            notice(f"{error}: the index is a flat one from now on")
+            write_index(files, faces, failures, {**description, "index": "flat"}, "flat")
         return counts
 
     def _known_faces(self, files: IndexFiles, first_id: int) -> tuple[FaceTable, FaceTable]:

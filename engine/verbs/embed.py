@@ -20,6 +20,7 @@ from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import PhotoFile, printable
@@ -29,12 +30,13 @@ from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.rows import face_rows
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
-from faceembed.errors import DataError, LossError
+from faceembed.errors import DataError, LossError, UsageError
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome, Pipeline
 
+_KEPT = "; what was embedded is kept, and the next run goes on with it"
 SHARD = 1024  # photos; what a killed run has to do again at most
 
 
@@ -68,6 +70,8 @@ class EmbedReport:
     """Listed photos that are in the index under another path of the same file."""
     vanished: int
     """Photos that were listed and went while the run worked."""
+    several_faces: int
+    """Photos processed by this run that show several faces, of which the largest was taken; 0 where all were."""
     ignored: dict[str, int]
     """Files left out, by their ending: neither that nor their first bytes are a photo's."""
     excluded: dict[str, int]
@@ -190,6 +194,10 @@ def _embed(
         )
     for line in found.remarks(known.photos.values(), check=check):
         notice(line)
+    if index_type is not None and settings.faces == "largest":
+        most = len(present)
+        there = f"{most:,} photos, of each of which one face is taken at most (--faces largest)"
+        check_number(index_type, models.encoder.spec.dimension, most, there=there)
     todo, run, new = found.todo, _Run(), []
     went: list[str] = []
     if todo:
@@ -216,7 +224,11 @@ def _embed(
             "faceembed": __version__,
         }
         kind = index_type or kept_type
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, new, notice=notice)
+        given, dimension = index_type is not None, models.encoder.spec.dimension
+        try:
+            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, notice=notice)
+        except UsageError as error:
+            raise UsageError(f"{error}{_KEPT if todo or earlier else ''}") from error
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
         notice(
@@ -238,6 +250,7 @@ def _embed(
         copies=found.copies,
         aliases=len(found.aliases),
         vanished=len(went),
+        several_faces=run.several,
         ignored=dict(listing.ignored),
         excluded=dict(listing.excluded),
         passed_over=len(merge.passed_over),
@@ -276,6 +289,7 @@ class _Run:
     pipeline: Pipeline | None = None
     seconds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     photos: int = 0
+    several: int = 0
 
     def choice(self, manifest: dict[str, Any] | None) -> dict[str, str]:
         """Device, runtime and precision, of this run or, if it computed nothing, of the index."""
@@ -312,6 +326,7 @@ def _embed_all(
                 failed += outcome.failures
                 run.seconds.update(outcome.seconds)
                 run.photos += len(outcome.photos)
+                run.several += int((outcome.faces.beside > 0).sum())
                 faces += len(outcome.faces.photo)
                 failures += len(outcome.failures)
                 progress(Progress(already + run.photos, already + len(todo), faces, failures))

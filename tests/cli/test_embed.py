@@ -38,6 +38,7 @@ FIELDS = {
     "copies": int,
     "aliases": int,
     "vanished": int,
+    "several_faces": int,
     "ignored": dict,
     "excluded": dict,
     "passed_over": int,
