@@ -177,9 +177,9 @@ def _embed(
         least = f"{fingerprint['min_score']:g}"
         notice(f"{files.faiss.name} is older than --min-score: faces below {least} that it holds stay, until --fresh")
     if not listing.photos and not known.photos:
-        given = ", ".join(listing.roots) or f"what was given (the first is {printable(listing.failures[0][0])})"
+        where = ", ".join(listing.roots) or f"what was given (the first is {printable(listing.failures[0][0])})"
         more = f"; {listing.excluded.total():,} files were left out by name or folder" if listing.excluded else ""
-        raise DataError(f"no photos in {given}: looked for {READ} files{more}")
+        raise DataError(f"no photos in {where}: looked for {READ} files{more}")
     selection = Selection(listing, known.selections, prune=prune)
     found = recognise(listing.photos, known.photos, check=check)
     merge = Merge(listing, selection, known, found, earlier)
