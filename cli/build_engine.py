@@ -134,6 +134,8 @@ def _describe(path: str, facts: EngineFacts, *, built: Built | None = None) -> s
     ]
     if facts.int8:
         lines.append(quantised_line(facts.int8))
-    if facts.parity:
+    if facts.proved:
         lines.append(f"{parity_line(facts.precision, facts.parity)}, {executed}")
+    else:
+        lines.append("not compared with fp32 yet: the first run does that on its own photos")
     return "\n".join(lines)

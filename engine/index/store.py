@@ -19,7 +19,7 @@ from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
 from faceembed.engine.index.manifest import FORMAT, read_manifest
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.training import train
+from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
@@ -57,6 +57,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     """
     import faiss
 
+    check_number(index_type, vectors.shape[1], len(vectors), there=f"{len(vectors):,}")
     inner = make(index_type, vectors.shape[1], len(vectors))
     index = faiss.IndexIDMap2(inner)
     if len(vectors):

@@ -4,7 +4,8 @@
     ensure(model, choice, notice=print)        # what a run on a card does first: from the cache, else built now
 
 Without a card, TensorRT for RTX still builds, and the gate runs the graph in ONNX Runtime instead of the engine; what is printed and
-kept says so.
+kept says so. On a card the engine is kept before it is compared, as unproved: what took minutes is not lost to a gate that has no faces
+to look at. A run compares on its own photos (`Encoder.admit`, `Cutter.admit_on`), so `ensure` compares nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from faceembed.engine.runtimes import engine_cache
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_cache import Wanted
-from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
+from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_plans, write_engine
 from faceembed.engine.runtimes.engine_session import session_of
 from faceembed.engine.runtimes.flavours import Flavour, for_card, resolve_targets, to_build_with
 from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
@@ -35,11 +36,12 @@ from faceembed.engine.runtimes.onnxruntime import GraphSession
 from faceembed.engine.runtimes.profile import BATCH, Profile
 from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan
 from faceembed.engine.runtimes.watch import Watch
-from faceembed.errors import DeviceError, ModelError, UsageError
+from faceembed.errors import DataError, DeviceError, ModelError, UsageError
 from faceembed.version import __version__
 
 PRECISIONS = ("fp16", "fp32", "int8")
 Notice = Callable[[str], None]
+UNPROVED = "the engine is not compared with fp32 yet"
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the graph, without a card")
 
 
@@ -82,22 +84,27 @@ def build_engine(
     *,
     output: str | os.PathLike[str] | None = None,
     fresh: bool = False,
+    prove: bool = True,
     notice: Notice = lambda line: None,
     progress: BuildProgress = lambda phase, share: None,
 ) -> Built:
     """Build a model's engine, or take the one that is kept.
+
+    One that is kept and was never compared with fp32 is compared now.
 
     Args:
         model: an encoder, or a one-shot aligner.
         settings: what to build.
         output: a file to write it to; the cache if None, where runs look for it.
         fresh: build even if one is kept; so is INT8 with photos, as its scales come from them.
+        prove: compare with fp32; false for whoever does that by himself.
         notice: called with lines for the user.
         progress: told the phase that TensorRT is in and the share that is done.
 
     Raises:
-        DataError: no face to compare on.
-        DeviceError: TensorRT cannot build it here, or it differs from fp32.
+        DataError: no face to compare on in the photos that were given, or none for the scales of INT8.
+        DeviceError: TensorRT cannot build it here, or it differs from fp32. On a card it stays kept then, unproved: a run compares it
+            again before it uses it.
         ModelError: the model is damaged, or the engine cannot be written.
         UsageError: no such target.
     """
@@ -109,23 +116,27 @@ def build_engine(
     targets = resolve_targets(settings.target, flavour, card)
     wanted = Wanted.of(model, settings.precision, flavour, targets, settings.batch)
     fresh = fresh or (settings.precision == "int8" and settings.photos is not None)
-    kept = None if fresh else engine_cache.find(wanted, notice=notice)
-    if kept is not None:
-        facts, plans = read_plans(kept)
-        path = kept if output is None else _write(output, facts, plans)
-        return Built(str(path), facts, 0.0, True)
     runs_here = card is not None and card.sm in targets
-    graphs, quantised = _graphs(model, settings, networks, notice, progress)
-    parity = {} if runs_here else _graph_parity(model, settings, networks, graphs, notice)
-    started = time.monotonic()
-    plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
-    seconds = time.monotonic() - started
-    facts = _facts(wanted, networks, graphs, plans, parity, quantised)
-    if runs_here and card is not None:
-        parity = _engine_parity(model, settings, facts, plans, flavour, card, notice)
-        facts = dataclasses.replace(facts, parity=parity, executed=True)
-    path = engine_cache.keep(wanted, facts, plans) if output is None else _write(output, facts, plans)
-    return Built(str(path), facts, seconds, False)
+    found = None if fresh else engine_cache.find(wanted, notice=notice)
+    seconds = 0.0
+    if found is not None:
+        facts, plans = read_plans(found)
+        path = found
+    else:
+        graphs, quantised = _graphs(model, settings, networks, notice, progress)
+        parity = {} if runs_here or not prove else _graph_parity(model, settings, networks, graphs, notice)
+        started = time.monotonic()
+        plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
+        seconds = time.monotonic() - started
+        facts = _facts(wanted, networks, graphs, plans, parity, quantised)
+        path = engine_cache.keep(wanted, facts, plans) if output is None or runs_here else wanted.path
+    if prove and not facts.proved and runs_here and card is not None:
+        facts = _proved(model, settings, facts, plans, flavour, card, notice)
+        if facts.proved:
+            _write(path, facts, plans)
+    if output is not None:
+        path = _write(output, facts, plans)
+    return Built(str(path), facts, seconds, found is not None)
 
 
 def ensure(
@@ -138,10 +149,13 @@ def ensure(
 ) -> Path:
     """The engine for a card that was chosen: the one that is kept, else built now, which takes seconds to minutes.
 
+    It is not compared with fp32 here: whoever runs it does that, on photos of his own, as long as this machine does not remember that
+    it passed.
+
     An INT8 engine is not built here: the faces that its scales come from are for the user to choose.
 
     Raises:
-        DataError, DeviceError, ModelError: as `build_engine`.
+        DeviceError, ModelError: as `build_engine`.
     """
     card = probe().card(index_of(choice.device))
     flavour = for_card(card)
@@ -156,10 +170,7 @@ def ensure(
             f"no engine of {model.spec.name} in {choice.precision} for {card} yet; building one with {flavour.title}"
         )
         settings = BuildSettings(choice.precision, card.sm, batch, device=f"cuda:{card.index}")
-        kept = Path(build_engine(model, settings, notice=notice, progress=progress).path)
-    facts = read_facts(kept)
-    if facts.executed and facts.parity:
-        parity_memory.remember(model, choice, facts.parity)
+        kept = Path(build_engine(model, settings, prove=False, notice=notice, progress=progress).path)
     return kept
 
 
@@ -172,7 +183,7 @@ def ready(model: Model, choice: RuntimeChoice, watch: Watch) -> None:
         watch: told of an engine that is built.
 
     Raises:
-        DataError, DeviceError, ModelError: as `ensure`.
+        DeviceError, ModelError: as `ensure`.
     """
     if choice.runtime == "tensorrt":
         ensure(model, choice, notice=watch.notice, progress=watch.progress)
@@ -205,9 +216,14 @@ def _graphs(
     return [made.graph], made.facts
 
 
-def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork) -> dict[str, float]:
-    """The gate, on faces or photos of the folder that was given, or of the sample."""
-    folder = sample_photos() if settings.photos is None else Path(settings.photos)
+def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork, notice: Notice) -> dict[str, float]:
+    """The gate, on faces or photos of the folder that was given, or of the sample; no figures where neither is there."""
+    try:
+        folder = sample_photos() if settings.photos is None else Path(settings.photos)
+    except DataError as error:  # scikit-image, which carries them, is no part of what a card needs
+        reason = str(error).partition(", which")[0]
+        notice(f"{UNPROVED} ({reason}): a run does that on its own photos first; to do it now: --photos FOLDER")
+        return {}
     if model.spec.task == "encoder":
         chips = sample_faces.sample_chips(model.spec, folder)
         return check_encoder(model, settings.precision, open_network, chips)
@@ -217,19 +233,21 @@ def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork) -> 
 def _graph_parity(
     model: Model, settings: BuildSettings, networks: Sequence[Network], graphs: Sequence[bytes], notice: Notice
 ) -> dict[str, float]:
+    """Figures of the graph in ONNX Runtime; none where there are no faces to look at."""
     by_name = dict(zip((network.name for network in networks), graphs, strict=True))
 
     def open_network(network: Network) -> Session:
         return GraphSession(model, network, by_name[network.name], _REFERENCE)
 
-    parity = _check(model, settings, open_network)
-    notice(
-        f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
-    )
+    parity = _check(model, settings, open_network, notice)
+    if parity:
+        notice(
+            f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
+        )
     return parity
 
 
-def _engine_parity(
+def _proved(
     model: Model,
     settings: BuildSettings,
     facts: EngineFacts,
@@ -237,15 +255,19 @@ def _engine_parity(
     flavour: Flavour,
     card: Card,
     notice: Notice,
-) -> dict[str, float]:
+) -> EngineFacts:
+    """What is known of an engine once it was compared on its card; the same facts where there are no faces to look at."""
     choice = RuntimeChoice("tensorrt", f"cuda:{card.index}", settings.precision, "built just now")  # type: ignore[arg-type]
 
     def open_network(network: Network) -> Session:
         return session_of(facts, plans, network, model, choice, flavour)
 
-    parity = _check(model, settings, open_network)
+    parity = _check(model, settings, open_network, notice)
+    if not parity:
+        return facts
     notice(f"{parity_line(settings.precision, parity)}, of the engine on {card}")
-    return parity
+    parity_memory.remember(model, choice, parity)
+    return dataclasses.replace(facts, parity=parity, executed=True)
 
 
 def _plans(

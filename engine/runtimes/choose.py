@@ -13,6 +13,7 @@ from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advic
 from faceembed.engine.runtimes.flavours import for_card
 from faceembed.engine.runtimes.onnxruntime import (
     CUDA,
+    check_alone,
     providers,
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
@@ -149,6 +150,7 @@ def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:
         raise DeviceError(
             f"{' and '.join(missing)} not installed, which {card} needs; run: {pip_install('gpu')}, or use --device cpu"
         )
+    check_alone()
     runtime, why = _runtime_on(settings.runtime, card)
     precision: Precision = "fp16"
     if settings.precision in ("fp32", "int8"):
@@ -173,7 +175,7 @@ def _runtime_on(asked: str, card: Card) -> tuple[str, str]:
         return "onnxruntime", f"{reason}ONNX Runtime CUDA"
     raise DeviceError(
         f"{reason}ONNX Runtime {'is here without' if providers() else 'is not installed, nor'} its CUDA provider; run: "
-        "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+        f"pip uninstall onnxruntime, then {pip_install('onnx-cuda')}, or use --device cpu"
     )
 
 

@@ -21,7 +21,7 @@ from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Driver, probe, without_advice
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.engine.runtimes.flavours import PACKAGES, TITLES, installed, load, why_unserved
-from faceembed.engine.runtimes.onnxruntime import CUDA, providers
+from faceembed.engine.runtimes.onnxruntime import CUDA, check_alone, providers, why_not_starting
 from faceembed.errors import DeviceError, ModelError
 from faceembed.install import pip_install
 from faceembed.version import __version__
@@ -182,9 +182,17 @@ def _tensorrt(driver: Driver | None) -> list[Finding]:
 
 
 def _onnxruntime_cuda(driver: Driver | None) -> Finding:
+    try:
+        check_alone()
+    except DeviceError as error:
+        reason, _, advice = str(error).partition("; run: ")
+        return Finding("ONNX Runtime CUDA", "broken", reason, advice)
     if CUDA in providers():
-        return Finding("ONNX Runtime CUDA", "ok", "its provider is installed; whether it starts shows when it is used")
-    mend = "for cards without TensorRT: pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        if not (reason := why_not_starting()):
+            return Finding("ONNX Runtime CUDA", "ok", "its provider starts")
+        mend = f"for cards without TensorRT: {pip_install('onnx-cuda')}"
+        return Finding("ONNX Runtime CUDA", "broken", f"its provider does not start ({reason})", mend if driver else "")
+    mend = f"for cards without TensorRT: pip uninstall onnxruntime, then {pip_install('onnx-cuda')}"
     return Finding("ONNX Runtime CUDA", "missing", "not in the installed build", mend if driver else "")
 
 

@@ -32,6 +32,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         versions: dict[str, str] | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
         choice: str = "",
+        provider: str = "",
+        beside: str = "",
     ) -> Diagnosis:
         def probe() -> Driver:
             if isinstance(driver, str):
@@ -59,7 +61,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(doctor, "installed", lambda: tuple(packages or {}))
         monkeypatch.setattr(doctor, "providers", lambda: providers)
         monkeypatch.setattr(doctor, "version_of", lambda name: (known if versions is None else versions).get(name, ""))
+
+        def check_alone() -> None:
+            if beside:
+                raise DeviceError(beside)
+
         monkeypatch.setattr(doctor, "choose", choose)
+        monkeypatch.setattr(doctor, "why_not_starting", lambda: provider)
+        monkeypatch.setattr(doctor, "check_alone", check_alone)
         return diagnose()
 
     return described
@@ -130,8 +139,29 @@ def test_everything_is_here(machine: Any) -> None:
         "NVIDIA GeForce RTX 4090 (sm89, 24 GiB), compute capability 8.9, 128 multiprocessors"
     )
     assert found(diagnosis, "TensorRT for RTX") == ("ok", "1.7 (builds for sm89)", "")
+    assert found(diagnosis, "ONNX Runtime CUDA") == ("ok", "its provider starts", "")
     assert diagnosis.mends == []
     assert diagnosis.to_json_dict()["driver"]["cards"][0]["capability"] == (8, 9)
+
+
+def test_a_provider_that_is_there_and_does_not_start(machine: Any) -> None:
+    """As after `pip install onnxruntime-gpu`, without the libraries of CUDA that it needs."""
+    driver = Driver("580.65.06", (13, 0), (RTX4090,))
+    reason = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
+    assert found(machine(driver, providers=(CUDA,), provider=reason), "ONNX Runtime CUDA") == (
+        "broken",
+        f"its provider does not start ({reason})",
+        f"for cards without TensorRT: {pip_install('onnx-cuda')}",
+    )
+    assert found(machine("no driver", providers=(CUDA,), provider=reason), "ONNX Runtime CUDA")[2] == ""
+    both = (
+        "onnxruntime and onnxruntime-gpu are installed beside each other, and so on; run: pip uninstall -y both, then x"
+    )
+    assert found(machine(driver, providers=(CUDA,), beside=both), "ONNX Runtime CUDA") == (
+        "broken",
+        both.partition(";")[0],
+        "pip uninstall -y both, then x",
+    )
 
 
 def test_too_old_a_driver_and_too_old_a_card(machine: Any) -> None:
@@ -157,7 +187,7 @@ def test_a_card_without_packages(machine: Any) -> None:
         f"to compute on the CPU: {pip_install('cpu')}",
         pip_install("cpu"),
         "to compute with TensorRT: pip install tensorrt",
-        "for cards without TensorRT: pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        f"for cards without TensorRT: pip uninstall onnxruntime, then {pip_install('onnx-cuda')}",
         f"to use a card: {pip_install('gpu')}",
     ]
 
