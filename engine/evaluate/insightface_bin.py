@@ -141,7 +141,7 @@ def read_bin(source: str) -> PairList:
 def _content(source: str, data: bytes) -> tuple[list[bytes], list[bool]]:
     try:
         for code, argument, _ in pickletools.genops(data):
-            if code.name == "LONG_BINPUT" and int(argument) > len(data):
+            if code.name == "LONG_BINPUT" and int(argument or 0) > len(data):
                 raise pickle.UnpicklingError("it asks for more memory than its content can need")
         content = _Reader(io.BytesIO(data), encoding="bytes").load()
         photos, same = content

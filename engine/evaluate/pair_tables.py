@@ -62,7 +62,8 @@ def read_table(source: str, text: str, *, base: str, root: str | None) -> PairLi
     if is_kaggle(head):
         return kaggle_pairs(source, table[1:], root)
     if not _known(head) and _is_pair(table[0].cells):
-        names, columns, body = HEADERS[0], {name: i for i, name in enumerate((*HEADERS[0], "kind"))}, table
+        columns, body = {name: i for i, name in enumerate((*HEADERS[0], "kind"))}, table
+        names: tuple[str, ...] = HEADERS[0]
         width = len(table[0].cells)
         columns = {name: i for name, i in columns.items() if i < width}
     else:
@@ -76,13 +77,15 @@ def read_table(source: str, text: str, *, base: str, root: str | None) -> PairLi
             )
         *what, label = (row.cells[columns[name]] for name in names)
         kind = row.cells[columns["kind"]] if "kind" in columns else ""
+        value, meaning = _meaning(label, kind, row.where)
         if len(what) == 1:
             scores.append(_score(what[0], row.where))
-            pairs.append(Pair(f"#{row.line}", f"#{row.line}'", *_meaning(label, kind, row.where)))
+            a, b = f"#{row.line}", f"#{row.line}'"
         elif names == ROWS:
-            pairs.append(Pair(*(_face(cell, row.where) for cell in what), *_meaning(label, kind, row.where)))
+            a, b = (_face(cell, row.where) for cell in what)
         else:
-            pairs.append(Pair(*(_photo(base, path, row.where) for path in what), *_meaning(label, kind, row.where)))
+            a, b = (_photo(base, path, row.where) for path in what)
+        pairs.append(Pair(a, b, value, meaning))
     lines = tuple(row.line for row in body)
     return PairList(source, tuple(pairs), lines, tuple(scores) if len(names) == 2 else None, names == ROWS)
 

@@ -110,8 +110,9 @@ def score_pairs(
     if scores is not None and listed.scores is not None:
         raise UsageError(f"--scores: {listed.source} is a list of scores already")
     embedded, name, limit = None, "", threshold
+    failures: dict[str, str] = {}
     if listed.scores is not None:
-        similarity, failures = np.array(listed.scores), {}
+        similarity = np.array(listed.scores)
     elif index is not None:
         vectors, failures, name = vectors_in(listed, index)
         similarity = _cosines(listed, vectors)
