@@ -16,10 +16,10 @@ from faceembed.engine.runtimes import compiled, fixed_batch
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.compiled import Facts, Kept
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.openvino_import import openvino
 from faceembed.engine.runtimes.signal_stack import kept_signal_stack
 from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
-from faceembed.telemetry import without_openvino_telemetry
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any
@@ -28,22 +28,15 @@ _PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
-def _openvino() -> Any:
-    """The library, imported at its first use; nowhere else is it imported (a rule of ruff)."""
-    with without_openvino_telemetry():
-        import openvino  # noqa: TID251
-    return openvino
-
-
 def version() -> str:
     """The installed release; it is part of the key under which a parity result is kept."""
-    return str(_openvino().__version__)
+    return str(openvino().__version__)
 
 
 def supported_precisions() -> tuple[Precision, ...]:
     """The precisions this processor runs at full speed, fastest first."""
     with kept_signal_stack():
-        capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
@@ -94,7 +87,7 @@ class OpenVinoSession(Session):
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # threads are bound to the first cores otherwise, in every process to the same ones
         }
-        self._core = _openvino().Core()
+        self._core = openvino().Core()
         self._facts = self._everything(threads)
         self._network: Any = None  # as it was read, while more may be compiled of it
         self._programs: dict[int, _Program] = {}  # by batch; 0 is any
@@ -215,7 +208,7 @@ class OpenVinoSession(Session):
         """What is compiled of a network: all of it, or, where the first layers are to be exact, these and the rest."""
         if not (layers := self.choice.exact_layers):
             return (network,)
-        if (parts := cut_behind(_openvino(), network, layers)) is None:
+        if (parts := cut_behind(openvino(), network, layers)) is None:
             raise DeviceError(f"{self._model.path} cannot be cut behind its first {layers} layers with weights")
         return parts
 
