@@ -16,6 +16,7 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
+from faceembed.cli.said import several_taken
 
 if TYPE_CHECKING:
     from faceembed.engine.evaluate.figures import Evaluation
@@ -67,13 +68,14 @@ def evaluate(
             progress=reporter.progress,
         )
     try:
-        out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
+        several = scored.embedded.several
+        out.result({**scored.evaluation.to_json_dict(), "several_faces": several}, _text(scored.evaluation, several))
     finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
         if report is not None:
             scored.write_report(report)
 
 
-def _text(result: Evaluation) -> str:
+def _text(result: Evaluation, several: int) -> str:
     low, high = result.eer_ci
     rows = [
         ("pairs", f"{result.pairs:,} ({result.positives:,} same, {result.negatives:,} different)"),
@@ -90,7 +92,7 @@ def _text(result: Evaluation) -> str:
     ]
     if result.skipped_pairs:
         rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
-    rows += [("note", flaw) for flaw in result.flaws]
+    rows += [("note", flaw) for flaw in (*result.flaws, *several_taken(several))]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 

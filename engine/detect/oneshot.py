@@ -141,7 +141,7 @@ class OneShotDetector(Detector):
         again = refine.refine(self._refiner, [photo], faces)
         kept = (again.scores >= self.settings.score) & np.isfinite(again.landmarks).all(axis=(1, 2))
         landmarks = np.where(kept[:, None, None], again.landmarks, faces.landmarks)
-        return Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        return dataclasses.replace(faces, landmarks=landmarks)
 
     def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
         """The faces in some photos, each shown with a longer side of ``sides`` pixels."""

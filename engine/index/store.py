@@ -19,7 +19,7 @@ from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, is_lossle
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.training import train
+from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import decode_path
@@ -61,6 +61,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     """
     import faiss
 
+    check_number(index_type, vectors.shape[1], len(vectors), there=f"{len(vectors):,}")
     inner = make(index_type, vectors.shape[1], len(vectors))
     index = faiss.IndexIDMap2(inner)
     if len(vectors):

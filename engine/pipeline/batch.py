@@ -33,6 +33,8 @@ class Faces:
     scores: NDArray[np.float32]
     sizes: NDArray[np.int32]
     """(F, 2) width and height of the photo."""
+    beside: NDArray[np.int32]
+    """(F,) how many other faces of the photo were seen on the way, where the largest alone was taken; else 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,4 +108,5 @@ def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int3
         landmarks=faces.landmarks * zoom[:, None, None] - offset[:, None],
         scores=faces.scores,
         sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
+        beside=np.zeros(len(faces), np.int32) if faces.beside is None else faces.beside,
     )

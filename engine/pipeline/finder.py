@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,7 +127,7 @@ class Finder:
             found = self.detector.sharpened(finer.pixels, found)
         landmarks = faces.landmarks.copy()
         landmarks[mine] = (found.landmarks - shift) / zoom
-        everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        everything = dataclasses.replace(faces, landmarks=landmarks)
         return everything, similarity_matrices(found.landmarks, self.spec)
 
 

@@ -182,6 +182,7 @@ def attack_pairs(
         scores=np.stack(scores),
         rows=rows,
         cases=cases,
+        several=subject.several,
         details={**subject.runtime, "seed": settings.seed, **attack.details()},
     )
 

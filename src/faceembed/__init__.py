@@ -10,20 +10,21 @@ The verbs of the command line, for Python:
     faceembed.matrix(["a.jpg", "b.jpg", "c.jpg"]).similarity
     faceembed.evaluate("pairs.csv").eer
 
-Nothing heavy is imported before a verb is used.
+Nothing heavy is imported before a verb is used, and next to nothing before the command handles Ctrl-C: until then it is Python's own,
+with a traceback.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from faceembed.errors import FaceEmbedError
 from faceembed.telemetry import switch_off
-from faceembed.version import __version__
 
 switch_off()
 
+TYPE_CHECKING = False  # typing's own takes as long to import as all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.choose import RuntimeSettings
     from faceembed.engine.verbs.embed import embed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from faceembed.engine.verbs.matrix import matrix
     from faceembed.engine.verbs.search import search
     from faceembed.engine.verbs.verify import verify
+    from faceembed.version import __version__
 
 __all__ = [
     "EmbedSettings",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": ("faceembed.version", "__version__"),
     "EmbedSettings": ("faceembed.engine.pipeline.settings", "EmbedSettings"),
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
     "embed": ("faceembed.engine.verbs.embed", "embed"),

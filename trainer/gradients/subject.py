@@ -47,10 +47,10 @@ def open_network_subject(
     network = _open_network(settings, arch, purpose)
     files = [photo_file(path) for path in photos]
     cutter = loading.open_cutter(settings, network.spec, loading.resolve_aligner(settings), files, notice=notice)
-    chips, failures = cut_largest(cutter, files, progress)
+    chips, failures, seen = cut_largest(cutter, files, progress)
     notice(f"{network.name} in PyTorch on {network.device}")
     runtime = {"device": str(network.device), "runtime": "pytorch", "precision": "fp32"}
-    found = count_faces(cutter, [file for file in files if file.path in chips]) if count else {}
+    found = count_faces(cutter, [file for file in files if file.path in chips]) if count else seen
     return Subject(network.spec, network, chips, failures, runtime, found), network
 
 
