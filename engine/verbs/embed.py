@@ -22,6 +22,7 @@ from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.probe import READ

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any, Literal
 
+from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import photo_file, printable
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe

@@ -25,6 +25,7 @@ import threadpoolctl
 from faceembed.cores import available_cores
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
