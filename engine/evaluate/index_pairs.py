@@ -11,7 +11,7 @@ from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import load_faces, read_manifest
-from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.photos.failures import read_errors
 from faceembed.errors import DataError, PairListError
 
 
