@@ -20,6 +20,10 @@ SUFFIXES = frozenset(
 """Endings of photos. A file with another one, or none, is a photo if its first bytes say so."""
 
 
+LINKS_MARK = ".faceembed-links"
+"""A file in folders of links that `cluster` made: below an archive, these would show each photo a second time."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PhotoFile:
     """One file to embed. ``path`` is absolute; bytes that are not UTF-8 are in it as lone surrogates (PEP 383)."""
@@ -132,7 +136,9 @@ def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing
             else:
                 listing.ignored["(dangling link)"] += 1
             continue
-        if stat.S_ISDIR(child.st_mode):
+        if stat.S_ISDIR(child.st_mode) and os.path.isfile(os.path.join(entry.path, LINKS_MARK)):
+            listing.ignored["(links of cluster)"] += 1
+        elif stat.S_ISDIR(child.st_mode):
             stack.append(_open(entry.path, child, seen, listing))
         elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(entry.path)):
             yield _photo(entry.path, child)

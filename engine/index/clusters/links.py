@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
-from faceembed.engine.photos.listing import is_gone, printable
+from faceembed.engine.photos.listing import LINKS_MARK, is_gone, printable
 from faceembed.errors import DataError, UsageError
 
-MARK = ".faceembed-links"
+MARK = LINKS_MARK
 _FOLDER = re.compile(r"person-\d{6,}")
 _MOST_BYTES = 150  # of a name
 
