@@ -41,11 +41,17 @@ class Merge:
         self._earlier = earlier
         self._listed_failures = [Failure(PhotoFile(path, 0, 0), "list", why) for path, why in listing.failures]
         listed = {photo.path for photo in listing.photos}
-        self.gone = {
-            path for path in known.photos if path not in listed and path not in found.moved and selection.lost(path)
-        }
+        unseen = {path for path in known.photos if path not in listed and path not in found.moved}
+        stages = {f.photo.path: f.stage for f in (*known.failures, *(f for shard in earlier for f in shard.failures))}
+        left_out = {path for path in unseen if selection.leaves_out(path) and stages.get(path) != REMOVED}
+        dismissed = {path for path in left_out if path in stages}
+        """Failures whose photos the run leaves out: nothing of value."""
+        by_hand = {path for path in unseen if stages.get(path) == REMOVED and selection.leaves_out(path)}
+        self.gone = {path for path in unseen - dismissed - by_hand if selection.lost(path)}
         """Known paths whose photo is not there any more."""
-        self._now: dict[str, list[PhotoFile]] = {path: [] for path in (*self.gone, *found.vacated)}
+        self.passed_over = left_out - dismissed - self.gone
+        """Known paths with faces that the run leaves out; they stay."""
+        self._now: dict[str, list[PhotoFile]] = {path: [] for path in (*self.gone, *dismissed, *found.vacated)}
         self._now |= found.now
         before = [f for f in known.failures if f.stage == "list" and selection.covers(f.photo.path)]
         self.other_folders_fail = set(before) != set(self._listed_failures)
@@ -165,7 +171,7 @@ class Merge:
         rows = [f for f in self._known.failures if f.stage == "list" and not self._selection.covers(f.photo.path)]
         for failure in (*before, *earlier):
             if failure.stage in TRANSIENT:
-                if not self._selection.lost(failure.photo.path):
+                if not self._selection.lost(failure.photo.path) and not self._selection.leaves_out(failure.photo.path):
                     rows.append(failure)
             else:
                 rows += [Failure(photo, failure.stage, failure.reason) for photo in self._files(failure.photo)]

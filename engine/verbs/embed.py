@@ -22,7 +22,8 @@ from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
-from faceembed.engine.photos.listing import Listing, PhotoFile
+from faceembed.engine.photos.left_out import Choice
+from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
 from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
@@ -73,6 +74,10 @@ class EmbedReport:
     """Photos processed by this run that show several faces, of which the largest was taken; 0 where all were."""
     ignored: dict[str, int]
     """Files left out, by their ending: neither that nor their first bytes are a photo's."""
+    excluded: dict[str, int]
+    """Files left out by their names or folders, by the rule: what systems keep beside photos, and what was asked for."""
+    passed_over: int
+    """Photos with faces in the index that are among the excluded now; without ``prune`` they stay."""
     seconds: float
     images_per_second: float
     """Photos processed by this run, per second of the whole run, loading included."""
@@ -99,6 +104,8 @@ def embed(
     fresh: bool = False,
     prune: bool = False,
     check: bool = False,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EmbedReport:
@@ -109,13 +116,15 @@ def embed(
     goes on after its last finished shard.
 
     Args:
-        photos: folders (walked recursively) and photo files.
+        photos: folders (walked recursively), photo files, and lists of both (`FileList`).
         output: the index's name, ending in ``.faiss``; its other files lie beside it.
         settings: models, faces, batches, runtime.
         index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string; None keeps what the index has, else ``flat``.
         fresh: start over, dropping an index and an unfinished run of that name.
-        prune: drop what is gone however much it is.
+        prune: drop what is gone however much it is, and what is left out now.
         check: read every photo and compare its bytes, also of those that look untouched.
+        exclude: patterns (`photos.globs`) of files and folders that are left out.
+        include: patterns of what is taken although it would be left out, also by default (`photos.left_out`).
         notice: called with lines for the user.
         progress: called after every batch.
 
@@ -132,11 +141,12 @@ def embed(
     started = time.perf_counter()
     settings = settings or EmbedSettings()
     roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
+    choice = Choice(tuple(exclude), tuple(include))
     files = IndexFiles.of(output)
     files.faiss.parent.mkdir(parents=True, exist_ok=True)
     with writing(files.faiss):
         files = files.ready()
-        return _embed(roots, files, settings, index_type, fresh, prune, check, notice, progress, started)
+        return _embed(roots, files, settings, index_type, fresh, prune, check, choice, notice, progress, started)
 
 
 def _embed(
@@ -147,6 +157,7 @@ def _embed(
     fresh: bool,
     prune: bool,
     check: bool,
+    choice: Choice,
     notice: Callable[[str], None],
     progress: Callable[[Progress], None],
     started: float,
@@ -159,19 +170,28 @@ def _embed(
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     earlier = known.add_shards(shards)
-    listing = list_roots(roots, known)
-    _announce(listing, notice)
+    listing = list_roots(roots, known, choice)
+    for line in listing.remarks():
+        notice(line)
     if known.manifest and "min_score" not in known.manifest:
         least = f"{fingerprint['min_score']:g}"
         notice(f"{files.faiss.name} is older than --min-score: faces below {least} that it holds stay, until --fresh")
     if not listing.photos and not known.photos:
-        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
-    selection = Selection(listing, known.selections)
+        where = ", ".join(listing.roots) or f"what was given (the first is {printable(listing.failures[0][0])})"
+        more = f"; {listing.excluded.total():,} files were left out by name or folder" if listing.excluded else ""
+        raise DataError(f"no photos in {where}: looked for {READ} files{more}")
+    selection = Selection(listing, known.selections, prune=prune)
     found = recognise(listing.photos, known.photos, check=check)
     merge = Merge(listing, selection, known, found, earlier)
-    present = {photo.path for photo in listing.photos} | (known.photos.keys() - merge.gone)
+    present = {photo.path for photo in listing.photos} | (known.photos.keys() - merge.gone - merge.passed_over)
     if not prune and (reason := alarm(merge.gone, known.photos, present, selection)):
         raise LossError(reason)
+    if merge.passed_over:
+        some = printable(min(merge.passed_over))
+        notice(
+            f"{len(merge.passed_over):,} photos in the index are among those left out now, the first is {some}; they stay, "
+            "until --prune"
+        )
     for line in found.remarks(known.photos.values(), check=check):
         notice(line)
     if index_type is not None and settings.faces == "largest":
@@ -215,7 +235,7 @@ def _embed(
             f"nothing new, changed or gone; {found.unread:,} photos were not read, as their size and times are the same"
         )
     seconds = time.perf_counter() - started
-    choice = run.choice(known.manifest)
+    computed = run.choice(known.manifest)
     return EmbedReport(
         images=len(listing.photos) + len(listing.failures),
         faces=counts["faces"],
@@ -232,20 +252,16 @@ def _embed(
         vanished=len(went),
         several_faces=run.several,
         ignored=dict(listing.ignored),
+        excluded=dict(listing.excluded),
+        passed_over=len(merge.passed_over),
         seconds=round(seconds, 3),
         images_per_second=round(len(todo) / seconds, 2),
         stages=run.rates(),
-        **choice,
+        **computed,
         encoder=models.encoder.spec.name,
         aligner=models.aligner.spec.name if models.aligner else "none",
         index=str(files.faiss),
     )
-
-
-def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
-    if listing.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notice(f"{listing.ignored.total()} files are no photos by ending and content and were left out ({kinds})")
 
 
 def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:

@@ -217,9 +217,7 @@ def _read_folders(source: str, notes: list[str]) -> list[Sample]:
     if listing.failures:
         path, reason = listing.failures[0]
         raise DataError(f"{printable(path)} cannot be read ({reason}); mend or move it: nobody is left out silently")
-    if listing.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notes.append(f"{listing.ignored.total():,} files in {source} are no photos by ending and content ({kinds})")
+    notes += [f"{source}: {line}" for line in listing.remarks(options=False)]
     samples: list[Sample] = []
     for photo in listing.photos:
         parts = os.path.relpath(photo.path, source).split(os.sep)

@@ -132,7 +132,7 @@ def test_links_below_the_archive_are_no_photos_of_it(index: Path, tmp_path: Path
     cluster(index, tmp_path / "who.parquet", settings=settings, links=nas / "people")
     report = run(nas, index)
     assert (report.images, report.faces, report.copies) == (6, 6, 0)
-    assert report.ignored == {"(links of cluster)": 1}
+    assert report.excluded == {".faceembed-links": 7}
     assert run(nas / "people" / "person-000002", tmp_path / "one.faiss").faces == 1
     assert run(nas / "people", tmp_path / "all.faiss").faces == 6
 
