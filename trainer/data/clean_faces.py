@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.pictures import Pictures
 from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
+from faceembed.engine.photos.failures import read_errors
 from faceembed.engine.photos.listing import decode_path, printable
 from faceembed.engine.photos.places import as_listed
-from faceembed.engine.photos.rows import read_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encodes import identities
 from faceembed.engine.pipeline.progress import Progress
