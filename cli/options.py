@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.cli.streams import check_redirections
 from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import printable
@@ -309,8 +310,18 @@ def given(photos: Iterable[str]) -> list[str | FileList]:
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--quiet`` and ``--json``; the command receives them as ``out``."""
-    return collected(command, _OUTPUT_OPTIONS, Output, "out")
+    """Add ``--quiet`` and ``--json``; the command receives them as ``out``. Streams that are redirected into its own files are refused."""
+
+    @functools.wraps(command)
+    def checked(*args: Any, **values: Any) -> Any:
+        ctx = click.get_current_context()
+        given = [ctx.params.get(param.name or "") for param in ctx.command.params if isinstance(param.type, click.Path)]
+        check_redirections(
+            path for value in given for path in (value if isinstance(value, tuple) else (value,)) if path
+        )
+        return command(*args, **values)
+
+    return collected(checked, _OUTPUT_OPTIONS, Output, "out")
 
 
 def collected(

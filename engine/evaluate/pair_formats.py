@@ -1,16 +1,16 @@
-"""Pair lists as they come: our CSV and deepface's, LFW's ``pairs.txt``, and folders of pairs.
+"""Lists of photo pairs: which two photos, and whether they show the same person.
 
-    pairs = read_pairs("pairs.csv")                       # path_a,path_b,label[,kind]
+    pairs = read_pairs("pairs.csv")                       # path_a,path_b,label[,kind], and other tables
     pairs = read_pairs("lfw_pairs.txt", root="lfw")       # LFW View 2, with its ten folds
+    pairs = read_pairs("cfp_fp.bin")                      # InsightFace's sets of aligned crops
     pairs = read_pairs("kryptonite/train")                # images/<label>/<i>.jpg and meta.json
+    check_files(pairs)
 
-The format is recognised by looking, never by an option. Reading touches no photo: `pairs.check_files` asks whether they are there.
+The format is recognised by looking, never by an option. Reading touches no photo: `check_files` asks whether they are there.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import os
 import random
@@ -18,25 +18,25 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from faceembed.engine.evaluate.insightface_bin import is_bin, read_bin
 from faceembed.engine.evaluate.kryptonite import folders_in, natural, photos_in, real_and_fake
+from faceembed.engine.evaluate.lfw import read_lfw
+from faceembed.engine.evaluate.pair_tables import read_table
 from faceembed.engine.evaluate.pairs import Pair, PairList
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.evaluate.tables import decoded
 from faceembed.errors import PairListError
 
 T = TypeVar("T")
-_WORD = re.compile(r"[^\W_][\w-]{0,29}")
-_TAKEN = ("all",)  # means all negatives where figures are shown
-LABELS = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
-HEADERS = {"faceembed": ("path_a", "path_b", "label"), "deepface": ("file_x", "file_y", "decision")}
 
 
 def read_pairs(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, seed: int = 0) -> PairList:
     """Read a pair list of any known format.
 
     Args:
-        path: a CSV with the header ``path_a,path_b,label[,kind]`` or ``file_x,file_y,Decision``, LFW's ``pairs.txt``, or a
+        path: a table with the header ``path_a,path_b,label[,kind]`` or another of `pair_tables.HEADERS`, or with none, of columns that
+            end at commas, semicolons or tabs; LFW's ``pairs.txt`` and Kaggle's tables of it; InsightFace's ``.bin``; a table ``score,label``; or a
             folder: ``<pair_id>/{0,1}.jpg`` (unlabelled), or ``images/<label>/<i>.jpg`` with ``meta.json``.
-        root: the folder that paths in the list are relative to. Default for CSV: the CSV's own folder. LFW needs it.
+        root: the folder that paths in the list are relative to. Default for tables: the table's own folder. LFW needs it.
         seed: chooses the pairs that are built from a ``meta.json`` folder; other formats do not use it.
 
     Returns:
@@ -48,6 +48,8 @@ def read_pairs(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | N
     source = os.fspath(path)
     if os.path.isdir(source):
         result = _read_folder(source, seed)
+    elif is_bin(source):
+        result = read_bin(source)
     else:
         result = _read_text(source, None if root is None else os.fspath(root))
     if not result.pairs:
@@ -61,107 +63,11 @@ def _read_text(source: str, root: str | None) -> PairList:
             data = file.read()
     except OSError as error:
         raise PairListError(f"{source}: cannot read the pair list ({error.strerror})") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PairListError(f"{source}, line {line}: not UTF-8; save the list as UTF-8 text") from error
+    text = decoded(source, data)
     head = next((line.strip() for line in text.splitlines() if line.strip()), "")
     if re.fullmatch(r"\d+(\s+\d+)?", head):
-        return _read_lfw(source, text, root)
-    return _read_csv(source, text, os.path.dirname(source) if root is None else root)
-
-
-def _read_csv(source: str, text: str, base: str) -> PairList:
-    pairs: list[Pair] = []
-    lines: list[int] = []
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: dict[str, int] = {}
-    names: tuple[str, ...] = ()
-    try:
-        for row in reader:
-            if not any(cell.strip() for cell in row):
-                continue
-            where = f"{source}, line {reader.line_num}"
-            if not columns:
-                columns = {cell.strip().lower(): i for i, cell in reversed(list(enumerate(row)))}
-                names = _known_header(columns, row, where)
-                continue
-            if len(row) != len(columns):
-                raise PairListError(
-                    f"{where}: expected {len(columns)} columns, got {len(row)}; quote a file name that contains a comma"
-                )
-            path_a, path_b, label = (row[columns[name]] for name in names)
-            kind = row[columns["kind"]] if "kind" in columns else ""
-            pairs.append(_csv_pair(base, path_a, path_b, label, kind, where))
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise PairListError(f"{source}, line {reader.line_num}: not valid CSV ({error}); check the quotes") from error
-    return PairList(source, tuple(pairs), tuple(lines))
-
-
-def _known_header(columns: dict[str, int], row: Sequence[str], where: str) -> tuple[str, ...]:
-    if len(columns) != len(row):
-        raise PairListError(f"{where}: the header names a column twice: {','.join(row)}")
-    best = max(HEADERS.values(), key=lambda names: sum(name in columns for name in names))
-    if missing := [name for name in best if name not in columns]:
-        raise PairListError(
-            f"{where}: the header lacks the column '{missing[0]}'; expected 'path_a,path_b,label[,kind]' or "
-            f"'file_x,file_y,Decision', separated by commas, got {','.join(row)[:80]!r}"
-        )
-    return best
-
-
-def _csv_pair(base: str, path_a: str, path_b: str, label: str, kind: str, where: str) -> Pair:
-    path_a, path_b = decode_path(path_a), decode_path(path_b)  # what we write ourselves, where a name is not UTF-8
-    for path in (path_a, path_b):
-        if not path or "\0" in path:
-            raise PairListError(f"{where}: {path!r} is not a file name")
-    value = LABELS.get(label.strip().lower())
-    if value is None:
-        raise PairListError(f"{where}: bad label {label!r}; expected 1 or 0, Yes or No, true or false")
-    name = kind.strip().lower() or ("same" if value else "other")
-    if not _WORD.fullmatch(name) or name in _TAKEN:
-        raise PairListError(
-            f"{where}: bad kind {kind!r}; expected same, or a word for the negatives such as other, fake or kin (letters, digits, "
-            "- and _, at most 30)"
-        )
-    if (name == "same") != value:
-        raise PairListError(
-            f"{where}: label {label.strip()!r} contradicts kind {name!r}; only pairs of kind same are positive"
-        )
-    return Pair(os.path.join(base, path_a), os.path.join(base, path_b), value, name)
-
-
-def _read_lfw(source: str, text: str, root: str | None) -> PairList:
-    """http://vis-www.cs.umass.edu/lfw/README.txt: ``folds n``, then per fold n same pairs and n different ones.
-
-    The development lists have no fold count: ``n``, then n same and n different pairs.
-    """
-    if root is None:
-        raise PairListError(f"{source}: an LFW pair list names people, not files; say with --root where the photos are")
-    rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    header = [int(cell) for cell in rows[0][1]]
-    folds, size = (header[0], header[1]) if len(header) == 2 else (1, header[0])
-    pairs: list[Pair] = []
-    for index, (number, cells) in enumerate(rows[1:]):
-        where = f"{source}, line {number}"
-        if len(cells) not in (3, 4) or not all(cell.isdecimal() for cell in (cells[1], cells[-1])):
-            raise PairListError(f"{where}: expected 'Name n1 n2' or 'Name1 n1 Name2 n2', got {' '.join(cells)[:80]!r}")
-        same = len(cells) == 3
-        first = _lfw_photo(root, cells[0], cells[1])
-        second = _lfw_photo(root, cells[0] if same else cells[2], cells[-1])
-        fold = min(index // max(2 * size, 1), folds - 1) if len(header) == 2 else None
-        pairs.append(Pair(first, second, same, "same" if same else "other", fold))
-    if len(pairs) != 2 * folds * size:
-        raise PairListError(
-            f"{source}, line 1: the header promises {2 * folds * size} pairs, the list holds {len(pairs)}; is it cut short?"
-        )
-    return PairList(source, tuple(pairs), tuple(number for number, _ in rows[1:]))
-
-
-def _lfw_photo(root: str, name: str, number: str) -> str:
-    return os.path.join(root, name, f"{name}_{int(number):04d}.jpg")
+        return read_lfw(source, text, root)
+    return read_table(source, text, base=os.path.dirname(source) if root is None else root, root=root)
 
 
 def _read_folder(source: str, seed: int) -> PairList:

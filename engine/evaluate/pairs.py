@@ -1,6 +1,6 @@
 """Pairs of photos: which two, and whether they show the same person.
 
-`pair_formats.read_pairs` reads them; `check_files` asks whether the photos are there. What is not known here: faces, embeddings and scores.
+`pair_formats.read_pairs` reads them; `check_files` asks whether the photos are there. What is not known here: formats, faces, embeddings.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class PairList:
     pairs: tuple[Pair, ...]
     lines: tuple[int, ...] = ()
     """Line in ``source`` on which each pair ends; empty where the source is a folder."""
+    scores: tuple[float, ...] | None = None
+    """The score of each pair, where the list has scores and no photos; the paths are no files then."""
+    rows: bool = False
+    """Whether the paths are the ``face_id`` of an index's faces, and no files."""
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -59,6 +63,11 @@ class PairList:
     def labelled(self) -> bool:
         """Whether every pair has a label."""
         return all(pair.label is not None for pair in self.pairs)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether all its pairs are of one person, or none is."""
+        return len({pair.label for pair in self.pairs}) == 1
 
     @functools.cached_property
     def labels(self) -> npt.NDArray[np.bool_]:
@@ -102,8 +111,16 @@ def check_files(pairs: PairList) -> None:
     """See that every photo of the list exists, before hours are spent on the others.
 
     Raises:
-        PairListError: some are missing; the message counts them and names the first.
+        PairListError: some are missing; the message counts them and names the first. Or the list has no photos.
     """
+    if pairs.scores is not None:
+        raise PairListError(
+            f"{pairs.source}: the list has scores and no photos; eval computes error rates of it, and nothing else does"
+        )
+    if pairs.rows:
+        raise PairListError(
+            f"{pairs.source}: the list names faces of an index by face_id; eval takes it, with --index INDEX.faiss"
+        )
     missing = [photo for photo in pairs.photos if not os.path.isfile(photo)]
     if not missing:
         return

@@ -14,8 +14,8 @@ from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, Shard
 from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.update import TRANSIENT, Known
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import Listing, PhotoFile
-from faceembed.engine.photos.rows import Failure
 from faceembed.errors import UsageError
 
 REMOVED = "removed"

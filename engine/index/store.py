@@ -21,8 +21,9 @@ from faceembed.engine.index.manifest import FORMAT, read_manifest
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
+from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import decode_path
-from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
+from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write
 from faceembed.plain import to_json

@@ -2,7 +2,7 @@
 
 By default these are copies, previews and rubbish that systems keep beside photos: a NAS's ``@eaDir``, trash, thumbnails, a Mac's
 ``._photo.jpg`` beside ``photo.jpg``. A folder with a file ``.nomedia`` in it is left out, as Android does; ``.faceembedignore`` is a list
-of patterns for its folder, or empty for all of it. What is named by itself on the command line is taken.
+of patterns for its folder, or empty for all of it. Folders of links that `cluster` made are left out. What is named by itself on the command line is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from faceembed.errors import UsageError
 
 NO_MEDIA = ".nomedia"
 IGNORE = ".faceembedignore"
+LINKS = ".faceembed-links"
+"""What `cluster` puts into its folders of links: below an archive, these would show each photo a second time."""
 FOLDERS = (
     "@eaDir",  # Synology: previews
     "#recycle",  # Synology

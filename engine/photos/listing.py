@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import blake3
 
 from faceembed.engine.photos.file_list import FileList
-from faceembed.engine.photos.left_out import IGNORE, NO_MEDIA, Choice, Rules, count_files, made_by_a_system
+from faceembed.engine.photos.left_out import IGNORE, LINKS, NO_MEDIA, Choice, Rules, count_files, made_by_a_system
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError
 
@@ -236,12 +236,12 @@ class _Walk:
             if not rule:
                 self.listing.failures.append((folder, error.strerror or str(error)))
             return _Level(iter(()), rules, rule)
-        for mark in [entry.name for entry in found if entry.name in (NO_MEDIA, IGNORE)] if not rule else []:
+        for mark in [entry.name for entry in found if entry.name in (NO_MEDIA, IGNORE, LINKS)] if not rule else []:
             if mark == IGNORE:
                 lines = self._lines(os.path.join(folder, mark))
                 rules = rules.within(folder, lines) if lines else rules
-            if (mark == IGNORE and not lines) or (mark == NO_MEDIA and not root):
-                rule = mark  # named by itself, a folder is taken in spite of Android's mark
+            if (mark == IGNORE and not lines) or (mark in (NO_MEDIA, LINKS) and not root):
+                rule = mark  # named by itself, a folder is taken in spite of Android's mark, or ours
         if rule and not rules.include:
             return self._closed(folder, rules, rule)
         if rule:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import crop_landmarks
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.photos.decode import Photo
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import Failure
 
 
 @dataclasses.dataclass(frozen=True)

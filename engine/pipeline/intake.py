@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from faceembed.engine.photos.decode import Photo, check_size, decode, reduction_for
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import PhotoError

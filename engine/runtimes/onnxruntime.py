@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import io
 import re
 import subprocess
@@ -62,6 +61,8 @@ def check_alone() -> None:
 
 
 def _is_installed(distribution: str) -> bool:
+    import importlib.metadata  # where there is a card: every other start would pay 20 ms for it
+
     try:
         importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

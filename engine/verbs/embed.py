@@ -21,10 +21,10 @@ from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.fingerprint import fingerprint_of
 from faceembed.engine.pipeline.progress import Progress

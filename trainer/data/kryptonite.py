@@ -2,7 +2,7 @@
 
     report = write_submission("kryptonite/test", "submission.csv", settings=EmbedSettings(encoder="mine"))
 
-Its training folder is read by `people.read_people` and, as a pair list, by `engine.evaluate.pairs.read_pairs`.
+Its training folder is read by `people.read_people` and, as a pair list, by `engine.evaluate.pair_formats.read_pairs`.
 """
 
 from __future__ import annotations

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
+from faceembed.engine.photos.left_out import LINKS
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.photos.places import is_gone
 from faceembed.errors import DataError, UsageError
 
-MARK = ".faceembed-links"
+MARK = LINKS
 _FOLDER = re.compile(r"person-\d{6,}")
 _MOST_BYTES = 150  # of a name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_cudas_libraries_are_loaded_before_the_first_session(
 def test_both_packages_of_onnx_runtime_are_refused(
     monkeypatch: pytest.MonkeyPatch, tiny: Model, cuda: Any, fit: Any
 ) -> None:
-    monkeypatch.setattr(module.importlib.metadata, "version", lambda name: "1.31")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31")
     message = (
         r"^onnxruntime and onnxruntime-gpu are installed beside each other, and each has overwritten files of the other; "
         rf"run: pip uninstall -y onnxruntime onnxruntime-gpu, then {re.escape(pip_install('onnx-cuda'))}"

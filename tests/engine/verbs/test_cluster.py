@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from faceembed.engine.index.clusters.output import read_clusters
+from faceembed.engine.index.lock import writing
+from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.verbs.cluster import ClusterReport, ClusterSettings, cluster
 from faceembed.engine.verbs.relocate import relocate
 from faceembed.engine.verbs.remove import remove
-from faceembed.errors import DataError, UsageError
+from faceembed.errors import DataError, IndexBusyError, UsageError
 from tests.engine.verbs.albums import album, run
 
 pytestmark = pytest.mark.usefixtures("counted")
@@ -121,3 +123,30 @@ def test_a_folder_of_somebody_else_is_left_alone(index: Path, tmp_path: Path) ->
     with pytest.raises(UsageError, match="holds other files"):
         grouped(index)
     assert os.readlink(theirs) == "nowhere"
+
+
+def test_links_below_the_archive_are_no_photos_of_it(index: Path, tmp_path: Path) -> None:
+    """Each photo would be in the index twice from the next run on; a person's folder that is named is taken."""
+    nas = tmp_path / "nas"
+    settings = ClusterSettings(threshold=0.999, duplicates=False, least_faces=1)
+    cluster(index, tmp_path / "who.parquet", settings=settings, links=nas / "people")
+    report = run(nas, index)
+    assert (report.images, report.faces, report.copies) == (6, 6, 0)
+    assert report.excluded == {".faceembed-links": 7}
+    assert run(nas / "people" / "person-000002", tmp_path / "one.faiss").faces == 1
+    assert run(nas / "people", tmp_path / "all.faiss").faces == 6
+
+
+def test_a_link_to_an_index_is_that_index(index: Path, tmp_path: Path) -> None:
+    """With its lock and its other files, whichever verb is given it."""
+    link = tmp_path / "elsewhere" / "link.faiss"
+    link.parent.mkdir()
+    link.symlink_to(index)
+    album(tmp_path / "more", 2, first=50)
+    assert run(tmp_path / "more", link).faces == 8
+    cluster(link, tmp_path / "who.parquet", settings=ClusterSettings(threshold=0.999, duplicates=False))
+    with writing(index), pytest.raises(IndexBusyError):
+        remove(link, [tmp_path / "more"])
+    assert remove(link, [tmp_path / "more"]).left == 6
+    assert len(FaceIndex(link)) == len(FaceIndex(index)) == 6
+    assert [path.name for path in link.parent.iterdir()] == ["link.faiss"] and link.is_symlink()
