@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate.metrics import wilson_interval
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading

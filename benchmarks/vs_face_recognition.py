@@ -40,7 +40,7 @@ import numpy as np
 from common import BenchmarkError, say
 from turns import load_peer, measure_set, parsed, run_ours, run_peer, set_table, summarise
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 
 PEER = "peer_face_recognition.py"
 

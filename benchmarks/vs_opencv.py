@@ -39,7 +39,8 @@ from turns import measure_set, parsed, run_ours, run_peer, set_table, summarise
 
 from faceembed.engine.evaluate.flaws import people_of
 from faceembed.engine.evaluate.metrics import fnmr_at_fmr, roc
-from faceembed.engine.evaluate.pairs import Pair, PairList, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import Pair, PairList
 from faceembed.engine.models import sface
 from faceembed.trainer.data.split import split_people
 
