@@ -7,11 +7,12 @@ the pixels are sound is not looked at.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import struct
 from collections.abc import Callable
 
-from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.header import RAW, Header, upright
 from faceembed.engine.photos.headers.bmp import read_bmp
 from faceembed.engine.photos.headers.gif import read_gif
 from faceembed.engine.photos.headers.heif import is_heif, is_photo, read_heif
@@ -20,8 +21,9 @@ from faceembed.engine.photos.headers.jpeg2000 import read_jpeg2000
 from faceembed.engine.photos.headers.jpegxl import SIGNATURE, read_jpegxl
 from faceembed.engine.photos.headers.png import read_png
 from faceembed.engine.photos.headers.tiff import read_tiff
-from faceembed.engine.photos.headers.unread import unread_kind
+from faceembed.engine.photos.headers.unread import raw_kind, unread_kind
 from faceembed.engine.photos.headers.webp import read_webp
+from faceembed.engine.photos.raw import preview
 from faceembed.errors import PhotoError
 
 HEAD_BYTES = 512  # that `is_picture` wants to see
@@ -35,15 +37,28 @@ def probe(data: bytes) -> Header:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
     check_kind(data)
+    if kind := raw_kind(data):
+        return _of_preview(data, kind)
     header_of = _reader(data)
     assert header_of is not None
     try:
         header = header_of(data)
     except (struct.error, IndexError, OverflowError):
         raise PhotoError("decode", "cut off inside its header") from None
+    if header.way == RAW:
+        return _of_preview(data, header.format)
     if header.width <= 0 or header.height <= 0:
         raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
     return header
+
+
+def _of_preview(data: bytes, kind: str) -> Header:
+    """What is to be known of a raw photo: the header of the picture inside."""
+    inside, orientation = preview(data, kind)
+    header = probe(inside)
+    if orientation:
+        header = upright(header.format, header.width, header.height, orientation)
+    return dataclasses.replace(header, format=kind, way=RAW)
 
 
 def check_kind(head: bytes) -> None:
@@ -59,7 +74,7 @@ def check_kind(head: bytes) -> None:
         raise PhotoError("decode", "empty file (0 bytes)")
     if kind := unread_kind(head):
         raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
-    if _reader(head) is None:
+    if _reader(head) is None and not raw_kind(head):
         raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
 
 
@@ -75,7 +90,7 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] == b"WEBP"
     if head.startswith(b"BM"):  # two letters are little: its reserved field is 0, its header of a known length
         return head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS
-    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head))
+    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head) or raw_kind(head))
 
 
 _BMP_HEADERS = {struct.pack("<I", length) for length in (12, 40, 52, 56, 64, 108, 124)}
