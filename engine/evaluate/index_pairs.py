@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.index.files import IndexFiles, read_whole
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.store import load_faces, read_manifest
+from faceembed.engine.index.store import load_faces
 from faceembed.engine.photos.failures import read_errors
 from faceembed.errors import DataError, PairListError
 

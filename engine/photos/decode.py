@@ -84,7 +84,7 @@ def reduction_for(header: Header, min_face: int) -> int:
     if not _is_reducible(header):
         return 1
     allowed = min_face_of(header.width, header.height, min_face) / DETECTOR_MIN_FACE
-    return max(r for r in (1, 2, 4, 8) if r <= max(allowed, 1))
+    return 1 if allowed < 2 else 2 if allowed < 4 else 4 if allowed < 8 else 8
 
 
 def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, header: Header | None = None) -> Photo:

@@ -8,6 +8,7 @@ the pixels are sound is not looked at.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import struct
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from faceembed.engine.photos.headers.jpeg2000 import read_jpeg2000
 from faceembed.engine.photos.headers.jpegxl import SIGNATURE, read_jpegxl
 from faceembed.engine.photos.headers.png import read_png
 from faceembed.engine.photos.headers.tiff import read_tiff
-from faceembed.engine.photos.headers.unread import raw_kind, unread_kind
+from faceembed.engine.photos.headers.unread import RAWS, unread_kind
 from faceembed.engine.photos.headers.webp import read_webp
 from faceembed.engine.photos.raw import preview
 from faceembed.errors import PhotoError
@@ -36,16 +37,12 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
-    check_kind(data)
-    if kind := raw_kind(data):
-        return _of_preview(data, kind)
-    header_of = _reader(data)
-    assert header_of is not None
+    header_of = _known_reader(data)
     try:
         header = header_of(data)
     except (struct.error, IndexError, OverflowError):
         raise PhotoError("decode", "cut off inside its header") from None
-    if header.way == RAW:
+    if header.way == RAW and not header.exact:  # a TIFF or a file in boxes
         return _of_preview(data, header.format)
     if header.width <= 0 or header.height <= 0:
         raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
@@ -70,16 +67,23 @@ def check_kind(head: bytes) -> None:
     Raises:
         PhotoError: not a picture of a kind that is read.
     """
+    _known_reader(head)
+
+
+def _known_reader(head: bytes) -> Callable[[bytes], Header]:
+    """What reads such a picture's header; errors as for `check_kind`."""
     if not head:
         raise PhotoError("decode", "empty file (0 bytes)")
     if kind := unread_kind(head):
+        if kind in RAWS:
+            return functools.partial(_of_preview, kind=kind)
         raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
-    if _reader(head) is None and not raw_kind(head):
-        raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
-
-
-def _reader(head: bytes) -> Callable[[bytes], Header] | None:
-    return next((read for magic, read in _READERS if head.startswith(magic)), read_heif if is_heif(head) else None)
+    for magic, read in _READERS:
+        if head.startswith(magic):
+            return read
+    if is_heif(head):
+        return read_heif
+    raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
 
 
 def is_picture(head: bytes) -> bool:
@@ -90,7 +94,7 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] == b"WEBP"
     if head.startswith(b"BM"):  # two letters are little: its reserved field is 0, its header of a known length
         return head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS
-    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head) or raw_kind(head))
+    return any(head.startswith(magic) for magic, _ in _READERS) or bool(unread_kind(head))
 
 
 _BMP_HEADERS = {struct.pack("<I", length) for length in (12, 40, 52, 56, 64, 108, 124)}

@@ -34,7 +34,7 @@ def read_heif(data: bytes) -> Header:
     """
     brands = _brands(data)
     if b"crx " in brands:
-        return Header("a Canon raw photo (CR3)", 1, 1, way=RAW)
+        return Header("a Canon raw photo (CR3)", 1, 1, way=RAW, exact=False)
     if not is_photo(data):
         raise PhotoError("decode", f"a video or another file in boxes ({_brand(data[8:12])}), no photo")
     sizes = list(_sizes(data))

@@ -113,7 +113,7 @@ def read_tiff(data: bytes) -> Header:
     at, tags, first = _picture(file)
     width, height = tags.get(_WIDTH, (0,))[0], tags.get(_HEIGHT, (0,))[0]
     if tags.get(_PHOTOMETRIC, (1,))[0] in _RAW:
-        return Header("a TIFF with a camera's raw data (DNG)", width, height, way=RAW)
+        return Header("a TIFF with a camera's raw data (DNG)", width, height, way=RAW, exact=False)
     if tags.get(_ORIENTATION, (1,))[0] in (5, 6, 7, 8):
         width, height = height, width
     return Header("TIFF", width, height, way=_way(tags), directory=0 if at == first else at)
