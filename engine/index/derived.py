@@ -20,7 +20,7 @@ from faceembed.engine.index.clusters.links import has_links
 from faceembed.engine.index.clusters.output import SCHEMA, read_clusters, write_clusters
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
-from faceembed.engine.index.store import read_manifest
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.errors import FaceEmbedError
 from faceembed.files import atomic_write

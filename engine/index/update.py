@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.shards import LATER, Shard, ShardFolder
-from faceembed.engine.index.store import check_encoder, read_manifest
 from faceembed.engine.photos.failures import Failure, read_errors
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet

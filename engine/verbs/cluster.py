@@ -31,9 +31,10 @@ from faceembed.engine.index.clusters.rank_order import Lists
 from faceembed.engine.index.derived import CLUSTERS, LINKS, note
 from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.graph import Ints
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.store import load_faces, read_manifest
+from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import decode_path, encode_path, printable

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate.comparison import Comparison, Row
 from faceembed.engine.evaluate.encode_rates import measure_rates
 from faceembed.engine.evaluate.figures import FAILED_SCORE, evaluate, failed_pairs
-from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList, check_files
 from faceembed.engine.evaluate.score_store import Scores, Store
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.listing import photo_file

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
@@ -27,9 +26,10 @@ from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.fingerprint import fingerprint_of
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.rows import face_rows
-from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
+from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, LossError, UsageError
 from faceembed.version import __version__
 
@@ -166,7 +166,7 @@ def _embed(
     models = loading.resolve_models(settings)
     if index_type is not None:
         check_index_type(index_type, models.encoder.spec.dimension)
-    fingerprint = _fingerprint(settings, models)
+    fingerprint = fingerprint_of(settings, models)
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     earlier = known.add_shards(shards)
@@ -262,24 +262,6 @@ def _embed(
         aligner=models.aligner.spec.name if models.aligner else "none",
         index=str(files.faiss),
     )
-
-
-def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:
-    """What must be equal for embeddings to belong in one index. Precisions may mix: each passed the parity gate."""
-
-    def entry(model: Any) -> dict[str, str]:
-        return {"name": model.spec.name, "sha256": model.spec.sha256} if model else {"name": "none", "sha256": ""}
-
-    return {
-        "encoder": entry(models.encoder),
-        "aligner": entry(models.aligner),
-        "dimension": models.encoder.spec.dimension,
-        "preprocessing": PREPROCESSING,
-        "choice_of_faces": settings.faces,
-        "min_face": settings.min_face,
-        "detect_size": settings.detect_size,
-        "min_score": least_score(models.aligner, settings.min_score) if models.aligner else 0.0,
-    }
 
 
 @dataclasses.dataclass

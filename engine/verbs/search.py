@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceembed.engine.index.store import FaceIndex, Hit, check_encoder
+from faceembed.engine.index.manifest import check_encoder
+from faceembed.engine.index.store import FaceIndex, Hit
 from faceembed.engine.models.thresholds import threshold_of
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import list_photos

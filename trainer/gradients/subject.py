@@ -13,6 +13,7 @@ from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
+from faceembed.install import pip_install
 
 if TYPE_CHECKING:
     from faceembed.trainer.gradients.attack_gradient import Network
@@ -56,7 +57,7 @@ def open_network_subject(
 
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
+        raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: {pip_install('train')}")
     from faceembed.trainer.gradients.attack_gradient import open_network  # optional: PyTorch
 
     return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.networks import graph_of, networks_of
 from faceembed.engine.runtimes.onnxruntime import CUDA, GraphSession, OnnxRuntimeCudaSession, OnnxRuntimeSession
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 
 def chips(count: int) -> np.ndarray:
@@ -112,7 +114,7 @@ def test_both_packages_of_onnx_runtime_are_refused(
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31")
     message = (
         r"^onnxruntime and onnxruntime-gpu are installed beside each other, and each has overwritten files of the other; "
-        r"run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'faceembed\[onnx-cuda\]'"
+        rf"run: pip uninstall -y onnxruntime onnxruntime-gpu, then {re.escape(pip_install('onnx-cuda'))}"
     )
     with pytest.raises(DeviceError, match=message):
         OnnxRuntimeCudaSession(tiny, RuntimeChoice("onnxruntime", "cuda:0", "fp16", "test"), stream=cuda.stream())
