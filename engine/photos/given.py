@@ -32,14 +32,16 @@ def check(photo: Given, colour: Colour | None) -> None:
     if isinstance(photo, np.ndarray):
         _check_array(photo, colour)
     elif _is_picture(photo):
-        if photo.mode in _DEEP:
-            raise UsageError(
-                f"a picture of mode {photo.mode!r}: Pillow would cut its levels off; give its file instead"
-            )
+        _check_picture(photo)
     elif not isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview) and not hasattr(photo, "read"):
         raise UsageError(
             f"a photo is a path, bytes, an open file, a uint8 array or a PIL image, not {type(photo).__name__}"
         )
+
+
+def _check_picture(photo: Any) -> None:
+    if photo.mode in _DEEP:
+        raise UsageError(f"a picture of mode {photo.mode!r}: Pillow would cut its levels off; give its file instead")
 
 
 def _check_array(photo: NDArray[Any], colour: Colour | None) -> None:
