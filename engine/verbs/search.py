@@ -99,7 +99,7 @@ def search_faces(
         exclude, include: which files of folders are left out and taken, as for `embed`.
     """
     settings = settings or EmbedSettings()
-    opened = FaceIndex(index)
+    opened = FaceIndex(index, notice=notice)
     spec = loading.resolve_models(settings).encoder.spec
     limit, _ = threshold_of(spec, given=threshold, fmr=fmr)
     check_encoder(opened.files, opened.manifest, spec.name, spec.sha256)
