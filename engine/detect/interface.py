@@ -22,6 +22,8 @@ class Detector(abc.ABC):
     choice: RuntimeChoice
     min_score: float = 0.0
     """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
+    capped: int = 0
+    """Photos so far that were searched smaller than the smallest face wanted needs, as what computes takes no larger picture."""
 
     @abc.abstractmethod
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:

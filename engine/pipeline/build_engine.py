@@ -4,7 +4,8 @@
     ensure(model, choice, notice=print)        # what a run on a card does first: from the cache, else built now
 
 Without a card, TensorRT for RTX still builds, and the gate runs the graph in ONNX Runtime instead of the engine; what is printed and
-kept says so.
+kept says so. On a card the engine is kept before it is compared, as unproved: what took minutes is not lost to a gate that has no faces
+to look at. A run compares on its own photos (`Encoder.admit`, `Cutter.admit_on`), so `ensure` compares nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import Model, Task
+from faceembed.engine.models.spec import Model
 from faceembed.engine.parity import memory as parity_memory
 from faceembed.engine.parity.gate import OpenNetwork, check_aligner, check_encoder, parity_line
 from faceembed.engine.parity.quantise import quantise_encoder, quantised_line
@@ -28,19 +28,20 @@ from faceembed.engine.runtimes import engine_cache
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_cache import Wanted
-from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
+from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_plans, write_engine
 from faceembed.engine.runtimes.engine_session import session_of
-from faceembed.engine.runtimes.flavours import Flavour, for_card, load, resolve_targets, to_build_with
+from faceembed.engine.runtimes.flavours import Flavour, for_card, resolve_targets, to_build_with
 from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
 from faceembed.engine.runtimes.onnxruntime import GraphSession
 from faceembed.engine.runtimes.profile import BATCH, Profile
-from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan, why_malformed
+from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan
 from faceembed.engine.runtimes.watch import Watch
-from faceembed.errors import DeviceError, ModelError, UsageError
+from faceembed.errors import DataError, DeviceError, ModelError, UsageError
 from faceembed.version import __version__
 
 PRECISIONS = ("fp16", "fp32", "int8")
 Notice = Callable[[str], None]
+UNPROVED = "the engine is not compared with fp32 yet"
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the graph, without a card")
 
 
@@ -83,22 +84,27 @@ def build_engine(
     *,
     output: str | os.PathLike[str] | None = None,
     fresh: bool = False,
+    prove: bool = True,
     notice: Notice = lambda line: None,
     progress: BuildProgress = lambda phase, share: None,
 ) -> Built:
     """Build a model's engine, or take the one that is kept.
+
+    One that is kept and was never compared with fp32 is compared now.
 
     Args:
         model: an encoder, or a one-shot aligner.
         settings: what to build.
         output: a file to write it to; the cache if None, where runs look for it.
         fresh: build even if one is kept; so is INT8 with photos, as its scales come from them.
+        prove: compare with fp32; false for whoever does that by himself.
         notice: called with lines for the user.
         progress: told the phase that TensorRT is in and the share that is done.
 
     Raises:
-        DataError: no face to compare on.
-        DeviceError: TensorRT cannot build it here, or it differs from fp32.
+        DataError: no face to compare on in the photos that were given, or none for the scales of INT8.
+        DeviceError: TensorRT cannot build it here, or it differs from fp32. On a card it stays kept then, unproved: a run compares it
+            again before it uses it.
         ModelError: the model is damaged, or the engine cannot be written.
         UsageError: no such target.
     """
@@ -110,23 +116,27 @@ def build_engine(
     targets = resolve_targets(settings.target, flavour, card)
     wanted = Wanted.of(model, settings.precision, flavour, targets, settings.batch)
     fresh = fresh or (settings.precision == "int8" and settings.photos is not None)
-    kept = None if fresh else engine_cache.find(wanted, notice=notice)
-    if kept is not None:
-        facts, plans = read_plans(kept)
-        path = kept if output is None else _write(output, facts, plans)
-        return Built(str(path), facts, 0.0, True)
     runs_here = card is not None and card.sm in targets
-    graphs, quantised = _graphs(model, settings, networks, notice, progress)
-    parity = {} if runs_here else _graph_parity(model, settings, networks, graphs, notice)
-    started = time.monotonic()
-    plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
-    seconds = time.monotonic() - started
-    facts = _facts(wanted, networks, graphs, plans, parity, quantised)
-    if runs_here and card is not None:
-        parity = _engine_parity(model, settings, facts, plans, flavour, card, notice)
-        facts = dataclasses.replace(facts, parity=parity, executed=True)
-    path = engine_cache.keep(wanted, facts, plans) if output is None else _write(output, facts, plans)
-    return Built(str(path), facts, seconds, False)
+    found = None if fresh else engine_cache.find(wanted, notice=notice)
+    seconds = 0.0
+    if found is not None:
+        facts, plans = read_plans(found)
+        path = found
+    else:
+        graphs, quantised = _graphs(model, settings, networks, notice, progress)
+        parity = {} if runs_here or not prove else _graph_parity(model, settings, networks, graphs, notice)
+        started = time.monotonic()
+        plans = _plans(networks, graphs, settings.batch, flavour, targets, progress)
+        seconds = time.monotonic() - started
+        facts = _facts(wanted, networks, graphs, plans, parity, quantised)
+        path = engine_cache.keep(wanted, facts, plans) if output is None or runs_here else wanted.path
+    if prove and not facts.proved and runs_here and card is not None:
+        facts = _proved(model, settings, facts, plans, flavour, card, notice)
+        if facts.proved:
+            _write(path, facts, plans)
+    if output is not None:
+        path = _write(output, facts, plans)
+    return Built(str(path), facts, seconds, found is not None)
 
 
 def ensure(
@@ -139,10 +149,13 @@ def ensure(
 ) -> Path:
     """The engine for a card that was chosen: the one that is kept, else built now, which takes seconds to minutes.
 
+    It is not compared with fp32 here: whoever runs it does that, on photos of his own, as long as this machine does not remember that
+    it passed.
+
     An INT8 engine is not built here: the faces that its scales come from are for the user to choose.
 
     Raises:
-        DataError, DeviceError, ModelError: as `build_engine`.
+        DeviceError, ModelError: as `build_engine`.
     """
     card = probe().card(index_of(choice.device))
     flavour = for_card(card)
@@ -157,10 +170,7 @@ def ensure(
             f"no engine of {model.spec.name} in {choice.precision} for {card} yet; building one with {flavour.title}"
         )
         settings = BuildSettings(choice.precision, card.sm, batch, device=f"cuda:{card.index}")
-        kept = Path(build_engine(model, settings, notice=notice, progress=progress).path)
-    facts = read_facts(kept)
-    if facts.executed and facts.parity:
-        parity_memory.remember(model, choice, facts.parity)
+        kept = Path(build_engine(model, settings, prove=False, notice=notice, progress=progress).path)
     return kept
 
 
@@ -173,42 +183,10 @@ def ready(model: Model, choice: RuntimeChoice, watch: Watch) -> None:
         watch: told of an engine that is built.
 
     Raises:
-        DataError, DeviceError, ModelError: as `ensure`.
+        DeviceError, ModelError: as `ensure`.
     """
     if choice.runtime == "tensorrt":
         ensure(model, choice, notice=watch.notice, progress=watch.progress)
-
-
-def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built:
-    """Keep an engine that another machine built, for runs on this one.
-
-    Raises:
-        DeviceError: it does not fit; the message says why.
-        ModelError: it is damaged, or its model is not here.
-    """
-    facts = read_facts(path)
-    card = probe().card(index_of("cuda" if device == "auto" else device))
-    flavour = for_card(card)
-    task: Task = "encoder" if facts.networks[0].name == "encode" else "aligner"
-    kept = engine_cache.add(path, resolve(facts.model, task=task), flavour, card)
-    return Built(str(kept), facts, 0.0, True)
-
-
-def inspect_engine(path: str | os.PathLike[str]) -> EngineFacts:
-    """An engine file's facts, after everything about it was checked that can be without a card.
-
-    Raises:
-        ModelError: it is damaged.
-    """
-    facts, plans = read_plans(path)
-    try:
-        flavour = load(facts.package)  # type: ignore[arg-type]
-    except DeviceError:
-        return facts  # the digests held; the plan itself can be read by its package alone
-    for network, plan in zip(facts.networks, plans, strict=True):
-        if reason := why_malformed(plan, flavour):
-            raise ModelError(f"{os.fspath(path)}: the plan '{network.name}' is {reason}; build it again")
-    return facts
 
 
 def _card_here(device: str, notice: Notice) -> Card | None:
@@ -238,9 +216,14 @@ def _graphs(
     return [made.graph], made.facts
 
 
-def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork) -> dict[str, float]:
-    """The gate, on faces or photos of the folder that was given, or of the sample."""
-    folder = sample_photos() if settings.photos is None else Path(settings.photos)
+def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork, notice: Notice) -> dict[str, float]:
+    """The gate, on faces or photos of the folder that was given, or of the sample; no figures where neither is there."""
+    try:
+        folder = sample_photos() if settings.photos is None else Path(settings.photos)
+    except DataError as error:  # scikit-image, which carries them, is no part of what a card needs
+        reason = str(error).partition(", which")[0]
+        notice(f"{UNPROVED} ({reason}): a run does that on its own photos first; to do it now: --photos FOLDER")
+        return {}
     if model.spec.task == "encoder":
         chips = sample_faces.sample_chips(model.spec, folder)
         return check_encoder(model, settings.precision, open_network, chips)
@@ -250,19 +233,21 @@ def _check(model: Model, settings: BuildSettings, open_network: OpenNetwork) -> 
 def _graph_parity(
     model: Model, settings: BuildSettings, networks: Sequence[Network], graphs: Sequence[bytes], notice: Notice
 ) -> dict[str, float]:
+    """Figures of the graph in ONNX Runtime; none where there are no faces to look at."""
     by_name = dict(zip((network.name for network in networks), graphs, strict=True))
 
     def open_network(network: Network) -> Session:
         return GraphSession(model, network, by_name[network.name], _REFERENCE)
 
-    parity = _check(model, settings, open_network)
-    notice(
-        f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
-    )
+    parity = _check(model, settings, open_network, notice)
+    if parity:
+        notice(
+            f"{parity_line(settings.precision, parity)}, of its graph in ONNX Runtime; the engine itself was not executed"
+        )
     return parity
 
 
-def _engine_parity(
+def _proved(
     model: Model,
     settings: BuildSettings,
     facts: EngineFacts,
@@ -270,15 +255,19 @@ def _engine_parity(
     flavour: Flavour,
     card: Card,
     notice: Notice,
-) -> dict[str, float]:
+) -> EngineFacts:
+    """What is known of an engine once it was compared on its card; the same facts where there are no faces to look at."""
     choice = RuntimeChoice("tensorrt", f"cuda:{card.index}", settings.precision, "built just now")  # type: ignore[arg-type]
 
     def open_network(network: Network) -> Session:
         return session_of(facts, plans, network, model, choice, flavour)
 
-    parity = _check(model, settings, open_network)
+    parity = _check(model, settings, open_network, notice)
+    if not parity:
+        return facts
     notice(f"{parity_line(settings.precision, parity)}, of the engine on {card}")
-    return parity
+    parity_memory.remember(model, choice, parity)
+    return dataclasses.replace(facts, parity=parity, executed=True)
 
 
 def _plans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,13 +56,15 @@ class Finder:
     def _without(self, photos: Sequence[Photo], faces: Detections, least: float) -> dict[int, str]:
         """Why photos have no face, in pixels of the photo: nothing was found in them, or nothing that is sure."""
         reasons = {}
-        for index, photo in enumerate(photos):
+        sure = np.unique(faces.photo[faces.scores >= np.float32(least)])
+        for index in np.setdiff1d(np.arange(len(photos)), sure).tolist():
+            photo = photos[index]
             mine = np.flatnonzero(faces.photo == index)
             best = mine[faces.scores[mine].argmax()] if len(mine) else None
             if best is None:
                 side = min_face_of(photo.width, photo.height, self.settings.min_face)
                 reasons[index] = f"no face of {side:.0f} px or more found"
-            elif faces.scores[best] < np.float32(least):
+            else:
                 side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)
                 reasons[index] = (
                     f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}"
@@ -126,7 +129,7 @@ class Finder:
             found = self.detector.sharpened(finer.pixels, found)
         landmarks = faces.landmarks.copy()
         landmarks[mine] = (found.landmarks - shift) / zoom
-        everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        everything = dataclasses.replace(faces, landmarks=landmarks)
         return everything, similarity_matrices(found.landmarks, self.spec)
 
 

@@ -53,7 +53,7 @@ class EngineFacts:
     targets: tuple[str, ...]
     batch: tuple[int, int, int]
     parity: dict[str, float]
-    """What the parity gate measured."""
+    """What the parity gate measured; empty where it was not asked yet."""
     executed: bool
     """Whether the gate ran the engine itself, on a card; else it ran its graph in ONNX Runtime."""
     faceembed: str
@@ -62,6 +62,11 @@ class EngineFacts:
     conversion: int = CONVERSION
     int8: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of an INT8 engine: ``layers`` in INT8 ``of`` all, the share of ``flops`` in them, the ``faces`` that its scales come from."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether it, or its graph, was compared with fp32. One that was not is compared by the first run, on its own photos."""
+        return bool(self.parity)
 
 
 def write_engine(path: str | os.PathLike[str], facts: EngineFacts, plans: Sequence[bytes]) -> None:

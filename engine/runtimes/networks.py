@@ -17,7 +17,8 @@ from faceembed.engine.runtimes.profile import Profile
 from faceembed.errors import DeviceError
 
 _FIRST_LOOK = (32, 160, 256)  # sides of a canvas in pixels: least, usual, largest
-_SECOND_LOOK = (32, 480, 2048)
+LARGEST_SIDE = 2048  # a card's canvas; photos that would need a larger one are shown this large
+_SECOND_LOOK = (32, 480, LARGEST_SIDE)
 _LARGE_CANVASES = 32  # at most in one run; more of the largest would pass what TensorRT can count in one tensor
 
 

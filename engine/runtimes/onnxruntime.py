@@ -4,6 +4,12 @@ portable way, for cards that TensorRT does not serve.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +25,10 @@ from faceembed.engine.runtimes.cards import index_of
 from faceembed.engine.runtimes.frontend import CHIPS, PIXELS, normalise, with_pixel_input
 from faceembed.engine.runtimes.networks import Network, graph_of, network_for
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 CUDA = "CUDAExecutionProvider"
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
 def version() -> str:
@@ -37,6 +45,81 @@ def providers() -> tuple[str, ...]:
     except ImportError:
         return ()
     return tuple(onnxruntime.get_available_providers())
+
+
+def check_alone() -> None:
+    """Refuse an environment with both of ONNX Runtime's packages: they hold the same files, and the one installed last wins.
+
+    Raises:
+        DeviceError: both are here.
+    """
+    if len(here := [name for name in _PACKAGES if _is_installed(name)]) > 1:
+        raise DeviceError(
+            f"{' and '.join(here)} are installed beside each other, and each has overwritten files of the other; run: "
+            f"pip uninstall -y {' '.join(here)}, then {pip_install('onnx-cuda')} (for a card) or {pip_install('cpu')}"
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    import importlib.metadata  # where there is a card: every other start would pay 20 ms for it
+
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@functools.cache
+def load_cuda_libraries() -> str:
+    """Load CUDA and cuDNN as pip installs them, in folders where the system's loader does not look; once for a process.
+
+    Returns:
+        What ONNX Runtime said of libraries that it did not find, a line each. It prints that on stdout, where results go.
+    """
+    import onnxruntime
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        onnxruntime.preload_dlls()
+    return said.getvalue().strip()
+
+
+_TRY = """
+import contextlib, io, sys
+import onnxruntime
+from onnx import TensorProto, helper
+with contextlib.redirect_stdout(io.StringIO()):
+    onnxruntime.preload_dlls()
+sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "try", sides[:1], sides[1:])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+print(*onnxruntime.InferenceSession(model.SerializeToString(), providers=[sys.argv[1]]).get_providers())
+"""
+_TRY_SECONDS = 120.0
+_REASON = re.compile(r"with error: (.+)|(?:CUDA failure \d+: )([^;\n]+)|(?:Error|error): (.+)")
+
+
+def why_not_starting(provider: str = CUDA) -> str:
+    """Why a provider of the installed build does not start here; empty if it does.
+
+    Tried in a process of its own: ONNX Runtime says so on stderr alone, and what it has loaded stays loaded.
+    """
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", _TRY, provider], capture_output=True, text=True, timeout=_TRY_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"it cannot be tried ({error})"
+    if tried.returncode == 0 and provider in tried.stdout.split():
+        return ""
+    found = _REASON.search(tried.stderr)
+    lines = tried.stderr.strip().splitlines()
+    return (
+        next((part.strip() for part in found.groups() if part), "")
+        if found
+        else "".join(lines[-1:]) or "no reason given"
+    )
 
 
 class OnnxRuntimeSession(Session):
@@ -97,7 +180,9 @@ class OnnxRuntimeCudaSession(DeviceSession):
         network = network_for(model, outputs)
         self._index = index_of(choice.device)
         self._stream = stream
+        check_alone()
         self._kind, provider = _device(self._index, int(stream.handle))
+        load_cuda_libraries()
         self._session = _load(model, graph_of(model, network, choice.precision), [provider])
         _check_provider(self._session, provider)
         self.choice = choice
@@ -177,5 +262,5 @@ def _check_provider(session: Any, provider: Any) -> None:
     if wanted not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime's {wanted} does not start on this machine (its CUDA or cuDNN libraries are missing or of another "
-            "version); run: pip install 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+            f"version); run: {pip_install('onnx-cuda')}, or use --device cpu"
         )

@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from typing import Any
 
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile, printable
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
 from faceembed.engine.pipeline.encode import Encoder
@@ -28,6 +28,7 @@ from faceembed.engine.pipeline.gpu.stages import Batch, Stages
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.engine.pipeline.side_by_side import READERS, without_memory
+from faceembed.engine.runtimes.networks import LARGEST_SIDE
 from faceembed.errors import DeviceError
 
 _LARGE_BYTES = 64 << 20  # of decoded pixels: photos of 22 megapixels and more
@@ -68,8 +69,13 @@ class DevicePipeline(Pipeline):
         return dict(self._stages.decoded_by)
 
     def remarks(self) -> list[str]:
-        """Photos that the device did not decode itself, and how often it was out of memory."""
-        return remarks(self.decoded_by, self.halvings)
+        """Photos that the device did not decode itself or did not search whole, and how often it was out of memory."""
+        return remarks(self.decoded_by, self.halvings, self.capped)
+
+    @property
+    def capped(self) -> int:
+        """Photos that were searched smaller than the smallest face wanted needs."""
+        return self.detector.capped if self.detector else 0
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
@@ -188,9 +194,14 @@ class DevicePipeline(Pipeline):
         )
 
 
-def remarks(decoded_by: Mapping[str, int], halvings: int) -> list[str]:
+def remarks(decoded_by: Mapping[str, int], halvings: int, capped: int) -> list[str]:
     """What `DevicePipeline.remarks` says."""
     lines = []
+    if capped:
+        lines.append(
+            f"{capped:,} photos searched at {LARGEST_SIDE:,} pixels of their longer side, the most on a card: the smallest faces that "
+            "--min-face asks for may be missing there; --device cpu searches such photos whole"
+        )
     formats, refused = decoded_by.get("host: format", 0), decoded_by.get("host: refused", 0)
     if formats or refused:
         lines.append(

@@ -59,10 +59,11 @@ class ManyPipelines(Pipeline):
         self.photos_by: collections.Counter[int] = collections.Counter()
         """How many photos each worker did."""
         self.halvings = 0
+        self.capped = 0
 
     def remarks(self) -> list[str]:
         """As `DevicePipeline.remarks`, of all workers together."""
-        return remarks(self.decoded_by, self.halvings)
+        return remarks(self.decoded_by, self.halvings, self.capped)
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
@@ -73,6 +74,7 @@ class ManyPipelines(Pipeline):
             crew.dismiss()
             self.decoded_by.update(crew.decoded_by)
             self.halvings += crew.halvings
+            self.capped += crew.capped
             self.photos_by.update(crew.photos_by)
         finally:
             crew.end()
@@ -115,6 +117,7 @@ class _Crew:
         self.decoded_by: collections.Counter[str] = collections.Counter()
         self.photos_by: collections.Counter[int] = collections.Counter()
         self.halvings = 0
+        self.capped = 0
         for opening in openings:
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
@@ -148,9 +151,10 @@ class _Crew:
         for _ in self._processes:
             self.hand_out(None)
         for number in range(self.size):
-            decoded_by, halvings = self._receive(number)
+            decoded_by, halvings, capped = self._receive(number)
             self.decoded_by.update(decoded_by)
             self.halvings += halvings
+            self.capped += capped
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -195,7 +199,7 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
         with contextlib.closing(pipeline.run_groups(iter(pile.get, None))) as results:
             for result in results:
                 pipe.send(result)
-        pipe.send((pipeline.decoded_by, pipeline.halvings))
+        pipe.send((pipeline.decoded_by, pipeline.halvings, pipeline.capped))
     except FaceEmbedError as error:
         pipe.send(_Failed(type(error).__name__, str(error)))
     except Exception:  # noqa: BLE001 - told by the parent, as an error of its own

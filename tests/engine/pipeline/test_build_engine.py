@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from faceembed.engine.detect.oneshot import OneShotDetector
 from faceembed.engine.models import builtin
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import Model
@@ -17,15 +19,14 @@ from faceembed.engine.models.store import file_sha256
 from faceembed.engine.parity import rule
 from faceembed.engine.parity.quantise import quantised_line
 from faceembed.engine.pipeline import build_engine as module
-from faceembed.engine.pipeline import sample_faces
+from faceembed.engine.pipeline import given_engines, sample_faces
 from faceembed.engine.pipeline.build_engine import (
     BuildSettings,
-    add_engine,
     build_engine,
     ensure,
-    inspect_engine,
 )
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.given_engines import add_engine, inspect_engine
 from faceembed.engine.runtimes import engine_session, flavours
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, Driver
@@ -45,7 +46,8 @@ def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise DeviceError("no NVIDIA driver on this machine; install driver 580, or use --device cpu")
 
-    monkeypatch.setattr(module, "probe", missing)
+    for each in (module, given_engines):
+        monkeypatch.setattr(each, "probe", missing)
     monkeypatch.setattr(flavours, "installed", lambda: ("tensorrt_rtx",))
 
 
@@ -179,8 +181,6 @@ def test_an_aligner_has_two_networks(home: Path, tmp_path: Path, chips: np.ndarr
 
 
 def test_no_face_to_compare_on(tmp_path: Path, encoder_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cv2
-
     monkeypatch.setattr(sample_faces, "sample_chips", REAL_CHIPS)
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 128, np.uint8))
     with pytest.raises(DataError, match=r"no face in the photos of .* to compare on; give others: --photos"):
@@ -209,33 +209,98 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "probe", lambda: Driver("580.65.06", (13, 0), (CARD,)))
 
 
-def test_on_a_card_the_engine_itself_is_compared(
-    home: Path, encoder_model: Model, chips: np.ndarray, card: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def graphs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The session is the graph's, in place of one that runs the plan: what is proved is what is compared, kept and said."""
     opened: list[str] = []
 
     def session_of(facts: Any, plans: Any, network: Any, model: Any, choice: Any, flavour: Any) -> Any:
         opened.append(choice.device)
         assert len(plans[0]) == facts.networks[0].plan_bytes
-        graph = module.graph_of(model, network, choice.precision)
-        return module.GraphSession(model, network, graph, choice)
+        return module.GraphSession(model, network, module.graph_of(model, network, choice.precision), choice)
 
-    remembered: list[Any] = []
     monkeypatch.setattr(module, "session_of", session_of)
+    return opened
+
+
+TENSORRT = RuntimeChoice("tensorrt", "cuda:0", "fp16", "")
+
+
+def test_a_run_keeps_what_it_builds_unproved_and_needs_no_sample(
+    home: Path, tiny: Model, card: None, graphs_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`[gpu]` has no scikit-image: the engine is there before any gate is asked, and the run's own gate compares."""
+    monkeypatch.setattr(module, "sample_photos", lambda: pytest.fail("a run looks at its own photos"))
+    remembered: list[Any] = []
     monkeypatch.setattr(module.parity_memory, "remember", lambda *values: remembered.append(values))
     heard: list[str] = []
-    choice = RuntimeChoice("tensorrt", "cuda:0", "fp16", "")
-    path = ensure(encoder_model, choice, notice=heard.append)
-    assert opened == ["cuda:0"]
+    path = ensure(tiny, TENSORRT, notice=heard.append)
     facts = read_facts(path)
-    assert facts.executed and facts.targets == ("sm89",)
-    assert heard[0].startswith(
-        f"no engine of {encoder_model.spec.name} in fp16 for NVIDIA GeForce RTX 4090 (sm89, 24 GiB) yet; building one"
-    )
+    assert not facts.executed and not facts.proved and facts.targets == ("sm89",)
+    title = flavours.load("tensorrt_rtx").title
+    assert heard == [
+        f"no engine of tiny in fp16 for NVIDIA GeForce RTX 4090 (sm89, 24 GiB) yet; building one with {title}"
+    ]
+    assert ensure(tiny, TENSORRT, notice=heard.append) == path and len(heard) == 1
+    assert graphs_run == [] and remembered == []
+
+
+def test_on_a_card_the_engine_itself_is_compared(
+    home: Path, tiny: Model, card: None, graphs_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `build-engine`, also one that a run has left unproved; what passed is remembered, so a run asks no more."""
+    faces = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    monkeypatch.setattr(module, "sample_photos", lambda: Path("photos"))
+    monkeypatch.setattr(sample_faces, "sample_chips", lambda spec, folder: faces)
+    remembered: list[Any] = []
+    monkeypatch.setattr(module.parity_memory, "remember", lambda *values: remembered.append(values))
+    path = ensure(tiny, TENSORRT)
+    heard: list[str] = []
+    built = build_engine(tiny, BuildSettings(), notice=heard.append)
+    assert built.cached and built.path == str(path) and graphs_run == ["cuda:0"]
+    facts = read_facts(path)
+    assert facts.executed and facts.proved and facts == built.facts
     assert heard[-1].endswith("of the engine on NVIDIA GeForce RTX 4090 (sm89, 24 GiB)")
-    assert remembered == [(encoder_model, choice, facts.parity)]
-    assert ensure(encoder_model, choice, notice=heard.append) == path and opened == ["cuda:0"]
+    ((model, choice, figures),) = remembered
+    assert (model, choice.device, choice.precision, figures) == (tiny, "cuda:0", "fp16", facts.parity)
+    assert build_engine(tiny, BuildSettings()).facts == facts and graphs_run == ["cuda:0"]
+
+
+@pytest.mark.parametrize("error", [DeviceError("it differs"), KeyboardInterrupt()])
+def test_an_engine_outlives_its_gate(
+    home: Path, tiny: Model, card: None, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Minutes of building are not lost to what the comparison meets; it is asked again."""
+
+    def gate(*_: Any) -> dict[str, float]:
+        raise error
+
+    monkeypatch.setattr(module, "_check", gate)
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            build_engine(tiny, BuildSettings())
+        (kept,) = home.glob("engines/*.engine")
+        assert not read_facts(kept).proved
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_without_the_sample_an_engine_is_unproved(
+    home: Path, tiny: Model, graphs_run: list[str], monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    if here:
+        monkeypatch.setattr(module, "probe", lambda: Driver("580.65.06", (13, 0), (CARD,)))
+
+    def missing() -> Path:
+        raise DataError("the sample photos come from scikit-image, which is not installed; run: pip install x")
+
+    monkeypatch.setattr(module, "sample_photos", missing)
+    heard: list[str] = []
+    built = build_engine(tiny, BuildSettings(target="sm89"), notice=heard.append)
+    assert not built.facts.proved and not built.facts.executed
+    assert heard[-1] == (
+        "the engine is not compared with fp32 yet (the sample photos come from scikit-image): a run does that on its own photos "
+        "first; to do it now: --photos FOLDER"
+    )
 
 
 def test_an_int8_engine_is_not_built_on_the_way(home: Path, dlib_model: Model, card: None) -> None:
@@ -272,9 +337,11 @@ def test_a_run_that_must_build_says_how_far_it_is(
     assert heard[0].startswith(f"no engine of {encoder_model.spec.name} in fp16 for NVIDIA GeForce RTX 4090")
     shares = [int(line.split()[1]) for line in heard if line.startswith("engine ")]
     assert len(shares) > 3 and shares == sorted(shares) and shares[-1] == 100
-    assert encoder.admitted  # by the gate that the engine passed when it was built
+    assert not encoder.admitted  # the run's own gate is still to come, with photos of the run
+    assert ": used (measured on 8 faces" in encoder.admit(chips)
+    assert encoder.admitted and gate
     (engine,) = home.glob("engines/*.engine")
-    assert made[0] is None and made[1].path == engine.with_name(f"{engine.stem}-encode-sm89.kernels")
+    assert made[0].path == engine.with_name(f"{engine.stem}-encode-sm89.kernels")
     heard.clear()
     Encoder(
         encoder_model, RuntimeChoice("tensorrt", "cuda:0", "fp16", ""), threads=1, watch=spoken(heard.append, every_s=0)
@@ -285,16 +352,27 @@ def test_a_run_that_must_build_says_how_far_it_is(
 def test_an_engine_of_another_machine_is_added_or_refused(
     home: Path, tmp_path: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "resolve", lambda name, task: encoder_model)
+    monkeypatch.setattr(given_engines, "resolve", lambda name, task: encoder_model)
     path = tmp_path / "a.engine"
     build_engine(encoder_model, BuildSettings(target="sm120"), output=path)
-    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (CARD,)))
+    monkeypatch.setattr(given_engines, "probe", lambda: Driver("", (13, 0), (CARD,)))
     with pytest.raises(
         DeviceError, match=r"does not fit this machine: it was built for sm120, and the card here is sm89"
     ):
         add_engine(path)
     other = dataclasses.replace(CARD, name="NVIDIA GeForce RTX 5090", capability=(12, 0))
-    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (other,)))
+    for each in (module, given_engines):
+        monkeypatch.setattr(each, "probe", lambda: Driver("", (13, 0), (other,)))
     kept = add_engine(path).path
     choice = RuntimeChoice("tensorrt", "cuda:0", "fp16", "")
     assert str(ensure(encoder_model, choice)) == kept  # and no engine is built
+
+
+def test_the_reference_of_a_card_is_on_the_processor(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aligner's engine that was added, or a new driver, is compared anew: without a second engine in fp32."""
+    detector = pipeline.detector
+    on_card = OneShotDetector(
+        detector.model, TENSORRT, threads=1, sessions=(detector._session, detector._refiner), settings=detector.settings
+    )
+    exact = on_card.exact()
+    assert (exact.choice.runtime, exact.choice.device, exact.choice.precision) == ("onnxruntime", "cpu", "fp32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import onnxruntime as module
 from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.networks import graph_of, networks_of
 from faceembed.engine.runtimes.onnxruntime import CUDA, GraphSession, OnnxRuntimeCudaSession, OnnxRuntimeSession
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 
 def chips(count: int) -> np.ndarray:
@@ -66,3 +70,54 @@ def test_the_graph_of_a_card_on_the_cpu(tiny: Model, precision: str) -> None:
     )
     np.testing.assert_allclose(session.run(chips(5))[0], reference(tiny, chips(5)), rtol=0.02, atol=0.02)
     np.testing.assert_array_equal(session.run_entry(normalise(chips(5), tiny.spec))[0], session.run(chips(5))[0])
+
+
+def test_a_provider_is_tried_for_real() -> None:
+    """In a process of its own, with the installed build: what it has starts, what it lacks says why."""
+    assert module.why_not_starting("CPUExecutionProvider") == ""
+    if CUDA not in module.providers():
+        assert module.why_not_starting()
+
+
+def test_cudas_libraries_are_loaded_before_the_first_session(
+    monkeypatch: pytest.MonkeyPatch, tiny: Model, cuda: Any
+) -> None:
+    """pip's own lie where the system's loader does not look; what ONNX Runtime prints meanwhile is no result of ours."""
+    import onnxruntime
+
+    order: list[str] = []
+    real = module._load
+
+    def load(*arguments: Any) -> Any:
+        order.append("session")
+        return real(*arguments)
+
+    def preload() -> None:
+        order.append("libraries")
+        print("Failed to load libcurand.so.10")
+
+    monkeypatch.setattr(module, "_device", lambda index, stream: ("cpu", "CPUExecutionProvider"))
+    monkeypatch.setattr(module, "_load", load)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    module.load_cuda_libraries.cache_clear()
+    choice = RuntimeChoice("onnxruntime", "cuda:0", "fp16", "test")
+    for _ in range(2):
+        OnnxRuntimeCudaSession(tiny, choice, stream=cuda.stream())
+    assert order == ["libraries", "session", "session"]
+    assert module.load_cuda_libraries() == "Failed to load libcurand.so.10"
+    module.load_cuda_libraries.cache_clear()
+
+
+def test_both_packages_of_onnx_runtime_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tiny: Model, cuda: Any, fit: Any
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31")
+    message = (
+        r"^onnxruntime and onnxruntime-gpu are installed beside each other, and each has overwritten files of the other; "
+        rf"run: pip uninstall -y onnxruntime onnxruntime-gpu, then {re.escape(pip_install('onnx-cuda'))}"
+    )
+    with pytest.raises(DeviceError, match=message):
+        OnnxRuntimeCudaSession(tiny, RuntimeChoice("onnxruntime", "cuda:0", "fp16", "test"), stream=cuda.stream())
+    fit()
+    with pytest.raises(DeviceError, match=message):
+        choose(RuntimeSettings(device="cuda"))

