@@ -1,4 +1,5 @@
-"""Pictures of kinds that are not read, by their first bytes: so that they are rows with a true reason, and not left out in silence."""
+"""Pictures of kinds that are not read, or only by a picture inside, by their first bytes: so that they are rows with a true reason, and
+not left out in silence."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ _KINDS = {
     128: {b"DICM": "a DICOM picture"},
 }
 """Where in the file, what stands there, and what that is."""
+RAWS = frozenset(name for name in _KINDS[0].values() if "raw photo" in name)
+"""Those of which the picture inside is read (`raw`). Other raw photos are TIFFs, or files in boxes."""
 
 
 def unread_kind(data: bytes) -> str:
