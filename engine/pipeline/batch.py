@@ -60,6 +60,8 @@ class Item:
     data: bytes
     header: Header
     reduction: int
+    pixels: NDArray[np.uint8] | None = None
+    """uint8 RGB (H, W, 3) of a photo that was given decoded, in place of ``data``."""
 
     @property
     def decoded_bytes(self) -> int:
