@@ -77,6 +77,8 @@ class OneShotDetector(Detector):
         watch: told of an engine that must be built first.
     """
 
+    turns = True
+
     def __init__(
         self,
         model: Model,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.turned import look_again
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import Photo, decode, min_face_of
 from faceembed.engine.pipeline.batch import Item, whole_crops
@@ -48,7 +49,10 @@ class Finder:
             return whole_crops(photos)
         smallest = self.smallest(photos)
         least = self.detector.min_score
-        faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self.only_largest)
+        pixels = [photo.pixels for photo in photos]
+        faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
+        if self.detector.turns:
+            faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
         without = self._without(photos, faces, least)
         return faces.take(faces.scores >= np.float32(least)), without

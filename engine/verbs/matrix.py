@@ -103,7 +103,8 @@ def matrix(
         settings: models and runtime.
         html: also write the table with thumbnails there, as a page.
         png: the same as a picture.
-        exclude, include: which files of folders are left out and taken, as for `embed`.
+        exclude: which files of folders are left out, as for `embed`.
+        include: which of them are taken, as for `embed`.
         notice: called with lines for the user.
 
     Raises:

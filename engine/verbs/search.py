@@ -96,7 +96,8 @@ def search_faces(
         count: count the faces of photos of which the largest is looked for; else ``faces`` is 1.
         threshold: what `Query.threshold` is; None takes the encoder's own.
         fmr: the false match rate instead, of those that were measured for the encoder.
-        exclude, include: which files of folders are left out and taken, as for `embed`.
+        exclude: which files of folders are left out, as for `embed`.
+        include: which of them are taken, as for `embed`.
     """
     settings = settings or EmbedSettings()
     opened = FaceIndex(index, notice=notice)
