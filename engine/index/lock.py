@@ -40,9 +40,16 @@ def writing(index: Path, *, wait_seconds: float = 0) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise IndexBusyError(f"{index} is being written by {_describe(holder)}; wait until that has ended") from None
+    except OSError as error:
+        error.filename = os.fspath(index)  # nobody knows the lock's name
+        raise
     try:
-        with atomic_write(holder, "w", sync=False) as file:
-            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
+        try:
+            with atomic_write(holder, "w", sync=False) as file:
+                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}, file)
+        except OSError as error:
+            error.filename = os.fspath(index)
+            raise
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -53,6 +54,27 @@ def test_it_may_wait(tmp_path: Path) -> None:
         with writing(index, wait_seconds=30):
             entered.set()
     assert entered.is_set()
+
+
+@pytest.mark.parametrize("ending", [".lock", ".writer"])
+def test_a_folder_that_may_not_be_written_is_said_of_the_index(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refuse(path: str | os.PathLike[str], *args: int, **named: int) -> int:
+        if ending in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return real(path, *args, **named)
+
+    index = tmp_path / "p.faiss"
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as caught, writing(index):
+        pytest.fail("a writer without its lock")
+    assert caught.value.filename == str(index)
+    monkeypatch.undo()
+    with writing(index):  # and nothing is held
+        pass
 
 
 def test_two_threads_of_one_process(tmp_path: Path) -> None:
