@@ -30,6 +30,7 @@ from typing import Any
 import common
 import detection_sets
 import numpy as np
+from detection_matches import compare, unsupported
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
@@ -38,13 +39,11 @@ from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector, MtcnnSettings
 from faceembed.engine.models import builtin
 from faceembed.engine.models.registry import info, resolve
-from faceembed.engine.parity.detectors import SAME_FACE
 from faceembed.engine.photos.decode import decode, min_face_of
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 
 BATCH = 32
 LOOSE = MtcnnSettings(pnet_score=0.6, rnet_score=0.5, onet_score=0.5)
-TOUCHING = 0.2  # intersection over union from which on a detection is of something that the reference sees
 QUICK = 40
 TURNED = 1000  # photos, where --photos says nothing
 GROUP_FACE, GROUP_LEAST = 40.0, 30.0  # sides in pixels: of faces that are to be found, and of the smallest looked for
@@ -130,8 +129,8 @@ def _measure_set(
             **_rate(detector, photos, smallest, threads, rounds),
             "detection_rate": len(np.unique(found.photo)) / len(photos),
             "faces_per_photo": len(everything) / len(photos),
-            "false_per_photo": _unsupported(everything, supported) / len(photos),
-            **_compare(found, wanted),
+            "false_per_photo": unsupported(everything, supported) / len(photos),
+            **compare(found, wanted),
         }
     return rows
 
@@ -162,7 +161,7 @@ def _measure_turned(detectors: dict[str, Detector], upright: list[NDArray[np.uin
     rows: dict[str, Any] = {"photos": len(photos)}
     for name, detector in detectors.items():
         found = _detect(detector, photos, smallest, threads, only_largest=True)
-        right = len(found) - _unsupported(found, wanted)
+        right = len(found) - unsupported(found, wanted)
         rows[name] = {"detection_rate": right / max(len(wanted), 1), "faces_per_photo": len(found) / len(photos)}
     return rows
 
@@ -182,9 +181,9 @@ def _measure_groups(
     for name, parts in found.items():
         faces = Detections.concatenate(parts)
         rows[name] = {
-            "detection_rate": 1 - _unsupported(large, faces) / max(len(large), 1),
+            "detection_rate": 1 - unsupported(large, faces) / max(len(large), 1),
             "faces_per_photo": len(faces) / len(paths),
-            "false_per_photo": _unsupported(faces, truth) / len(paths),
+            "false_per_photo": unsupported(faces, truth) / len(paths),
         }
     return rows
 
@@ -236,50 +235,6 @@ def _supported(
     boxes = mirrored.boxes.copy()
     boxes[:, 0], boxes[:, 2] = width - mirrored.boxes[:, 2], width - mirrored.boxes[:, 0]
     return Detections.concatenate([upright, dataclasses.replace(mirrored, boxes=boxes)])
-
-
-def _unsupported(found: Detections, supported: Detections) -> int:
-    """How many detections touch nothing that the reference sees."""
-    order = np.argsort(supported.photo, kind="stable")
-    starts = np.searchsorted(supported.photo[order], found.photo)
-    ends = np.searchsorted(supported.photo[order], found.photo, side="right")
-    return sum(
-        not (_overlap(box, supported.boxes[order[start:end]]) >= TOUCHING).any()
-        for box, start, end in zip(found.boxes, starts, ends, strict=True)
-    )
-
-
-def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of one box with (N, 4) others."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    overlap: NDArray[np.float32] = shared / np.maximum(areas - shared, 1e-6)
-    return overlap
-
-
-def _compare(found: Detections, wanted: Detections) -> dict[str, float]:
-    """One aligner's largest faces against the reference's."""
-    place = {int(photo): index for index, photo in enumerate(found.photo)}
-    errors, other, missed = [], 0, 0
-    for photo, points in zip(wanted.photo, wanted.landmarks, strict=True):
-        index = place.get(int(photo))
-        if index is None:
-            missed += 1
-            continue
-        eyes = float(np.linalg.norm(points[0] - points[1]))
-        error = float(np.linalg.norm(found.landmarks[index] - points, axis=1).mean()) / max(eyes, 1e-6)
-        if error > SAME_FACE:
-            other += 1
-        else:
-            errors.append(error)
-    middle, high = np.quantile(errors, [0.5, 0.9]) if errors else (float("nan"),) * 2
-    return {
-        "landmark_error": float(middle),
-        "landmark_error_90": float(high),
-        "other_face": other / max(len(wanted), 1),
-        "missed": missed / max(len(wanted), 1),
-    }
 
 
 _COLUMNS = (

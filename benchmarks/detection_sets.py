@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.trainer.data.split import split_people
 
 Pixels = NDArray[np.uint8]

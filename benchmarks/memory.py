@@ -9,7 +9,7 @@ index is put together in memory at the end, four bytes a dimension for every fac
 about 2 KiB a photo means that something is kept which should have gone to the disk.
 
 How. One fresh run a count, each a sample that contains the one before it; peak of the sum of PSS over the process and its
-descendants (common.py). Growth is the slope between the smallest and the largest count. It jitters by some MiB with the
+descendants (processes.py). Growth is the slope between the smallest and the largest count. It jitters by some MiB with the
 allocator and with how full the queues happen to be, so a slope over few photos says nothing.
 
 Not measured: photos much larger than these (a bounded number of photos is in flight, of whatever size), the page cache,
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import processes
 from common import MIB, say
 
 LIMIT_BYTES = 1536 * MIB
@@ -34,7 +35,7 @@ def peak(root: Path, names: Sequence[str], *, embed: str) -> dict[str, Any]:
     """One fresh run over some photos."""
     with tempfile.TemporaryDirectory(prefix="faceembed-memory-") as temporary:
         folder = common.link_photos(root, names, Path(temporary) / "photos")
-        measured = common.measure(common.embed_command(embed, folder, Path(temporary) / "index.faiss"))
+        measured = processes.measure(processes.embed_command(embed, folder, Path(temporary) / "index.faiss"))
     return {
         "photos": len(names),
         "peak_pss_bytes": measured.peak_pss_bytes,
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure every count, from the largest down: each sample is drawn from the one before."""
     root = common.data_root() / args.set
     photos = common.list_photos(root)
-    common.pin_to_cores(args.cores)
-    common.warm_up(args.embed_command, root, photos)
+    processes.pin_to_cores(args.cores)
+    processes.warm_up(args.embed_command, root, photos)
     names, runs = photos, []
     for count in sorted((min(count, len(photos)) for count in args.counts), reverse=True):
         names = common.sample(names, count, seed=args.seed)
@@ -99,7 +100,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=2, help="cores to stay on (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample of photos")
     parser.add_argument(
-        "--embed-command", default=common.EMBED, help="what to run (default: python -m faceembed embed)"
+        "--embed-command", default=processes.EMBED, help="what to run (default: python -m faceembed embed)"
     )
     parser.add_argument("--json", type=Path, help="also write the result here")
     args = parser.parse_args(arguments)

@@ -16,6 +16,7 @@ itself, not at all. Photos without any face before are none's loss. Intervals of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate.metrics import wilson_interval
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
@@ -124,11 +125,13 @@ def best_scores(settings: EmbedSettings, sets: Mapping[str, Sequence[str]]) -> d
     scores = {}
     for name, paths in sets.items():
         best: list[float] = []
-        for cut in cutter.cut([photo_file(path) for path in paths]):
-            unread = {failure.photo.path for failure in cut.failures if failure.stage not in ("detect", "align")}
-            found = np.zeros(len(cut.photos))
-            np.maximum.at(found, cut.faces.photo, cut.faces.scores.astype(np.float64))
-            best += [float(score) for photo, score in zip(cut.photos, found, strict=True) if photo.path not in unread]
+        with contextlib.closing(cutter.cut([photo_file(path) for path in paths])) as cuts:
+            for cut in cuts:
+                unread = {failure.photo.path for failure in cut.failures if failure.stage not in ("detect", "align")}
+                found = np.zeros(len(cut.photos))
+                np.maximum.at(found, cut.faces.photo, cut.faces.scores.astype(np.float64))
+                scored = zip(cut.photos, found, strict=True)
+                best += [float(score) for photo, score in scored if photo.path not in unread]
         scores[name] = np.array(best)
         common.say(f"{name}: {len(best):,} pictures")
     return scores

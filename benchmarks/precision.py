@@ -14,6 +14,7 @@ per second of processor time, one thread, and mean something within one run alon
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -132,7 +133,8 @@ class Store:
             settings = EmbedSettings(runtime=RuntimeSettings(device="cpu"))
             photos = list_photos(photos_of(part)).photos
             cutter = open_cutter(settings, spec, resolve_aligner(settings), photos, notice=say)
-            found = [(one.chips, [one.photos[place].path for place in one.faces.photo]) for one in cutter.cut(photos)]
+            with contextlib.closing(cutter.cut(photos)) as cuts:
+                found = [(one.chips, [one.photos[place].path for place in one.faces.photo]) for one in cuts]
             return {"a": np.concatenate([a for a, _ in found]), "b": np.array([path for _, b in found for path in b])}
 
         kept = self._get(f"chips-{part}-{spec.input_size[0]}", cut)

@@ -29,7 +29,9 @@ from typing import Any
 
 import common
 import numpy as np
-from common import BenchmarkError, Measured, say
+import processes
+from common import BenchmarkError, say
+from processes import Measured
 
 UNCHANGED_LIMIT_SECONDS = 2.0
 
@@ -91,14 +93,14 @@ def kill_and_resume(
     """
     work = max(whole.cpu_seconds - start.cpu_seconds, 1e-3)
     moment = start.cpu_seconds + share * work
-    command = common.embed_command(embed, folder, index)
-    killed = common.measure(command, kill_when=lambda cpu_seconds: cpu_seconds >= moment)
+    command = processes.embed_command(embed, folder, index)
+    killed = processes.measure(command, kill_when=lambda cpu_seconds: cpu_seconds >= moment)
     if killed.returncode == 0:
         raise BenchmarkError(
             f"the run ended before it could be killed at {moment:.1f} processor seconds; use more photos"
         )
     visible = index.exists()
-    second = common.measure(command)
+    second = processes.measure(command)
     skipped = int(second.json()["skipped"])
     done = min(photos, round(photos * max(0.0, killed.cpu_seconds - start.cpu_seconds) / work))
     return {
@@ -116,17 +118,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure everything that was asked for."""
     root = common.data_root() / args.set
     names = common.sample(common.list_photos(root), args.photos, seed=args.seed)
-    common.pin_to_cores(args.cores)
+    processes.pin_to_cores(args.cores)
     document: dict[str, Any] = {"benchmark": "resume", "machine": common.machine(), "photos": len(names), "kills": []}
     with tempfile.TemporaryDirectory(prefix="faceembed-resume-") as temporary:
         folder = common.link_photos(root, names, Path(temporary) / "photos")
         common.warm_page_cache(folder, names)
         reference = _index(temporary, "reference")
-        command = common.embed_command(args.embed_command, folder, reference)
-        common.warm_up(args.embed_command, root, names)
-        start = common.warm_up(args.embed_command, root, names)
+        command = processes.embed_command(args.embed_command, folder, reference)
+        processes.warm_up(args.embed_command, root, names)
+        start = processes.warm_up(args.embed_command, root, names)
         say(f"{len(names)} photos, undisturbed")
-        whole = common.measure(command)
+        whole = processes.measure(command)
         for share in args.kills:
             say(f"killed at {share:.0%}, and again")
             index = _index(temporary, f"killed-{share}")
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             document["kills"].append(entry | compare_indexes(reference, index))
         before = _digest(reference)
         say("nothing changed, and again")
-        again = [common.measure(command) for _ in range(args.rounds)]
+        again = [processes.measure(command) for _ in range(args.rounds)]
         document["unchanged"] = {
             "seconds": [round(run.seconds, 3) for run in again],
             "skipped": int(again[-1].json()["skipped"]),
@@ -179,7 +181,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=2, help="cores to stay on (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample of photos")
     parser.add_argument(
-        "--embed-command", default=common.EMBED, help="what to run (default: python -m faceembed embed)"
+        "--embed-command", default=processes.EMBED, help="what to run (default: python -m faceembed embed)"
     )
     parser.add_argument("--json", type=Path, help="also write the result here")
     args = parser.parse_args(arguments)

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.files import IndexFiles
-from faceembed.engine.index.store import FaceIndex, load_faces, read_manifest, write_index
+from faceembed.engine.index.manifest import read_manifest
+from faceembed.engine.index.store import FaceIndex, load_faces, write_index
 
 KINDS = ("flat", "hnsw", "ivf", "SQ8", "IVF300,PQ64x4fs,RFlat", "PCA96,Flat")
 SIZES = (10, 100, 1000)

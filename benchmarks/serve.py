@@ -38,6 +38,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import common
+import processes
 from common import BenchmarkError, say
 
 SERVE = f"{shlex.quote(sys.executable)} -m faceembed serve"
@@ -95,7 +96,7 @@ async def client(host: str, port: int, requests: Iterator[bytes]) -> list[tuple[
 async def load(server: Server, requests: Sequence[bytes], clients: int, count: int) -> dict[str, Any]:
     """So many requests by so many clients: what all of them together got."""
     before = batches(server)
-    cpu, own, started = common.cpu_seconds(server.pid), time.process_time(), time.perf_counter()
+    cpu, own, started = processes.cpu_seconds(server.pid), time.process_time(), time.perf_counter()
     shared = itertools.islice(itertools.cycle(requests), count)
     each = await asyncio.gather(*(client(server.host, server.port, shared) for _ in range(clients)))
     wall = time.perf_counter() - started
@@ -105,7 +106,7 @@ async def load(server: Server, requests: Sequence[bytes], clients: int, count: i
         "batch": photos / computed,
         "rate": steady_rate(times, clients),
         "times": [end - start for start, end in times],
-        "cpu": (common.cpu_seconds(server.pid) - cpu) / len(times),
+        "cpu": (processes.cpu_seconds(server.pid) - cpu) / len(times),
         "client_cpu": (time.process_time() - own) / wall,
     }
 

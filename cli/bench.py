@@ -10,6 +10,7 @@ from faceembed.cli.options import (
     ModelOptions,
     Output,
     file_argument,
+    given,
     model_options,
     output_file_option,
     output_options,
@@ -79,7 +80,7 @@ def bench(
         photos = (str(sample_photos()),)
     with out.reporter() as reporter:
         report = measure(
-            list(photos),
+            given(photos),
             settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
             count=count,
             rounds=rounds,

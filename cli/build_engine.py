@@ -91,13 +91,14 @@ def build_engine(
     ctx.meta[OUTPUT] = output
     from faceembed.engine.models.registry import resolve
     from faceembed.engine.pipeline import build_engine as engine
+    from faceembed.engine.pipeline import given_engines
     from faceembed.engine.runtimes.profile import parse_batch
 
     if inspect:
-        facts = engine.inspect_engine(inspect)
+        facts = given_engines.inspect_engine(inspect)
         out.result({"path": inspect, **dataclasses.asdict(facts)}, _describe(inspect, facts))
     elif add:
-        built = engine.add_engine(add, device=device)
+        built = given_engines.add_engine(add, device=device)
         out.result(_document(built), f"kept for runs here: {built.path}")
     else:
         if encoder and aligner:

@@ -15,6 +15,7 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
+from faceembed.cli.said import several_taken
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _text(result: Comparison) -> str:
     judged = [row.evaluation for row in result.rows if row.evaluation]
     lines += [f"intervals: {how}" for how in dict.fromkeys(found.eer_ci_how for found in judged)]
     lines += judged[0].flaws if judged else []
+    lines += several_taken(result.several or 0)
     return "\n".join(lines)
 
 

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, file_option, model_options, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    file_argument,
+    file_option,
+    folder_options,
+    given,
+    model_options,
+    output_options,
+)
 from faceembed.cli.reporter import clock, per_second
+from faceembed.cli.said import several_taken
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
+    from faceembed.engine.photos.left_out import Choice
     from faceembed.engine.verbs.embed import EmbedReport
 
 
@@ -40,10 +51,13 @@ if TYPE_CHECKING:
 )
 @click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
 @click.option(
-    "--prune", is_flag=True, help="Drop photos that are gone even where a whole folder, or much of the index, is."
+    "--prune",
+    is_flag=True,
+    help="Drop photos that are gone even where a whole folder, or much of the index, is; and those that are left out now.",
 )
 @click.option("--check", is_flag=True, help="Read every photo, also those whose size and times are as they were.")
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
+@folder_options
 @model_options
 @output_options
 @click.pass_context
@@ -58,12 +72,14 @@ def embed(
     prune: bool,
     check: bool,
     sample: bool,
+    choice: Choice,
     models: ModelOptions,
     out: Output,
 ) -> None:
     """Embed photos into a searchable index.
 
-    PHOTOS are folders, searched with all their subfolders, and files. A second run over the same folders embeds only
+    PHOTOS are folders, searched with all their subfolders, and files; @list.txt is a list of both, a line each, and - a list on
+    standard input. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
     what is new or changed and drops what is gone; photos that were moved or touched are known by their bytes. Where a
     whole folder is empty or gone, as when a disk is not mounted, nothing is changed without --prune. An interrupted run
     goes on when it is started again. A photo that cannot be read or has no face is a row of INDEX.faiss.errors.csv.
@@ -71,6 +87,8 @@ def embed(
     \b
     Example:
         faceembed embed photos -o people.faiss
+        faceembed embed photos -o people.faiss --exclude private/ --exclude '*.png'
+        find /mnt -name '*.jpg' -newer people.faiss -print0 | faceembed embed - -o people.faiss
         faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
         faceembed embed photos -o people.faiss --device cuda --aligner faceembed-align --gpu-memory 8G
         faceembed embed --sample
@@ -95,13 +113,15 @@ def embed(
     ctx.meta[AFTER_INTERRUPT] = f"What was finished is kept; {again} goes on from there."
     with out.reporter() as reporter:
         report = embed_photos(
-            list(photos),
+            given(photos),
             output,
             settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
             index_type=index_type,
             fresh=fresh,
             prune=prune,
             check=check,
+            exclude=choice.exclude,
+            include=choice.include,
             notice=reporter.notice,
             progress=reporter.progress,
         )
@@ -118,6 +138,7 @@ def _summary(report: EmbedReport, query: str) -> str:
         if count:
             lines[0] += f", {count:,} {what}"
     lines.append(f"{report.faces:,} faces in {index}")
+    lines += several_taken(report.several_faces, "; --faces all takes all")
     if report.no_face or report.failed:
         errors = index + ".errors.csv"
         lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see {errors}")

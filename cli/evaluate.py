@@ -9,6 +9,7 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import (
     ModelOptions,
+    Numbers,
     Output,
     file_argument,
     file_option,
@@ -16,14 +17,22 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
+from faceembed.cli.said import several_taken
 
 if TYPE_CHECKING:
     from faceembed.engine.evaluate.figures import Evaluation
+    from faceembed.engine.evaluate.one_class import OneClassRates
 
 
 @click.command("eval")
 @file_argument("pairs")
 @file_option("--root", help="Folder of the photos, where the list does not say.")
+@file_option("--index", metavar="INDEX.faiss", help="Take the embeddings that an index has; nothing is computed.")
+@click.option(
+    "--threshold",
+    type=Numbers(),
+    help="Of a list of one class: where FMR or FNMR is taken.  [default: the encoder's own]",
+)
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
 @output_file_option("--scores", kind="scores", metavar="CSV", help="Also write every pair and its similarity there.")
 @output_file_option(
@@ -36,6 +45,8 @@ def evaluate(
     ctx: click.Context,
     pairs: str,
     root: str | None,
+    index: str | None,
+    threshold: float | None,
     skip_failures: bool,
     scores: str | None,
     report: str | None,
@@ -44,36 +55,50 @@ def evaluate(
 ) -> None:
     """Measure an encoder on a pair list.
 
-    The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a CSV file with the
-    columns path_a, path_b, label and, if known, kind (same, or a word for the negatives: other, fake, kin …); or LFW's pairs.txt (with --root), a folder in
-    the layout of the Kryptonite challenge, or file_x, file_y, Decision.
+    The figures are EER, AUC, FNMR at fixed FMR, 10-fold accuracy and the failure to enrol. PAIRS is a table (commas, semicolons or
+    tabs) with the columns path_a, path_b, label and, if known, kind (same, or a word for the negatives: other, fake, kin …), under these names or
+    others that are in use (img1, img2, issame; file_x, file_y, Decision), or without a header; or LFW's pairs.txt and Kaggle's tables of it (with
+    --root), InsightFace's .bin (with --aligner none), a folder in the layout of the Kryptonite challenge, or a table score, label. With --index it
+    may name faces: face_id_a, face_id_b, label. A list of one class has one rate: FMR or FNMR at --threshold.
 
     \b
     Example:
         faceembed eval pairs.csv --report report.html
         faceembed eval lfw/pairs.txt --root lfw --json
+        faceembed eval cfp_fp.bin --aligner none
+        faceembed eval pairs.csv --index people.faiss
     """
-    from faceembed.engine.verbs.evaluate import score_pairs
+    from faceembed.engine.evaluate.pair_formats import read_pairs
+    from faceembed.engine.verbs.evaluate import check_report, score_pairs
 
     ctx.meta[OUTPUT] = report or scores or ""
     with out.reporter() as reporter:
+        listed = read_pairs(pairs, root=root)
+        if report is not None:
+            check_report(listed)
         scored = score_pairs(
-            pairs,
-            root=root,
+            listed,
             settings=models.settings(),
+            index=index,
+            threshold=threshold,
             skip_failures=skip_failures,
             scores=scores,
             notice=reporter.notice,
             progress=reporter.progress,
         )
     try:
-        out.result(scored.evaluation.to_json_dict(), _text(scored.evaluation))
+        several = scored.embedded.several if scored.embedded else None
+        out.result({**scored.evaluation.to_json_dict(), "several_faces": several}, _text(scored.evaluation, several))
     finally:  # last, so that a disk that is full loses nothing else; and in spite of a stdout that is
         if report is not None:
             scored.write_report(report)
 
 
-def _text(result: Evaluation) -> str:
+def _text(result: Evaluation | OneClassRates, several: int | None) -> str:
+    from faceembed.engine.evaluate.one_class import OneClassRates
+
+    if isinstance(result, OneClassRates):
+        return _text_of_one(result, several)
     low, high = result.eer_ci
     rows = [
         ("pairs", f"{result.pairs:,} ({result.positives:,} same, {result.negatives:,} different)"),
@@ -90,7 +115,23 @@ def _text(result: Evaluation) -> str:
     ]
     if result.skipped_pairs:
         rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
-    rows += [("note", flaw) for flaw in result.flaws]
+    return _aligned(rows + [("note", flaw) for flaw in (*result.flaws, *several_taken(several or 0))])
+
+
+def _text_of_one(result: OneClassRates, several: int | None) -> str:
+    name, rate = ("FMR", result.fmr) if result.fnmr is None else ("FNMR", result.fnmr)
+    kind = "different" if result.fnmr is None else "same"
+    rows = [
+        ("pairs", f"{result.pairs:,}, all {kind}: no EER, and no other rate"),
+        (f"{name} at {result.threshold:.4f}", f"{_with_interval(rate, result.ci)} ({result.ci_how})"),
+        ("failure to enrol", _percent(result.failure_to_enrol)),
+    ]
+    if result.skipped_pairs:
+        rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
+    return _aligned(rows + [("note", flaw) for flaw in (*result.flaws, *several_taken(several or 0))])
+
+
+def _aligned(rows: list[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 

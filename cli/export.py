@@ -11,6 +11,7 @@ import click
 
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
+from faceembed.install import pip_install
 
 if TYPE_CHECKING:
     from faceembed.engine.models.spec import Colour
@@ -139,4 +140,4 @@ def require_torch(what: str) -> None:
     if importlib.util.find_spec("torch") is None:
         from faceembed.errors import ModelError
 
-        raise ModelError(f"{what} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
+        raise ModelError(f"{what} needs PyTorch, which is not installed; run: {pip_install('train')}")

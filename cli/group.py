@@ -25,6 +25,7 @@ from faceembed.cli.interrupts import EXIT_CODE, one_interrupt, was_pressed
 from faceembed.cli.streams import STDOUT, repair
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import FaceEmbedError, UsageError
+from faceembed.install import pip_install
 
 OUTPUT = "faceembed.output"
 AFTER_INTERRUPT = "faceembed.after_interrupt"
@@ -96,9 +97,7 @@ class Group(click.Group):
             package = (error.name or "").partition(".")[0]
             if package not in _TRAIN_PACKAGES:
                 raise
-            raise Failed(
-                f"this needs '{package}', which is not installed; run: pip install 'faceembed[train]'"
-            ) from error
+            raise Failed(f"this needs '{package}', which is not installed; run: {pip_install('train')}") from error
         except MemoryError as error:
             raise Failed("out of memory; use a smaller --batch-size or fewer --workers") from error
         except KeyboardInterrupt:

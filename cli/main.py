@@ -18,7 +18,7 @@ from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
 from faceembed.cli.group import Program
-from faceembed.cli.libraries import keep_at_home
+from faceembed.cli.libraries import keep_at_home, keep_small
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
@@ -43,6 +43,7 @@ def main() -> None:
         faceembed search people.faiss query.jpg
     """
     keep_at_home()
+    keep_small()
     for name, value in thread_limits().items():  # before a library is loaded that reads them
         os.environ.setdefault(name, value)
 

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.group import OUTPUT
-from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
+from faceembed.cli.options import (
+    ModelOptions,
+    Output,
+    file_argument,
+    folder_options,
+    given,
+    model_options,
+    output_file_option,
+    output_options,
+)
 from faceembed.cli.said import altered, largest_taken
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
+    from faceembed.engine.photos.left_out import Choice
     from faceembed.engine.verbs.matrix import Matrix
 
 
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
 @file_argument("photos", nargs=-1, required=True)
 @output_file_option("--html", kind="page", metavar="FILE", help="Also write the table with thumbnails as a page there.")
 @output_file_option("--png", kind="picture", metavar="FILE", help="Also write it as a picture there.")
+@folder_options
 @model_options
 @output_options
 @click.pass_context
@@ -28,12 +39,13 @@ def matrix(
     photos: tuple[str, ...],
     html: str | None,
     png: str | None,
+    choice: Choice,
     models: ModelOptions,
     out: Output,
 ) -> None:
     """Compare every photo with every other, by the largest face of each.
 
-    PHOTOS are files and folders, two photos at least.
+    PHOTOS are files, folders, and lists of them (@list.txt, or - for standard input); two photos at least.
 
     \b
     Example:
@@ -44,7 +56,15 @@ def matrix(
 
     ctx.meta[OUTPUT] = html or png or ""
     with out.reporter() as reporter:
-        result = compare_photos(list(photos), settings=models.settings(), html=html, png=png, notice=reporter.notice)
+        result = compare_photos(
+            given(photos),
+            settings=models.settings(),
+            html=html,
+            png=png,
+            exclude=choice.exclude,
+            include=choice.include,
+            notice=reporter.notice,
+        )
     document = result.to_json_dict()
     document["paths"] = [encode_path(path) for path in result.paths]
     document["failures"] = {encode_path(path): reason for path, reason in result.failures.items()}

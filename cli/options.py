@@ -8,12 +8,15 @@ import errno
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from faceembed.cli.reporter import Reporter
+from faceembed.cli.streams import check_redirections
+from faceembed.engine.photos.file_list import FileList
+from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import UsageError
 from faceembed.files import why_no_place
@@ -239,6 +242,21 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
     click.option("--max-bytes", metavar="BYTES", help="Refuse files with more bytes, as in 1G.  [default: 400M]"),
 )
 
+_FOLDER_OPTIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out files and folders of that name or path, as '*.png', private/ or '2019/*/raw'; may be repeated.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Take what would be left out, also by default; may be repeated.",
+    ),
+)
+
 _OUTPUT_OPTIONS: tuple[Decorator, ...] = (
     click.option("-q", "--quiet", is_flag=True, help="No progress, no notices: the result and errors only."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
@@ -253,6 +271,13 @@ faces_option = click.option(
     help="The largest face of each photo, or all of them.",
 )
 """For commands that compare the faces of photos."""
+
+threshold_option = click.option(
+    "--threshold",
+    type=Numbers(-1, 1),
+    help="Similarity from which on two faces count as one person.  [default: the encoder's own]",
+)
+"""For commands that judge similarities."""
 
 fmr_option = click.option(
     "--fmr",
@@ -274,9 +299,29 @@ def model_options_with(encoder: str, why: str = "") -> Decorator:
     return lambda command: collected(command, (option, *_OTHER_MODEL_OPTIONS), ModelOptions, "models")
 
 
+def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--exclude`` and ``--include``; the command receives them as ``choice``."""
+    return collected(command, _FOLDER_OPTIONS, Choice, "choice")
+
+
+def given(photos: Iterable[str]) -> list[str | FileList]:
+    """Photos and folders that were given, with ``-`` and ``@list.txt`` as the lists that they stand for."""
+    return [FileList.of(path) or path for path in photos]
+
+
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--quiet`` and ``--json``; the command receives them as ``out``."""
-    return collected(command, _OUTPUT_OPTIONS, Output, "out")
+    """Add ``--quiet`` and ``--json``; the command receives them as ``out``. Streams that are redirected into its own files are refused."""
+
+    @functools.wraps(command)
+    def checked(*args: Any, **values: Any) -> Any:
+        ctx = click.get_current_context()
+        given = [ctx.params.get(param.name or "") for param in ctx.command.params if isinstance(param.type, click.Path)]
+        check_redirections(
+            path for value in given for path in (value if isinstance(value, tuple) else (value,)) if path
+        )
+        return command(*args, **values)
+
+    return collected(checked, _OUTPUT_OPTIONS, Output, "out")
 
 
 def collected(

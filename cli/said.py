@@ -22,6 +22,12 @@ def largest_taken(photos: Sequence[str], faces: Sequence[int], advice: str = "")
     ]
 
 
+def several_taken(count: int, advice: str = "") -> list[str]:
+    """A line where photos show several faces, of which the largest was taken; ``advice`` is what else could be done."""
+    photos = "1 photo shows" if count == 1 else f"{count:,} photos show"
+    return [f"{photos} several faces; the largest was taken{advice}"] if count else []
+
+
 def altered(real: float | None, so: bool | None) -> str:
     """Of a face that looks altered, how real it looks; else nothing."""
     return f"looks altered: {real:.2f}" if so and real is not None else ""

@@ -8,18 +8,21 @@ import click
 
 from faceembed.cli.options import (
     ModelOptions,
-    Numbers,
     Output,
     faces_option,
     file_argument,
     fmr_option,
+    folder_options,
+    given,
     model_options,
     output_options,
+    threshold_option,
 )
 from faceembed.cli.said import altered
 from faceembed.engine.photos.listing import encode_path, printable
 
 if TYPE_CHECKING:
+    from faceembed.engine.photos.left_out import Choice
     from faceembed.engine.verbs.search import Query
 
 
@@ -27,13 +30,10 @@ if TYPE_CHECKING:
 @file_argument("index")
 @file_argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
-@click.option(
-    "--threshold",
-    type=Numbers(-1, 1),
-    help="Similarity below which a hit is marked as no match.  [default: the encoder's own]",
-)
+@threshold_option
 @fmr_option
 @faces_option
+@folder_options
 @model_options
 @output_options
 def search(
@@ -43,12 +43,13 @@ def search(
     threshold: float | None,
     fmr: float | None,
     faces: str,
+    choice: Choice,
     models: ModelOptions,
     out: Output,
 ) -> None:
     """Find the faces of an index most similar to a photo's.
 
-    QUERY is a photo or a folder; the largest face of each photo is looked for, or with --faces all every one. Similarities are
+    QUERY is a photo, a folder, or a list of them (@list.txt, or - for standard input); the largest face of each photo is looked for, or with --faces all every one. Similarities are
     cosines: the higher, the more alike. What is below the threshold is marked: it is no match, only the nearest there is.
 
     \b
@@ -61,12 +62,14 @@ def search(
     with out.reporter() as reporter:
         found = search_faces(
             index,
-            list(queries),
+            given(queries),
             k=k,
             settings=models.settings(faces=faces),
             count=True,
             threshold=threshold,
             fmr=fmr,
+            exclude=choice.exclude,
+            include=choice.include,
             notice=reporter.notice,
         )
     out.result(

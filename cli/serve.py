@@ -14,6 +14,7 @@ import click
 
 from faceembed.cli.group import AFTER_INTERRUPT, Failed
 from faceembed.cli.options import ModelOptions, Output, file_option, model_options, output_options
+from faceembed.install import pip_install
 
 if TYPE_CHECKING:
     from faceembed.cli.reporter import Reporter
@@ -89,7 +90,7 @@ def serve(
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise Failed(f"this needs '{package}', which is not installed; run: pip install 'faceembed[serve]'")
+            raise Failed(f"this needs '{package}', which is not installed; run: {pip_install('serve')}")
     from faceembed.cli.web.limits import MIB, Limits
     from faceembed.cli.web.security import LOOPBACK, Key, is_loopback, read_key
     from faceembed.errors import UsageError

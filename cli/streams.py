@@ -14,10 +14,38 @@ import contextlib
 import errno
 import io
 import os
+import stat
 import sys
+from collections.abc import Iterable
 from typing import IO, Any
 
+from faceembed.errors import UsageError
+
 STDOUT = "standard output"
+_OF_INDEX = (".parquet", ".json", ".errors.csv", ".vectors.npy")
+
+
+def check_redirections(paths: Iterable[str]) -> None:
+    """Refuse a stream that a shell has redirected into a file of the command, as in ``embed … -o a.faiss --json > a.faiss.json``.
+
+    Args:
+        paths: what the command reads and writes; of an index all its files.
+
+    Raises:
+        UsageError: it is one of them. A shell has emptied it by then.
+    """
+    files = [path + ending for path in paths for ending in ("", *(_OF_INDEX if path.endswith(".faiss") else ()))]
+    for number, name in ((1, STDOUT), (2, "standard error")):
+        try:
+            info = os.fstat(number)
+        except OSError:  # closed
+            continue
+        for path in files if stat.S_ISREG(info.st_mode) else ():
+            with contextlib.suppress(OSError):  # not there
+                if os.path.samestat(os.stat(path), info):
+                    raise UsageError(
+                        f"{name} is redirected into {path}, a file of this command; redirect it into another one"
+                    )
 
 
 def repair() -> None:

@@ -9,13 +9,13 @@ import click
 
 from faceembed.cli.options import (
     ModelOptions,
-    Numbers,
     Output,
     faces_option,
     file_argument,
     fmr_option,
     model_options,
     output_options,
+    threshold_option,
 )
 from faceembed.cli.said import largest_taken, likeness
 from faceembed.engine.photos.listing import encode_path, printable
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument("photos", metavar="A B", nargs=-1)
-@click.option(
-    "--threshold",
-    type=Numbers(-1, 1),
-    help="Similarity from which on they count as one person.  [default: the encoder's own]",
-)
+@threshold_option
 @fmr_option
 @faces_option
 @click.option("--sample", is_flag=True, help="Compare a sample photo with an altered copy, instead of A and B.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faceembed.cli.web.gallery import Found
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.realness import Likeness, looks_altered
-from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
+from faceembed.engine.pipeline.serving import Face, SeenPhoto
 
 _VERDICTS = {True: "same", False: "different", None: None}
 _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -31,7 +31,7 @@ def photo(seen: SeenPhoto, name: str, faces: Sequence[dict[str, Any]]) -> dict[s
     }
 
 
-def face(found: SeenFace) -> dict[str, Any]:
+def face(found: Face) -> dict[str, Any]:
     """Where a face is and how good; its embedding or picture is added by those who need it."""
     return {
         "box": [round(value, 2) for value in found.box],
@@ -69,12 +69,12 @@ def hit(found: Found, threshold: float | None) -> dict[str, Any]:
     }
 
 
-def embedded_face(found: SeenFace) -> dict[str, Any]:
+def embedded_face(found: Face) -> dict[str, Any]:
     """A face with its embedding."""
     return {**face(found), "embedding": np.round(found.embedding.astype(np.float64), 8).tolist()}
 
 
-def pictured_face(found: SeenFace) -> dict[str, Any]:
+def pictured_face(found: Face) -> dict[str, Any]:
     """A face with its aligned picture."""
     return {**face(found), "chip": png_url(found.chip)}
 
@@ -90,7 +90,7 @@ def data_url(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def similarities(faces: Sequence[SeenFace | None]) -> list[list[float | None]]:
+def similarities(faces: Sequence[Face | None]) -> list[list[float | None]]:
     """Cosines of each to each; None where one has no face."""
     table: list[list[float | None]] = [[None] * len(faces) for _ in faces]
     for row, a in enumerate(faces):
@@ -100,7 +100,7 @@ def similarities(faces: Sequence[SeenFace | None]) -> list[list[float | None]]:
     return table
 
 
-def identities(faces: Sequence[SeenFace | None], spec: ModelSpec) -> list[list[float | None]]:
+def identities(faces: Sequence[Face | None], spec: ModelSpec) -> list[list[float | None]]:
     """Cosines of each one's identity to each; None where one has no face, and everywhere without a gate."""
     table: list[list[float | None]] = [[None] * len(faces) for _ in faces]
     for row, a in enumerate(faces):

@@ -17,7 +17,7 @@ from faceembed.cli.web.gallery import Found, Gallery
 from faceembed.cli.web.metrics import CONTENT_TYPE
 from faceembed.cli.web.service import Service
 from faceembed.engine.explain.occlusion import Explanation, overlay
-from faceembed.engine.pipeline.serving import SeenFace, SeenPhoto
+from faceembed.engine.pipeline.serving import Face, SeenPhoto
 from faceembed.plain import to_json
 from faceembed.version import __version__
 
@@ -206,7 +206,7 @@ def _photos(
     service: Service,
     uploads: Sequence[Upload],
     seen: Sequence[SeenPhoto],
-    describe: Callable[[SeenFace], dict[str, Any]],
+    describe: Callable[[Face], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     most = service.limits.faces
     return [
@@ -215,7 +215,7 @@ def _photos(
     ]
 
 
-def _near(gallery: Gallery, face: SeenFace, k: int) -> list[Found]:
+def _near(gallery: Gallery, face: Face, k: int) -> list[Found]:
     return gallery.find(face.embedding, k, real=face.real)
 
 
@@ -233,7 +233,7 @@ def _found(
     }
 
 
-def _explained(explanation: Explanation, faces: Sequence[SeenFace]) -> dict[str, Any]:
+def _explained(explanation: Explanation, faces: Sequence[Face]) -> dict[str, Any]:
     maps = {"a": explanation.map_a, "b": explanation.map_b}
     scale = max(float(abs(values).max()) for values in maps.values())
     document: dict[str, Any] = {"similarity": round(explanation.similarity, 6)}
@@ -255,7 +255,7 @@ def _choose(seen: SeenPhoto, wanted: int | None, upload: Upload, most: int) -> i
     return wanted
 
 
-def _face(seen: SeenPhoto, number: int | None, upload: Upload) -> SeenFace:
+def _face(seen: SeenPhoto, number: int | None, upload: Upload) -> Face:
     """The chosen face of a photo that must have one."""
     if number is None:
         raise ApiError(422, "no_face", f"{upload.name}: {seen.reason}", photo=upload.name)

@@ -24,6 +24,17 @@ from faceembed.version import __version__
 STATIC = Path(__file__).resolve().parent / "static"
 
 
+NO_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI (0.165, for one) tells OpenTelemetry of each request, its inputs among it, and sends that on where variables of the machine
+say so (``FASTAPI_OTEL_AUTO_CONFIGURE``); older ones take no notice."""
+
+
 def create_app(service: Service, *, hosts: Collection[str] = ()) -> ASGIApp:
     """One server's application.
 
@@ -45,6 +56,7 @@ def create_app(service: Service, *, hosts: Collection[str] = ()) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
     )
     app.include_router(make_router(service))
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.files import IndexFiles, Signature, read_whole
-from faceembed.engine.index.store import FaceIndex, check_encoder
+from faceembed.engine.index.manifest import check_encoder
+from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import read_parquet

@@ -99,14 +99,17 @@ def on_post_build(config: Any) -> None:
 def python_reference() -> str:
     """Every public name of the package, and the types that its functions give back."""
     import faceembed
+    from faceembed.engine.pipeline.serving import SeenPhoto
 
     public = [(name, getattr(faceembed, name)) for name in faceembed.__all__ if not name.startswith("__")]
     functions = [(name, it) for name, it in public if isinstance(it, types.FunctionType)]
     results = {kind.__name__: kind for _, it in functions for kind in _classes(typing.get_type_hints(it)["return"])}
+    warm = {name: it for name, it in public if name in ("Embedder", "Face")}
     groups = {
         "Functions": functions,
+        "Models kept warm": [*warm.items(), ("SeenPhoto", SeenPhoto)],
         "What they give back": list(results.items()),
-        "Settings and errors": [(name, it) for name, it in public if isinstance(it, type)],
+        "Settings and errors": [(name, it) for name, it in public if isinstance(it, type) and name not in warm],
     }
     example = "\n\n".join((faceembed.__doc__ or "").split("\n\n")[2:-1])
     lines = ["# Python", "", "```python", textwrap.dedent(example), "```", ""]

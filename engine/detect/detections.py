@@ -25,6 +25,8 @@ class Detections:
     """(F, 5, 2) left eye, right eye, nose tip, left and right mouth corner; left as seen in the image."""
     scores: NDArray[np.float32]
     """(F,) probability of a face, 0 to 1."""
+    beside: NDArray[np.int32] | None = None
+    """(F,) how many other sure faces of its photo were seen in the same look, where one face a photo was taken; None where all were."""
 
     def __len__(self) -> int:
         return len(self.photo)
@@ -53,7 +55,8 @@ class Detections:
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
         """The faces at ``index`` (positions or a mask)."""
-        return Detections(self.photo[index], self.boxes[index], self.landmarks[index], self.scores[index])
+        beside = None if self.beside is None else self.beside[index]
+        return Detections(self.photo[index], self.boxes[index], self.landmarks[index], self.scores[index], beside)
 
     def sides(self) -> NDArray[np.float32]:
         """(F,) each face's side in pixels: the square root of its box's area."""
@@ -87,7 +90,8 @@ class Detections:
     def largest(self, sizes: NDArray[np.float64], min_score: float = 0.0) -> Detections:
         """At most one face a photo: of those that are sure the one of highest `prominence` (the first of equals).
 
-        Where none of a photo is sure, the one of highest score, so that it can be said how far it was from that.
+        Where none of a photo is sure, the one of highest score, so that it can be said how far it was from that. How many others were
+        seen is kept in `beside`.
 
         Args:
             sizes: (photos, 2) width and height of each photo in pixels.
@@ -98,4 +102,6 @@ class Detections:
         order = np.lexsort((-rank, ~sure, self.photo))
         first = np.ones(len(order), bool)
         first[1:] = self.photo[order][1:] != self.photo[order][:-1]
-        return self.take(order[first])
+        kept = self.take(order[first])
+        seen = np.bincount(self.photo[sure], minlength=len(sizes))[kept.photo]
+        return dataclasses.replace(kept, beside=np.maximum(seen - 1, 0).astype(np.int32))

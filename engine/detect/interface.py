@@ -22,6 +22,8 @@ class Detector(abc.ABC):
     choice: RuntimeChoice
     min_score: float = 0.0
     """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
+    turns: bool = False
+    """Whether photos without a sure face are looked at turned (`turned`): where its scores from which on that is right were measured."""
     capped: int = 0
     """Photos so far that were searched smaller than the smallest face wanted needs, as what computes takes no larger picture."""
 

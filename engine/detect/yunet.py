@@ -57,6 +57,8 @@ class YunetDetector(OneShotDetector):
 
     settings: YunetSettings
 
+    turns = False  # its scores of turned faces were not measured
+
     def __init__(
         self,
         model: Model,

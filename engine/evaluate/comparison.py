@@ -80,6 +80,8 @@ class Comparison:
     """Different faces that rates were measured on."""
     aligner: str
     runtime: dict[str, str]
+    several: int | None = 0
+    """Photos that show several faces, of which the largest was taken; None where an older version kept all similarities."""
 
     @property
     def failed(self) -> list[Row]:
@@ -102,6 +104,7 @@ class Comparison:
             **self.runtime,
             "rate_faces": self.rate_faces,
             "failed": len(self.failed),
+            "several_faces": self.several,
             "encoders": [row.to_json_dict() for row in self.rows],
         }
 

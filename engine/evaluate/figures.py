@@ -77,8 +77,8 @@ class Evaluation:
     """Of the FNMR at the threshold found: exact binomial bounds."""
     accuracy_10fold: metrics.FoldAccuracy | None
     """With the list's own folds, else ten drawn ones; None where there are too few pairs."""
-    failure_to_enrol: float
-    """Share of the list's photos, each counted once, in which no face was found or that could not be read."""
+    failure_to_enrol: float | None
+    """Share of the list's photos, each counted once, in which no face was found or that could not be read; None of a list of scores."""
     skipped_pairs: int
     """Pairs left out because of a failure (``skip_failures``)."""
     repeated_pairs: int
@@ -105,6 +105,8 @@ class Evaluation:
             found |= _too_few(f"kinds.{kind}.fnmr_at_fmr", rates.fnmr_at_fmr, rates.negatives)
         if self.accuracy_10fold is None:
             found["accuracy_10fold"] = "fewer than ten pairs of a class, or a fold without the others' classes"
+        if self.failure_to_enrol is None:
+            found["failure_to_enrol"] = "a list of scores, without photos"
         return found
 
 
@@ -169,7 +171,7 @@ def evaluate(
         accuracy_10fold=metrics.fold_accuracy(
             scores, labels, folds=None if pairs.folds is None else pairs.folds[kept], seed=seed
         ),
-        failure_to_enrol=sum(photo in failures for photo in pairs.photos) / len(pairs.photos),
+        failure_to_enrol=None if pairs.scores else sum(photo in failures for photo in pairs.photos) / len(pairs.photos),
         skipped_pairs=int(np.count_nonzero(~kept)),
         repeated_pairs=flaws.repeated,
         pairs_with_itself=flaws.with_itself,
@@ -223,7 +225,7 @@ def failed_pairs(pairs: PairList, failures: Collection[str]) -> npt.NDArray[np.b
 
 
 def pair_scores(pairs: PairList, similarity: npt.ArrayLike, failed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """``(n,)`` float64 in [-1, 1]: the similarities, with -1 where ``failed``.
+    """``(n,)`` float64 in [-1, 1]: the similarities, with -1 where ``failed``. The scores of a list of scores are what they are.
 
     Raises:
         DataError: wrong shape, or a similarity of a pair that did not fail is NaN or not in [-1, 1].
@@ -233,6 +235,8 @@ def pair_scores(pairs: PairList, similarity: npt.ArrayLike, failed: npt.NDArray[
         raise DataError(
             f"expected one similarity and one flag for each of {len(pairs)} pairs, got shapes {values.shape} and {failed.shape}"
         )
+    if pairs.scores is not None:
+        return values
     values = np.where(failed, FAILED_SCORE, values)
     wrong = ~(np.abs(values) <= 1 + _ROUNDING)  # NaN is wrong too
     if wrong.any():

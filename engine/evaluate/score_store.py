@@ -14,6 +14,7 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class Scores:
     """(n,) whether one of the pair's photos has no face."""
     failures: dict[str, str]
     """Photo to the reason why it has none."""
+    several: int | None = None
+    """Photos that show several faces; None in files of older versions."""
 
 
 class Store:
@@ -83,7 +86,8 @@ class Store:
             return None
         try:
             with np.load(io.BytesIO(self._file(encoder).read_bytes()), allow_pickle=False) as kept:
-                return Scores(kept["similarity"], kept["failed"], json.loads(str(kept["failures"])))
+                several = int(kept["several"]) if "several" in kept else None
+                return Scores(kept["similarity"], kept["failed"], json.loads(str(kept["failures"])), several)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # cut short or not ours: computed anew
             return None
 
@@ -96,12 +100,11 @@ class Store:
         if self.folder is None:
             return
         target = io.BytesIO()
-        np.savez(
-            target,
-            similarity=scores.similarity,
-            failed=scores.failed,
-            failures=np.array(json.dumps(scores.failures)),
-        )
+        arrays: dict[str, Any] = {"similarity": scores.similarity, "failed": scores.failed}
+        arrays["failures"] = np.array(json.dumps(scores.failures))
+        if scores.several is not None:
+            arrays["several"] = np.array(scores.several)
+        np.savez(target, **arrays)
         with atomic_write(self._file(encoder)) as file:
             file.write(target.getvalue())
 

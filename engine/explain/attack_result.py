@@ -86,6 +86,8 @@ class Attacked:
     """The worst of each epsilon and kind, the worst first."""
     details: dict[str, Any]
     """How it was computed."""
+    several: int = 0
+    """Photos that show several faces, of which the largest was taken."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """The figures as plain types; what the data cannot tell is null, and ``cannot_tell`` says why."""
@@ -98,6 +100,7 @@ class Attacked:
             "pairs": len(self.numbers),
             "failed_pairs": int(self.failed.sum()),
             "failures": self.failures,
+            "several_faces": self.several,
             "threshold": self.threshold,
             "rows": [dict(vars(row)) for row in self.rows],
             "cannot_tell": dict.fromkeys(

@@ -42,7 +42,12 @@ class Subject:
     runtime: dict[str, str]
     """What computes the embeddings: ``device``, ``runtime``, ``precision``."""
     found: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Photo to the number of its faces, where they were counted."""
+    """Photo to the number of its faces: of all, where they were counted; else of those seen on the way to the largest."""
+
+    @property
+    def several(self) -> int:
+        """Photos that show several faces, of which the largest was taken."""
+        return sum(number > 1 for number in self.found.values())
 
     def vectors(self, chips: Chips) -> Vectors:
         """Embeddings of chips (N, H, W, 3)."""
@@ -84,11 +89,11 @@ def open_subject(
     models = loading.resolve_models(settings)
     files = [photo_file(path) for path in photos]
     pipeline = loading.open_pipeline(settings, models, files, notice=notice)
-    chips, failures = cut_largest(pipeline.cutter, files, progress)
+    chips, failures, seen = cut_largest(pipeline.cutter, files, progress)
     _leave_out(pipeline.encoder, chips, failures)
     choice = pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
-    found = count_faces(pipeline.cutter, [file for file in files if file.path in chips]) if count else {}
+    found = count_faces(pipeline.cutter, [file for file in files if file.path in chips]) if count else seen
     return Subject(models.encoder.spec, pipeline.encoder, chips, failures, runtime, found)
 
 
@@ -115,14 +120,16 @@ def exact(settings: EmbedSettings) -> EmbedSettings:
 
 def cut_largest(
     cutter: Cutter, photos: Sequence[PhotoFile], progress: OnProgress
-) -> tuple[dict[str, Chips], dict[str, str]]:
-    """Chips by path, and reasons by path."""
+) -> tuple[dict[str, Chips], dict[str, str], dict[str, int]]:
+    """Chips, reasons, and the number of faces seen on the way, each by path."""
     chips: dict[str, Chips] = {}
+    seen: dict[str, int] = {}
     failures: dict[str, str] = {}
     with contextlib.closing(cutter.cut(photos)) as cuts:
         for cut in cuts:
-            for place, chip in zip(cut.faces.photo.tolist(), cut.chips, strict=True):
+            for place, beside, chip in zip(cut.faces.photo.tolist(), cut.faces.beside.tolist(), cut.chips, strict=True):
                 chips[cut.photos[place].path] = chip
+                seen[cut.photos[place].path] = 1 + beside
             failures.update({failure.photo.path: failure.reason for failure in cut.failures})
             progress(Progress(len(chips) + len(failures), len(photos), len(chips), len(failures)))
-    return chips, failures
+    return chips, failures, seen

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from faceembed.engine.index.clusters.links import has_links
 from faceembed.engine.index.clusters.output import SCHEMA, read_clusters, write_clusters
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
-from faceembed.engine.index.store import read_manifest
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.errors import FaceEmbedError
 from faceembed.files import atomic_write
@@ -95,11 +96,26 @@ def without_links(manifest: dict[str, Any], face_ids: Collection[int]) -> int:
     """Delete the links to faces in the folders of links; returns how many there were."""
     count = 0
     for folder in map(Path, map(decode_path, derived(manifest, LINKS))):
-        for link in folder.glob("person-*/*") if folder.is_dir() else ():
+        for link in folder.glob("person-*/*") if has_links(folder) else ():
             number = _NUMBER.match(link.name)
             if link.is_symlink() and number and int(number[1]) in face_ids:
                 link.unlink()
                 count += 1
                 with contextlib.suppress(OSError):  # others are in it
                     link.parent.rmdir()
+    return count
+
+
+def with_links(manifest: dict[str, Any], now: Callable[[str], str]) -> int:
+    """Let the links in the folders of links lead to where their photos are now; returns how many were changed."""
+    count = 0
+    for folder in map(Path, map(decode_path, derived(manifest, LINKS))):
+        for link in folder.glob("person-*/*") if has_links(folder) else ():
+            if link.is_symlink() and (after := now(before := os.readlink(link))) != before:
+                fresh = link.with_name(f".{link.name}.tmp")
+                with contextlib.suppress(FileNotFoundError):  # of a run that was killed
+                    fresh.unlink()
+                fresh.symlink_to(after)
+                fresh.replace(link)
+                count += 1
     return count

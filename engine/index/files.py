@@ -58,7 +58,8 @@ class IndexFiles:
         """
         if reason := why_no_place(path, longest=".faiss.partial.trash"):
             raise UsageError(reason)
-        faiss = Path(os.path.abspath(path))
+        # A link to an index is that index, with its lock and its other files; a folder that is a link may stay one.
+        faiss = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path))
         if faiss.suffix != ".faiss":
             raise UsageError(f"{path}: an index's name ends in .faiss, as in {faiss.stem}.faiss")
         return cls(faiss, old=not Path(f"{faiss}.json").exists() and old_names.are_there(faiss))

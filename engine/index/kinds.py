@@ -11,11 +11,14 @@ nothing here looks at the outermost layer alone. What is not known here: faces, 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from faceembed.errors import UsageError
 
 NAMED_TYPES = ("flat", "hnsw", "ivf")
+_WHERE = re.compile(r"^Error in .*? at \S+:\d+: (?:Error: '.*?' failed:)?")
+_MOST = 160  # letters
 
 
 def factory_string(index_type: str, faces: int) -> str:
@@ -183,6 +186,9 @@ def parameters(index: Any, effort: int) -> Any:
 
 
 def faiss_reason(error: Exception) -> str:
-    """The last line of what FAISS said, cut to a message's length."""
+    """What FAISS said, without where in its sources it said so, cut to a message's length."""
     lines = str(error).strip().splitlines()
-    return lines[-1][-160:] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    reason = _WHERE.sub("", lines[-1]).strip() or lines[-1]
+    return reason if len(reason) <= _MOST else reason[: _MOST - 1] + "…"

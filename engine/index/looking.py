@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, is_pattern, upwards
 from faceembed.engine.index.update import Known
-from faceembed.engine.photos.listing import Listing, is_gone, list_photos, printable, real_place
+from faceembed.engine.photos.left_out import Choice
+from faceembed.engine.photos.listing import Listing, list_photos, printable
+from faceembed.engine.photos.places import is_gone, real_place
 from faceembed.errors import LossError
 
 
-def list_roots(roots: Sequence[str | os.PathLike[str]], known: Known) -> Listing:
+def list_roots(roots: Sequence[str | os.PathLike[str]], known: Known, choice: Choice | None = None) -> Listing:
     """The photos there are; a root that an earlier run knew may be gone."""
     folders = {folder for path in known.photos for folder in upwards(path)}
     named = {folder for folders in known.selections for folder in folders}
@@ -21,7 +23,7 @@ def list_roots(roots: Sequence[str | os.PathLike[str]], known: Known) -> Listing
     def knew(path: str) -> bool:
         return path in known.photos or path in folders or (is_pattern(path) and os.path.dirname(path) in named)
 
-    return list_photos(roots, place=_place(known, folders), may_be_gone=knew)
+    return list_photos(roots, place=_place(known, folders), may_be_gone=knew, choice=choice)
 
 
 def _place(known: Known, folders: set[str]) -> Callable[[str], str]:

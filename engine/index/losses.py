@@ -10,7 +10,8 @@ import collections
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from faceembed.engine.photos.listing import Listing, PhotoFile, is_gone, printable
+from faceembed.engine.photos.listing import Listing, PhotoFile, printable
+from faceembed.engine.photos.places import is_gone
 
 SHARE = 0.2  # of an index's photos; more than that and than `COUNT` of them are not dropped unasked
 COUNT = 50
@@ -23,9 +24,10 @@ class Selection:
     Args:
         listing: of the run.
         earlier: folders whose files earlier runs named, a set a run.
+        prune: whether what it leaves out is to go from the index.
     """
 
-    def __init__(self, listing: Listing, earlier: Iterable[Collection[str]]) -> None:
+    def __init__(self, listing: Listing, earlier: Iterable[Collection[str]], *, prune: bool = False) -> None:
         files = {*listing.named, *(path for path in listing.missing if not is_pattern(path))}
         self.folders = set(listing.roots) - set(listing.named)
         """Roots that are, or were, folders."""
@@ -36,13 +38,22 @@ class Selection:
             if self.beside & set(folders):
                 self.beside |= set(folders)
         self._unread = {path for path, _ in listing.failures}
+        self._left_out = listing.left_out
+        self._prune = prune
 
     def covers(self, path: str) -> bool:
         """Whether the run named a path or walked a folder above it."""
         return path in self.named or any(parent in self.folders for parent in upwards(path))
 
+    def leaves_out(self, path: str) -> bool:
+        """Whether the run passed over a path because of its name or a folder's."""
+        left_out = self._left_out
+        return bool(left_out) and (path in left_out or any(parent in left_out for parent in upwards(path)))
+
     def lost(self, path: str) -> bool:
-        """Whether a path that is not listed is gone."""
+        """Whether a path that is not listed is gone. What the run leaves out it knows nothing of."""
+        if self.leaves_out(path):
+            return self._prune
         if any(parent in self._unread for parent in (path, *upwards(path))):
             return False
         return self.covers(path) or (os.path.dirname(path) in self.beside and is_gone(path))

@@ -14,8 +14,9 @@ from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, Shard
 from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.update import TRANSIENT, Known
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import Listing, PhotoFile
-from faceembed.engine.photos.rows import Failure
+from faceembed.errors import UsageError
 
 REMOVED = "removed"
 """The stage of photos whose faces somebody took out."""
@@ -40,11 +41,17 @@ class Merge:
         self._earlier = earlier
         self._listed_failures = [Failure(PhotoFile(path, 0, 0), "list", why) for path, why in listing.failures]
         listed = {photo.path for photo in listing.photos}
-        self.gone = {
-            path for path in known.photos if path not in listed and path not in found.moved and selection.lost(path)
-        }
+        unseen = {path for path in known.photos if path not in listed and path not in found.moved}
+        stages = {f.photo.path: f.stage for f in (*known.failures, *(f for shard in earlier for f in shard.failures))}
+        left_out = {path for path in unseen if selection.leaves_out(path) and stages.get(path) != REMOVED}
+        dismissed = {path for path in left_out if path in stages}
+        """Failures whose photos the run leaves out: nothing of value."""
+        by_hand = {path for path in unseen if stages.get(path) == REMOVED and selection.leaves_out(path)}
+        self.gone = {path for path in unseen - dismissed - by_hand if selection.lost(path)}
         """Known paths whose photo is not there any more."""
-        self._now: dict[str, list[PhotoFile]] = {path: [] for path in (*self.gone, *found.vacated)}
+        self.passed_over = left_out - dismissed - self.gone
+        """Known paths with faces that the run leaves out; they stay."""
+        self._now: dict[str, list[PhotoFile]] = {path: [] for path in (*self.gone, *dismissed, *found.vacated)}
         self._now |= found.now
         before = [f for f in known.failures if f.stage == "list" and selection.covers(f.photo.path)]
         self.other_folders_fail = set(before) != set(self._listed_failures)
@@ -92,9 +99,18 @@ class Merge:
         index_type: str,
         new: Sequence[Shard],
         *,
+        or_flat: bool = False,
         notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
-        """Write the joined index in place of the old one; returns its counts of faces and failures."""
+        """Write the joined index in place of the old one; returns its counts of faces and failures.
+
+        Args:
+            or_flat: where nobody asked for the kind now: a flat index, of faces that its kind cannot be made of any more. Else those
+                who were taken out would stay.
+
+        Raises:
+            UsageError: the kind cannot be made of these faces.
+        """
         old = self._known.manifest
         first_id = int(old["next_face_id"]) if old else 0
         parts = [self._known_faces(files, first_id)] if old else []
@@ -110,7 +126,13 @@ class Merge:
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
         description = {**manifest, **counts, "next_face_id": first_id + len(fresh)}
-        write_index(files, faces, failures, description, index_type, notice=notice)
+        try:
+            write_index(files, faces, failures, description, index_type, notice=notice)
+        except UsageError as error:
+            if not or_flat or index_type == "flat":
+                raise
+            notice(f"{error}: the index is a flat one from now on")
+            write_index(files, faces, failures, {**description, "index": "flat"}, "flat")
         return counts
 
     def _known_faces(self, files: IndexFiles, first_id: int) -> tuple[FaceTable, FaceTable]:
@@ -149,7 +171,7 @@ class Merge:
         rows = [f for f in self._known.failures if f.stage == "list" and not self._selection.covers(f.photo.path)]
         for failure in (*before, *earlier):
             if failure.stage in TRANSIENT:
-                if not self._selection.lost(failure.photo.path):
+                if not self._selection.lost(failure.photo.path) and not self._selection.leaves_out(failure.photo.path):
                     rows.append(failure)
             else:
                 rows += [Failure(photo, failure.stage, failure.reason) for photo in self._files(failure.photo)]

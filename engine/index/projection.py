@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.errors import DataError, UsageError
+from faceembed.install import pip_install
 
 METHODS = ("pca", "tsne", "umap")
 _KEPT = 50  # dimensions that t-SNE and UMAP are given, as van der Maaten and Hinton (2008), section 4, do it
@@ -77,5 +78,5 @@ def _package(name: str, module: str) -> Any:
     except ImportError as error:
         extra = _PACKAGES[name]
         raise UsageError(
-            f"this map needs '{name}', which is not installed; run: pip install 'faceembed[{extra}]', or take --method pca"
+            f"this map needs '{name}', which is not installed; run: {pip_install(extra)}, or take --method pca"
         ) from error

@@ -13,7 +13,8 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from faceembed.engine.photos.listing import PhotoFile, is_gone, printable
+from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.places import is_gone
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 

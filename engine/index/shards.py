@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, file_columns, photos_of, read_parquet
+from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
 

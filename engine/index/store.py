@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -18,21 +17,20 @@ from faceembed.engine.index.effort import Effort, Searcher
 from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, is_lossless, read_faiss, reconstruct
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
+from faceembed.engine.index.manifest import FORMAT, read_manifest
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.training import train
+from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
+from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import decode_path
-from faceembed.engine.photos.rows import Failure, format_errors, read_parquet
+from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write
 from faceembed.plain import to_json
 
-FORMAT = 2
-_READ = (1, 2)  # 1: every vector was stored, also where copies of a photo have the same, and no effort was measured
 VECTOR_ID = "vector_id"
 """Column of the parquet file: the ``face_id`` under which the face's vector is in the FAISS file, the smallest of those that have
 these very bits."""
-_MANIFEST = {"encoder": dict, "dimension": int, "faces": int, "no_face": int, "failed": int, "next_face_id": int}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +58,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     """
     import faiss
 
+    check_number(index_type, vectors.shape[1], len(vectors), there=f"{len(vectors):,}")
     inner = make(index_type, vectors.shape[1], len(vectors))
     index = faiss.IndexIDMap2(inner)
     if len(vectors):
@@ -119,45 +118,6 @@ def write_index(
             + "\n"
         )
     files.exchange()
-
-
-def read_manifest(files: IndexFiles) -> dict[str, Any]:
-    """The JSON file of an index.
-
-    Raises:
-        DataError: there is no such index.
-        IndexFormatError: it is damaged, or of a format that this version does not read.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads(files.json.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"no index at {files.faiss}; make one with: faceembed embed PHOTOS -o {files.faiss.name}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
-    if not isinstance(manifest, dict) or "format" not in manifest:
-        raise IndexFormatError(f"{files.json} is not the JSON of an index; {AGAIN}")
-    if manifest["format"] not in _READ:
-        raise IndexFormatError(f"{files.json} has format {manifest['format']}, this version reads {FORMAT}")
-    for name, kind in _MANIFEST.items():
-        if not isinstance(manifest.get(name), kind):
-            raise IndexFormatError(f"{files.json} is damaged: no '{name}' in it; {AGAIN}")
-    return manifest
-
-
-def check_encoder(files: IndexFiles, manifest: dict[str, Any], name: str, sha256: str) -> None:
-    """Refuse an index of another encoder: its similarities would mean nothing.
-
-    Raises:
-        IndexFormatError: the digests differ.
-    """
-    stored, digest = (str(manifest["encoder"].get(key)) for key in ("name", "sha256"))
-    if digest != sha256:
-        raise IndexFormatError(
-            f"{files.faiss} was made with encoder {stored} ({digest[:12]}), not {name} ({sha256[:12]}); "
-            f"use --encoder {stored}, or make it again with --fresh"
-        )
 
 
 class FaceIndex:

@@ -12,11 +12,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.index.kinds import make
+from faceembed.errors import UsageError
+
 # Where indexes, quantisers and transforms keep the parts that are trained with them.
 _PARTS = (
     *("index", "quantizer", "base_index", "refine_index", "storage", "q1", "fine_quantizer"),
     *("pq", "refine_pq", "rq", "lsq", "prq", "plsq", "aq"),
 )
+
+
+def check_number(index_type: str, dimension: int, faces: int, *, there: str) -> None:
+    """Refuse a kind of index that cannot be trained on so few faces.
+
+    Args:
+        index_type: as for `kinds.make`.
+        dimension: of the vectors.
+        faces: how many there are, or can be at most; 0 makes an empty index of any kind.
+        there: how many there are, in words.
+
+    Raises:
+        UsageError: it needs more, or FAISS does not know the string.
+    """
+    needed = least_vectors(make(index_type, dimension, faces))
+    if 0 < faces < needed:
+        raise UsageError(
+            f"--index '{index_type}' needs {needed:,} different faces to be trained on, and there are {there}; "
+            f"use --index flat or hnsw, or more photos"
+        )
 
 
 def train(index: Any, vectors: NDArray[np.float32]) -> None:
@@ -32,6 +55,36 @@ def train(index: Any, vectors: NDArray[np.float32]) -> None:
     finally:
         for transform, _ in lent:
             transform.pq = None
+
+
+def least_vectors(index: Any) -> int:
+    """How many vectors an index of any kind must be trained on at least: as many as it makes centroids, or keeps directions."""
+    return _least(index, set())
+
+
+def _least(part: Any, seen: set[tuple[int, str]]) -> int:
+    import faiss as typed
+
+    faiss: Any = typed  # whose stubs do not know all of it
+
+    part = _as_itself(part)
+    if (key := (int(part.this), type(part).__name__)) in seen:
+        return 0
+    seen.add(key)
+    needed = [_least(inner, seen) for inner in _inside(part)]
+    if isinstance(part, faiss.IndexIVF):
+        needed.append(1 if part.quantizer_trains_alone in (1, "\x01") else int(part.nlist))  # a C++ char
+    elif isinstance(part, faiss.ProductQuantizer):
+        needed.append(int(part.ksub))
+    elif isinstance(part, faiss.OPQMatrix):
+        needed.append(256)  # centroids, of a quantiser that it makes itself
+    elif isinstance(part, (faiss.ITQTransform, faiss.PCAMatrix)):
+        needed.append(int(part.d_out))
+    elif isinstance(
+        part, faiss.ResidualQuantizer
+    ):  # starts with a PCA to all dimensions; a LocalSearchQuantizer starts anywhere
+        needed += [int(part.d), 1 << max(faiss.vector_to_array(part.nbits).tolist(), default=0)]
+    return max(needed, default=1)
 
 
 def _hush(part: Any, seen: set[tuple[int, str]], lent: list[tuple[Any, Any]]) -> None:

@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.shards import LATER, Shard, ShardFolder
-from faceembed.engine.index.store import check_encoder, read_manifest
+from faceembed.engine.photos.failures import Failure, read_errors
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import PHOTO_COLUMNS, Failure, photos_of, read_errors, read_parquet
+from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 
 _BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting

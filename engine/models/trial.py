@@ -19,6 +19,7 @@ from faceembed.engine.models.fp16 import to_fp32
 from faceembed.engine.models.free_batch import free_batch, mend_reshapes
 from faceembed.engine.models.onnx_file import bytes_of, load_onnx
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 _CHIPS = (1, 2, 3)  # batches of a trial: one alone proves nothing, and two may be an axis that is folded in half
 _FEWEST = 16  # numbers in an embedding
@@ -171,7 +172,7 @@ def _tried(path: Path, proto: Any, size: tuple[int, int], changed: bool) -> tupl
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError("checking a model needs onnxruntime; run: pip install 'faceembed[cpu]'") from error
+        raise ModelError(f"checking a model needs onnxruntime; run: {pip_install('cpu')}") from error
     data = bytes_of(path, proto) if changed else path.read_bytes()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -51,7 +51,7 @@ def build() -> tuple[bytes, ModelSpec]:
     Raises:
         ModelError: the package is not installed, or its file is another one.
     """
-    path = verified_file(PACKAGE, _FILE, SHA256, pip_name=ACCURATE, version="1.1.1")
+    path = verified_file(PACKAGE, _FILE, SHA256, extra=ACCURATE, version="1.1.1")
     spec = dataclasses.replace(
         SPEC,
         name="yunet",

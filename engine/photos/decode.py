@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.header import PLAIN, RAW, Header, upright
 from faceembed.engine.photos.headers.png import sound_png
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.photos.raw import preview
 from faceembed.engine.photos.rewrite import rewritten
 from faceembed.engine.photos.ways import WAYS, opencv
 from faceembed.engine.photos.whole import check_whole
@@ -83,7 +84,7 @@ def reduction_for(header: Header, min_face: int) -> int:
     if not _is_reducible(header):
         return 1
     allowed = min_face_of(header.width, header.height, min_face) / DETECTOR_MIN_FACE
-    return max(r for r in (1, 2, 4, 8) if r <= max(allowed, 1))
+    return 1 if allowed < 2 else 2 if allowed < 4 else 4 if allowed < 8 else 8
 
 
 def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, header: Header | None = None) -> Photo:
@@ -100,6 +101,12 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, hea
     """
     header = header or probe(data)
     check_size(header, max_pixels)
+    if header.way == RAW:
+        inside, orientation = preview(data, header.format)
+        stored_as = probe(inside)
+        if orientation:
+            stored_as = upright(stored_as.format, stored_as.width, stored_as.height, orientation, stored_as.way)
+        return decode(inside, reduction=reduction, max_pixels=max_pixels, header=stored_as)
     reduction = reduction if _is_reducible(header) else 1
     try:
         check_whole(data, header)
@@ -140,7 +147,7 @@ _FROM_BELOW = (3, 4, 7, 8)
 
 
 def _is_reducible(header: Header) -> bool:
-    return header.format == "JPEG" and header.way == PLAIN
+    return (header.format == "JPEG" and header.way == PLAIN) or header.way == RAW  # of a JPEG inside, as a rule
 
 
 def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 PLAIN = "plain"
+RAW = "raw"
+"""The `Header.way` of cameras' raw files, of which the picture inside is read (`raw`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

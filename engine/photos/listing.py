@@ -7,10 +7,12 @@ import dataclasses
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import blake3
 
+from faceembed.engine.photos.file_list import FileList
+from faceembed.engine.photos.left_out import IGNORE, LINKS, NO_MEDIA, Choice, Rules, count_files, made_by_a_system
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError
 
@@ -44,7 +46,7 @@ class PhotoFile:
 
     def holding(self, data: bytes) -> PhotoFile:
         """The same with what its bytes say: their number and digest."""
-        return dataclasses.replace(self, size=len(data), digest=digest_of(data))
+        return PhotoFile(self.path, len(data), self.mtime_ns, self.ctime_ns, digest_of(data))
 
 
 def digest_of(data: bytes) -> str:
@@ -67,6 +69,26 @@ class Listing:
     """Those of them that are not there, where that was allowed."""
     named: list[str] = dataclasses.field(default_factory=list)
     """Those of them that are files."""
+    excluded: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """How many files were left out by their names or folders', by the rule (`left_out`)."""
+    left_out: set[str] = dataclasses.field(default_factory=set)
+    """The paths of these folders and files."""
+    unused: list[str] = dataclasses.field(default_factory=list)
+    """Options that left out or took in nothing."""
+
+    def remarks(self, *, options: bool = True) -> list[str]:
+        """What the user should know of it, as lines; ``options``: whether there is one to take files in."""
+        lines = []
+        if self.ignored:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.ignored.most_common(5))
+            lines.append(
+                f"{self.ignored.total()} files are no photos by ending and content and were left out ({kinds})"
+            )
+        if self.excluded:
+            kinds = ", ".join(f"{count:,} by {printable(rule)}" for rule, count in self.excluded.most_common(5))
+            line = f"{self.excluded.total():,} files were left out by their names or folders ({kinds})"
+            lines.append(line + "; --include takes them in" * options)
+        return lines + [f"{printable(option)} is about nothing that is there" for option in self.unused]
 
 
 def list_photos(
@@ -74,6 +96,7 @@ def list_photos(
     *,
     place: Callable[[str], str] = os.path.abspath,
     may_be_gone: Callable[[str], bool] = lambda path: False,
+    choice: Choice | None = None,
 ) -> Listing:
     """List photos below folders; a file named directly is taken whatever its ending.
 
@@ -81,63 +104,172 @@ def list_photos(
     loop of links ends.
 
     Args:
-        roots: folders and files.
+        roots: folders and files, and lists of such (`FileList`).
         place: the absolute path by which a root is called.
         may_be_gone: whether a root that does not exist is listed as missing instead of raising.
+        choice: what is left out of folders and what is taken, besides the rules of `left_out`.
 
     Raises:
-        DataError: a root that does not exist, or is neither a folder nor a file.
+        DataError: a root that does not exist, or is neither a folder nor a file; or a list that cannot be read.
     """
-    listing = Listing([], [], collections.Counter(), [])
-    seen_folders: set[tuple[int, int]] = set()
-    seen_paths: set[str] = set()
+    rules = Rules.of(choice or Choice())
+    walk = _Walk(Listing([], [], collections.Counter(), []), rules)
     for root in roots:
-        path = place(os.fspath(root))
-        listing.roots.append(path)
+        if isinstance(root, FileList):
+            for path in root.read():
+                walk.add(place(path), may_be_gone, from_list=True)
+        else:
+            walk.add(place(os.fspath(root)), may_be_gone)
+    walk.listing.unused = [glob.says for glob in (*rules.exclude, *rules.include) if glob.says not in walk.used]
+    return walk.listing
+
+
+class _Walk:
+    """Fills a listing, root by root."""
+
+    def __init__(self, listing: Listing, rules: Rules) -> None:
+        self.listing = listing
+        self.used: set[str] = set()
+        """Patterns that were about something."""
+        self._rules = rules
+        self._folders: set[tuple[int, int, bool]] = set()
+        self._paths: set[str] = set()
+
+    def add(self, path: str, may_be_gone: Callable[[str], bool], *, from_list: bool = False) -> None:
+        """List one root; what a list holds and is not there is a failure and no error."""
+        listing = self.listing
         try:
             info = os.stat(path)
         except OSError as error:
             if isinstance(error, (FileNotFoundError, NotADirectoryError)) and may_be_gone(path):
+                listing.roots.append(path)
                 listing.missing.append(path)
-                continue
-            raise DataError(
-                f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
-            ) from error
-        if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
-            raise DataError(f"{printable(path)} is neither a folder nor a file")
-        if stat.S_ISREG(info.st_mode):
-            listing.named.append(path)
-        found = _walk(path, info, seen_folders, listing) if stat.S_ISDIR(info.st_mode) else iter([_photo(path, info)])
-        for photo in found:
-            if photo.path not in seen_paths:
-                seen_paths.add(photo.path)
-                listing.photos.append(photo)
-    return listing
-
-
-def _walk(folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing) -> Iterator[PhotoFile]:
-    # A stack instead of recursion: folders may be nested deeper than Python calls may.
-    stack = [_open(folder, info, seen, listing)]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-            continue
-        suffix = os.path.splitext(entry.name)[1].lower()
-        try:
-            child = entry.stat()
-        except OSError as error:
-            if suffix in SUFFIXES or not entry.is_symlink():
-                listing.failures.append((entry.path, f"cannot be looked at: {error.strerror or error}"))
+            elif from_list:
+                listing.failures.append((path, error.strerror or str(error)))
             else:
-                listing.ignored["(dangling link)"] += 1
-            continue
-        if stat.S_ISDIR(child.st_mode):
-            stack.append(_open(entry.path, child, seen, listing))
-        elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(entry.path)):
-            yield _photo(entry.path, child)
+                raise DataError(
+                    f"{printable(path)}: {error.strerror or error}; give an existing folder or photo"
+                ) from error
+            return
+        if stat.S_ISDIR(info.st_mode):
+            listing.roots.append(path)
+            self._take(self._below(path, info))
+        elif not stat.S_ISREG(info.st_mode):
+            raise DataError(f"{printable(path)} is neither a folder nor a file")
+        elif (glob := self._rules.excluding(path, folder=False)) and not self._taken(path, self._rules, folder=False):
+            self._leave(path, glob.says, 1)
         else:
-            listing.ignored[suffix or "(none)"] += 1
+            listing.roots.append(path)
+            listing.named.append(path)
+            self._take([_photo(path, info)])
+
+    def _take(self, found: Iterable[PhotoFile]) -> None:
+        for photo in found:
+            if photo.path not in self._paths:
+                self._paths.add(photo.path)
+                self.listing.photos.append(photo)
+
+    def _leave(self, path: str, rule: str, count: int) -> None:
+        self.used.add(rule)
+        self.listing.left_out.add(path)
+        if count:
+            self.listing.excluded[rule] += count
+
+    def _taken(self, path: str, rules: Rules, *, folder: bool) -> bool:
+        """Whether the user asks for a path that would be left out."""
+        glob = rules.taking(path, folder=folder)
+        if glob is not None:
+            self.used.add(glob.says)
+        return glob is not None
+
+    def _below(self, folder: str, info: os.stat_result) -> Iterator[PhotoFile]:
+        # A stack instead of recursion: folders may be nested deeper than Python calls may.
+        stack = [self._open(folder, info, self._rules, "", root=True)]
+        while stack:
+            level = stack[-1]
+            entry = next(level.entries, None)
+            if entry is None:
+                stack.pop()
+                continue
+            name, path, rules = entry.name, entry.path, level.rules
+            suffix = os.path.splitext(name)[1].lower()
+            try:
+                child = entry.stat()
+            except OSError as error:
+                if level.rule:
+                    self._leave(path, level.rule, 1)
+                elif suffix in SUFFIXES or not entry.is_symlink():
+                    self.listing.failures.append((path, f"cannot be looked at: {error.strerror or error}"))
+                else:
+                    self.listing.ignored["(dangling link)"] += 1
+                continue
+            if stat.S_ISDIR(child.st_mode):
+                rule = level.rule or made_by_a_system(name, path)
+                if rules.exclude and not rule and (glob := rules.excluding(path, folder=True)):
+                    rule = glob.says
+                if rule and rules.include and self._taken(path, rules, folder=True):
+                    rule = ""
+                stack.append(self._open(path, child, rules, rule))
+                continue
+            rule = level.rule or (name.startswith("._") and not _is_picture(path) and "._*") or ""
+            if rules.exclude and not rule and (glob := rules.excluding(path, folder=False)):
+                rule = glob.says
+            if rule and not (rules.include and self._taken(path, rules, folder=False)):
+                self._leave(path, rule, 1)
+            elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(path)):
+                yield _photo(path, child)
+            else:
+                self.listing.ignored[suffix or "(none)"] += 1
+
+    def _open(self, folder: str, info: os.stat_result, rules: Rules, rule: str, *, root: bool = False) -> _Level:
+        """A folder's entries in the byte order of their names; none if it was entered before, cannot be read, or is left out whole."""
+        if rule and not rules.include:
+            return self._closed(folder, rules, rule)
+        key = (info.st_dev, info.st_ino, bool(rule))
+        if key in self._folders:
+            return _Level(iter(()), rules, rule)
+        self._folders.add(key)
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if not rule:
+                self.listing.failures.append((folder, error.strerror or str(error)))
+            return _Level(iter(()), rules, rule)
+        for mark in [entry.name for entry in found if entry.name in (NO_MEDIA, IGNORE, LINKS)] if not rule else []:
+            if mark == IGNORE:
+                lines = self._lines(os.path.join(folder, mark))
+                rules = rules.within(folder, lines) if lines else rules
+            if (mark == IGNORE and not lines) or (mark in (NO_MEDIA, LINKS) and not root):
+                rule = mark  # named by itself, a folder is taken in spite of Android's mark, or ours
+        if rule and not rules.include:
+            return self._closed(folder, rules, rule)
+        if rule:
+            self._leave(folder, rule, 0)
+        return _Level(iter(found), rules, rule)
+
+    def _closed(self, folder: str, rules: Rules, rule: str) -> _Level:
+        self._leave(folder, rule, count_files(folder))
+        return _Level(iter(()), rules, rule)
+
+    def _lines(self, path: str) -> list[str]:
+        """The patterns of a folder's list; none if it is empty, or cannot be read: then nothing of the folder is taken."""
+        try:
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+                return [line for line in file.read().splitlines() if line.strip() and not line.startswith("#")]
+        except OSError as error:
+            self.listing.failures.append((path, f"{error.strerror or error}; its folder was left out"))
+            return []
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Level:
+    """A folder on the way down."""
+
+    entries: Iterator[os.DirEntry[str]]
+    rules: Rules
+    rule: str
+    """By what it is left out, but for what the user takes in; empty if it is not."""
 
 
 def _is_picture(path: str) -> bool:
@@ -147,21 +279,6 @@ def _is_picture(path: str) -> bool:
             return is_picture(file.read(HEAD_BYTES))
     except OSError:
         return False
-
-
-def _open(
-    folder: str, info: os.stat_result, seen: set[tuple[int, int]], listing: Listing
-) -> Iterator[os.DirEntry[str]]:
-    """A folder's entries in the byte order of their names; none if it was entered before or cannot be read."""
-    if (info.st_dev, info.st_ino) in seen:
-        return iter(())
-    seen.add((info.st_dev, info.st_ino))
-    try:
-        with os.scandir(folder) as entries:
-            return iter(sorted(entries, key=lambda entry: os.fsencode(entry.name)))
-    except OSError as error:
-        listing.failures.append((folder, error.strerror or str(error)))
-        return iter(())
 
 
 def _photo(path: str, info: os.stat_result) -> PhotoFile:
@@ -174,33 +291,6 @@ def photo_file(path: str) -> PhotoFile:
         return _photo(path, os.stat(path))
     except OSError:
         return PhotoFile(path, 0, 0)
-
-
-def real_place(path: str) -> str:
-    """The path of a root without links, so that a folder has one name however it is reached."""
-    return os.path.realpath(path)
-
-
-def as_listed(path: str, roots: Sequence[str]) -> str:
-    """The path under which an index knows a photo below one of the roots that it was made of."""
-    root = max((root for root in roots if is_below(path, [root])), key=len, default="")
-    return real_place(root) + path[len(root.rstrip(os.sep)) :] if root else path
-
-
-def is_gone(path: str) -> bool:
-    """Whether there is no such file any more; one that cannot be looked at is not gone."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def is_below(path: str, roots: Sequence[str]) -> bool:
-    """Whether ``path`` is one of ``roots`` or lies below one."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
 # Paths in parquet, CSV and JSON must be valid UTF-8, and file names need not be. A byte XX that is not UTF-8 is written

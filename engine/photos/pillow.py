@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.errors import PhotoError
+from faceembed.install import pip_install
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -95,9 +96,7 @@ def jpegxl(data: bytes) -> Pixels:
 
 
 def _missing(format: str, extra: str) -> PhotoError:
-    return PhotoError(
-        "decode", f"a {format} picture, which needs one more package; run: pip install 'faceembed[{extra}]'"
-    )
+    return PhotoError("decode", f"a {format} picture, which needs one more package; run: {pip_install(extra)}")
 
 
 def _loaded(plugin: Any, data: bytes, format: str) -> Any:

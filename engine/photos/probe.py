@@ -7,11 +7,13 @@ the pixels are sound is not looked at.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 import struct
 from collections.abc import Callable
 
-from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.header import RAW, Header, upright
 from faceembed.engine.photos.headers.bmp import read_bmp
 from faceembed.engine.photos.headers.gif import read_gif
 from faceembed.engine.photos.headers.heif import is_heif, is_photo, read_heif
@@ -20,8 +22,9 @@ from faceembed.engine.photos.headers.jpeg2000 import read_jpeg2000
 from faceembed.engine.photos.headers.jpegxl import SIGNATURE, read_jpegxl
 from faceembed.engine.photos.headers.png import read_png
 from faceembed.engine.photos.headers.tiff import read_tiff
-from faceembed.engine.photos.headers.unread import unread_kind
+from faceembed.engine.photos.headers.unread import RAWS, unread_kind
 from faceembed.engine.photos.headers.webp import read_webp
+from faceembed.engine.photos.raw import preview
 from faceembed.errors import PhotoError
 
 HEAD_BYTES = 512  # that `is_picture` wants to see
@@ -34,16 +37,25 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
-    check_kind(data)
-    header_of = _reader(data)
-    assert header_of is not None
+    header_of = _known_reader(data)
     try:
         header = header_of(data)
     except (struct.error, IndexError, OverflowError):
         raise PhotoError("decode", "cut off inside its header") from None
+    if header.way == RAW and not header.exact:  # a TIFF or a file in boxes
+        return _of_preview(data, header.format)
     if header.width <= 0 or header.height <= 0:
         raise PhotoError("decode", f"damaged header: size {header.width}x{header.height}")
     return header
+
+
+def _of_preview(data: bytes, kind: str) -> Header:
+    """What is to be known of a raw photo: the header of the picture inside."""
+    inside, orientation = preview(data, kind)
+    header = probe(inside)
+    if orientation:
+        header = upright(header.format, header.width, header.height, orientation)
+    return dataclasses.replace(header, format=kind, way=RAW)
 
 
 def check_kind(head: bytes) -> None:
@@ -55,16 +67,23 @@ def check_kind(head: bytes) -> None:
     Raises:
         PhotoError: not a picture of a kind that is read.
     """
+    _known_reader(head)
+
+
+def _known_reader(head: bytes) -> Callable[[bytes], Header]:
+    """What reads such a picture's header; errors as for `check_kind`."""
     if not head:
         raise PhotoError("decode", "empty file (0 bytes)")
     if kind := unread_kind(head):
+        if kind in RAWS:
+            return functools.partial(_of_preview, kind=kind)
         raise PhotoError("decode", f"{kind}, a kind that is not read; export it as JPEG or PNG")
-    if _reader(head) is None:
-        raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
-
-
-def _reader(head: bytes) -> Callable[[bytes], Header] | None:
-    return next((read for magic, read in _READERS if head.startswith(magic)), read_heif if is_heif(head) else None)
+    for magic, read in _READERS:
+        if head.startswith(magic):
+            return read
+    if is_heif(head):
+        return read_heif
+    raise PhotoError("decode", f"not a {READ} picture ({_describe(head)})")
 
 
 def is_picture(head: bytes) -> bool:

@@ -70,11 +70,16 @@ def _read(descriptor: int, max_bytes: int) -> bytes:
     if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
         raise PhotoError("read", "a device, not a file or a pipe")
     check_bytes(info.st_size, max_bytes)
+    if info.st_size < _LARGE_BYTES:
+        data = os.read(descriptor, info.st_size + 1)  # Python takes memory for all that is asked for, whatever comes
+        if len(data) == info.st_size:
+            return data
+        os.lseek(descriptor, 0, os.SEEK_SET)
     with open(descriptor, "rb", closefd=False) as file:
         if info.st_size >= _LARGE_BYTES:
             check_kind(file.read(_HEAD_BYTES))
             file.seek(0)
-        data = file.read(info.st_size + 1)  # Python takes memory for all that is asked for, whatever comes
+        data = file.read(info.st_size + 1)
         if len(data) > info.st_size:
             data += file.read(max_bytes + 1 - len(data))
     check_bytes(len(data), max_bytes)  # it has grown, or does not say its size, as files in /proc

@@ -11,8 +11,6 @@ import struct
 import zlib
 from collections.abc import Callable
 
-import pyarrow as pa
-
 from faceembed.engine.photos.headers.tiff import File
 from faceembed.engine.photos.tiff_pieces import check_length, check_pieces, layout, pieces
 from faceembed.errors import PhotoError
@@ -86,6 +84,8 @@ def _from_lzma(data: bytes, most: int) -> bytes:
 
 
 def _from_zstandard(data: bytes, most: int) -> bytes:
+    import pyarrow as pa  # for this alone: every start would pay a tenth of a second for it
+
     try:
         with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
             return bytes(stream.read(most))

@@ -1,13 +1,10 @@
-"""The rows that describe faces and failures, and their columns on disk (parquet for faces, CSV for failures)."""
+"""The rows that describe faces, and their columns on disk (parquet)."""
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -97,62 +94,3 @@ def read_parquet(path: str | os.PathLike[str], columns: Sequence[str] | None = N
 def _lacking(names: Sequence[str]) -> list[str]:
     """The columns that a table of faces is too old to have."""
     return [name for name in _SINCE_THEN if name not in names] if {"face_id", "landmarks"} <= set(names) else []
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
-    """A photo that has no face in the index, and why."""
-
-    photo: PhotoFile
-    stage: str
-    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
-    reason: str
-
-
-_ERROR_COLUMNS = ("path", "stage", "reason", "size", "mtime_ns", "ctime_ns", "digest")
-
-
-def format_errors(failures: Iterable[Failure]) -> str:
-    """The text of an errors file: CSV with a header, UTF-8, one row a photo."""
-    rows = (
-        (
-            encode_path(failure.photo.path),
-            failure.stage,
-            failure.reason,
-            failure.photo.size,
-            failure.photo.mtime_ns,
-            failure.photo.ctime_ns,
-            failure.photo.digest,
-        )
-        for failure in failures
-    )
-    return "".join(_csv_line(row) for row in (_ERROR_COLUMNS, *rows))
-
-
-def _csv_line(row: Iterable[object]) -> str:
-    """One row that ends in a line feed. Python quotes a lone carriage return only where rows end in one, too."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(row)
-    return out.getvalue()[:-2] + "\n"
-
-
-def read_errors(path: str | os.PathLike[str]) -> list[Failure]:
-    """The rows that `format_errors` wrote; none if there is no such file.
-
-    Raises:
-        IndexFormatError: not such a file.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [Failure(_photo_of(row), row["stage"], row["reason"]) for row in rows]
-    except FileNotFoundError:
-        return []
-    except (KeyError, ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
-        raise IndexFormatError(f"{os.fspath(path)} is damaged ({error}); delete it, or run with --fresh") from error
-
-
-def _photo_of(row: dict[str, str]) -> PhotoFile:
-    """The photo of a row; older versions wrote neither ``ctime_ns`` nor ``digest``."""
-    size, mtime, ctime = int(row["size"]), int(row["mtime_ns"]), int(row.get("ctime_ns") or 0)
-    return PhotoFile(decode_path(row["path"]), size, mtime, ctime, row.get("digest") or "")

@@ -20,6 +20,7 @@ from faceembed.engine.models.packages import package_file
 from faceembed.engine.models.store import home, writing
 from faceembed.errors import DataError, ModelError
 from faceembed.files import atomic_write
+from faceembed.install import pip_install
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) BGR, as OpenCV writes it."""
@@ -61,10 +62,10 @@ def sample_home() -> Path:
 
 def _astronaut() -> Pixels:
     try:
-        path = package_file("skimage", "data/astronaut.png", pip_name="faceembed[sample]")
+        path = package_file("skimage", "data/astronaut.png", extra="sample")
     except ModelError as error:
         raise DataError(
-            "the sample photos come from scikit-image, which is not installed; run: pip install 'faceembed[sample]'"
+            f"the sample photos come from scikit-image, which is not installed; run: {pip_install('sample')}"
         ) from error
     return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR))
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import crop_landmarks
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.photos.decode import Photo
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Faces:
     scores: NDArray[np.float32]
     sizes: NDArray[np.int32]
     """(F, 2) width and height of the photo."""
+    beside: NDArray[np.int32]
+    """(F,) how many other faces of the photo were seen on the way, where the largest alone was taken; else 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Item:
     data: bytes
     header: Header
     reduction: int
+    pixels: NDArray[np.uint8] | None = None
+    """uint8 RGB (H, W, 3) of a photo that was given decoded, in place of ``data``."""
 
     @property
     def decoded_bytes(self) -> int:
@@ -106,4 +110,5 @@ def faces_of(photos: Sequence[Photo], faces: Detections, places: NDArray[np.int3
         landmarks=faces.landmarks * zoom[:, None, None] - offset[:, None],
         scores=faces.scores,
         sizes=sizes[faces.photo] if len(faces) else np.zeros((0, 2), np.int32),
+        beside=np.zeros(len(faces), np.int32) if faces.beside is None else faces.beside,
     )

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faceembed.engine.models.registry import resolve
-from faceembed.engine.models.spec import Model, Task
+from faceembed.engine.models.spec import Model
 from faceembed.engine.parity import memory as parity_memory
 from faceembed.engine.parity.gate import OpenNetwork, check_aligner, check_encoder, parity_line
 from faceembed.engine.parity.quantise import quantise_encoder, quantised_line
@@ -29,13 +28,13 @@ from faceembed.engine.runtimes import engine_cache
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advice
 from faceembed.engine.runtimes.engine_cache import Wanted
-from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
+from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_plans, write_engine
 from faceembed.engine.runtimes.engine_session import session_of
-from faceembed.engine.runtimes.flavours import Flavour, for_card, load, resolve_targets, to_build_with
+from faceembed.engine.runtimes.flavours import Flavour, for_card, resolve_targets, to_build_with
 from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
 from faceembed.engine.runtimes.onnxruntime import GraphSession
 from faceembed.engine.runtimes.profile import BATCH, Profile
-from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan, why_malformed
+from faceembed.engine.runtimes.trt_build import BuildProgress, build_plan
 from faceembed.engine.runtimes.watch import Watch
 from faceembed.errors import DataError, DeviceError, ModelError, UsageError
 from faceembed.version import __version__
@@ -188,38 +187,6 @@ def ready(model: Model, choice: RuntimeChoice, watch: Watch) -> None:
     """
     if choice.runtime == "tensorrt":
         ensure(model, choice, notice=watch.notice, progress=watch.progress)
-
-
-def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built:
-    """Keep an engine that another machine built, for runs on this one.
-
-    Raises:
-        DeviceError: it does not fit; the message says why.
-        ModelError: it is damaged, or its model is not here.
-    """
-    facts = read_facts(path)
-    card = probe().card(index_of("cuda" if device == "auto" else device))
-    flavour = for_card(card)
-    task: Task = "encoder" if facts.networks[0].name == "encode" else "aligner"
-    kept = engine_cache.add(path, resolve(facts.model, task=task), flavour, card)
-    return Built(str(kept), facts, 0.0, True)
-
-
-def inspect_engine(path: str | os.PathLike[str]) -> EngineFacts:
-    """An engine file's facts, after everything about it was checked that can be without a card.
-
-    Raises:
-        ModelError: it is damaged.
-    """
-    facts, plans = read_plans(path)
-    try:
-        flavour = load(facts.package)  # type: ignore[arg-type]
-    except DeviceError:
-        return facts  # the digests held; the plan itself can be read by its package alone
-    for network, plan in zip(facts.networks, plans, strict=True):
-        if reason := why_malformed(plan, flavour):
-            raise ModelError(f"{os.fspath(path)}: the plan '{network.name}' is {reason}; build it again")
-    return facts
 
 
 def _card_here(device: str, notice: Notice) -> Card | None:

@@ -33,7 +33,12 @@ class Embedded:
     faces: dict[str, NDArray[np.float32]]
     """Path to float32 (F, D), the embeddings of all its faces that were asked for, largest first; one where that was ``largest``."""
     found: dict[str, int]
-    """Path to the number of its faces, where they were counted."""
+    """Path to the number of its faces: of all, where they were counted; else of those seen on the way to the largest."""
+
+    @property
+    def several(self) -> int:
+        """Photos that show several faces."""
+        return sum(number > 1 for number in self.found.values())
 
 
 def embed_photos(
@@ -61,17 +66,21 @@ def embed_photos(
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     failures: dict[str, str] = {}
+    seen: dict[str, int] = {}
     with contextlib.closing(pipeline.run(photos)) as outcomes:
         for outcome in outcomes:
-            for place, vector in zip(outcome.faces.photo.tolist(), outcome.faces.embeddings, strict=True):
+            faces = outcome.faces
+            rows = zip(faces.photo.tolist(), faces.beside.tolist(), faces.embeddings, strict=True)
+            for place, beside, vector in rows:
                 parts.setdefault(outcome.photos[place].path, []).append(vector)
+                seen[outcome.photos[place].path] = 1 + beside
             failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
             progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
     spec, choice = models.encoder.spec, pipeline.encoder.choice
     runtime = {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
-    faces = {path: np.stack(vectors) for path, vectors in parts.items()}
-    found = {path: len(vectors) for path, vectors in faces.items()} if every else {}
+    by_path = {path: np.stack(vectors) for path, vectors in parts.items()}
+    found = {path: len(vectors) for path, vectors in by_path.items()} if every else seen
     if count and not every:
-        found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in faces])
-    largest = {path: vectors[0] for path, vectors in faces.items()}
-    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, faces, found)
+        found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in by_path])
+    largest = {path: vectors[0] for path, vectors in by_path.items()}
+    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, found)

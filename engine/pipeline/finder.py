@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.turned import look_again
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import Photo, decode, min_face_of
 from faceembed.engine.pipeline.batch import Item, whole_crops
@@ -47,7 +49,10 @@ class Finder:
             return whole_crops(photos)
         smallest = self.smallest(photos)
         least = self.detector.min_score
-        faces = self.detector.detect([photo.pixels for photo in photos], smallest, only_largest=self.only_largest)
+        pixels = [photo.pixels for photo in photos]
+        faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
+        if self.detector.turns:
+            faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
         without = self._without(photos, faces, least)
         return faces.take(faces.scores >= np.float32(least)), without
@@ -55,13 +60,15 @@ class Finder:
     def _without(self, photos: Sequence[Photo], faces: Detections, least: float) -> dict[int, str]:
         """Why photos have no face, in pixels of the photo: nothing was found in them, or nothing that is sure."""
         reasons = {}
-        for index, photo in enumerate(photos):
+        sure = np.unique(faces.photo[faces.scores >= np.float32(least)])
+        for index in np.setdiff1d(np.arange(len(photos)), sure).tolist():
+            photo = photos[index]
             mine = np.flatnonzero(faces.photo == index)
             best = mine[faces.scores[mine].argmax()] if len(mine) else None
             if best is None:
                 side = min_face_of(photo.width, photo.height, self.settings.min_face)
                 reasons[index] = f"no face of {side:.0f} px or more found"
-            elif faces.scores[best] < np.float32(least):
+            else:
                 side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)
                 reasons[index] = (
                     f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}"
@@ -126,7 +133,7 @@ class Finder:
             found = self.detector.sharpened(finer.pixels, found)
         landmarks = faces.landmarks.copy()
         landmarks[mine] = (found.landmarks - shift) / zoom
-        everything = Detections(faces.photo, faces.boxes, landmarks, faces.scores)
+        everything = dataclasses.replace(faces, landmarks=landmarks)
         return everything, similarity_matrices(found.landmarks, self.spec)
 
 

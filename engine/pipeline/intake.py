@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from faceembed.engine.photos.decode import Photo, check_size, decode, reduction_for
+from faceembed.engine.photos.failures import Failure
+from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import PhotoError
@@ -60,6 +64,16 @@ class Intake:
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 
+    def decoded(self, photo: PhotoFile, pixels: NDArray[np.uint8]) -> Item:
+        """A photo that is decoded already: uint8 RGB (H, W, 3), upright.
+
+        Raises:
+            PhotoError: too large.
+        """
+        header = Header("array", pixels.shape[1], pixels.shape[0])
+        check_size(header, self.settings.max_pixels)
+        return Item(photo, b"", header, 1, pixels)
+
     def item(self, photo: PhotoFile, data: bytes) -> Item:
         """A photo whose bytes are here already.
 
@@ -95,10 +109,14 @@ def decode_all(read: Iterable[Item | Failure]) -> tuple[list[Photo], list[Item],
             failures.append(entry)
             continue
         try:
-            photos.append(
-                decode(entry.data, reduction=entry.reduction, max_pixels=entry.header.pixels, header=entry.header)
-            )
+            photos.append(_decoded(entry))
             items.append(entry)
         except PhotoError as error:
             failures.append(Failure(entry.photo, error.stage, error.reason))
     return photos, items, failures
+
+
+def _decoded(item: Item) -> Photo:
+    if item.pixels is not None:
+        return Photo(item.pixels, item.header.width, item.header.height)
+    return decode(item.data, reduction=item.reduction, max_pixels=item.header.pixels, header=item.header)

@@ -34,7 +34,7 @@ from faceembed.errors import DeviceError
 
 
 @dataclasses.dataclass(frozen=True)
-class SeenFace:
+class Face:
     """One embedded face. Coordinates are continuous pixels of the full upright photo."""
 
     box: tuple[float, float, float, float]
@@ -59,7 +59,7 @@ class SeenPhoto:
     width: int
     """Of the upright photo, in pixels; 0 if it could not be decoded."""
     height: int
-    faces: tuple[SeenFace, ...]
+    faces: tuple[Face, ...]
     """Largest first."""
     chosen: int | None
     """The most prominent face, which `verify` and `embed --faces largest` take; None without a face."""
@@ -100,6 +100,14 @@ class Embedder:
             PhotoError: not a picture, cut off inside its header, or more pixels than the settings allow.
         """
         return self.cutter.intake.item(PhotoFile(str(next(self._number)), len(data), 0), data)
+
+    def take_pixels(self, pixels: NDArray[np.uint8]) -> Item:
+        """A photo that is decoded already, uint8 RGB (H, W, 3), upright, ready for `embed`.
+
+        Raises:
+            PhotoError: more pixels than the settings allow.
+        """
+        return self.cutter.intake.decoded(PhotoFile(str(next(self._number)), pixels.nbytes, 0), pixels)
 
     def embed(self, items: Sequence[Item]) -> list[SeenPhoto]:
         """Decode, detect, align and encode one batch. May be called from several threads at once.
@@ -170,9 +178,9 @@ def _face(
     embeddings: NDArray[np.float32],
     norms: NDArray[np.float32],
     looks: NDArray[np.float32] | None,
-) -> SeenFace:
+) -> Face:
     left, top, right, bottom = cut.faces.boxes[index].tolist()
-    return SeenFace(
+    return Face(
         box=(left, top, right - left, bottom - top),
         landmarks=cut.faces.landmarks[index],
         score=float(cut.faces.scores[index]),

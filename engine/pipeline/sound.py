@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.batch import Cut, Faces
 from faceembed.engine.runtimes.unit import NO_EMBEDDING
 

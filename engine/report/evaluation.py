@@ -152,12 +152,13 @@ def _summary(evaluation: Evaluation, pairs: PairList) -> list[Row]:
         )
         rows.append(Row("10-fold accuracy", percent(accuracy.mean), f"± {percent(accuracy.std)}", note))
     photos = len(pairs.photos)
-    lost = round(evaluation.failure_to_enrol * photos)
+    share = evaluation.failure_to_enrol or 0.0  # a list of scores alone has no report
+    lost = round(share * photos)
     interval = metrics.wilson_interval(lost, photos)
     rows.append(
         Row(
             "Failure to enrol",
-            percent(evaluation.failure_to_enrol),
+            percent(share),
             _range(*interval),
             f"{lost:,} of {photos:,} photos; Wilson",
         )

@@ -13,12 +13,12 @@ from faceembed.engine.runtimes.cards import Card, index_of, probe, without_advic
 from faceembed.engine.runtimes.flavours import for_card
 from faceembed.engine.runtimes.onnxruntime import (
     CUDA,
-    INSTALL_CUDA,
     check_alone,
     providers,
 )
 from faceembed.engine.runtimes.onnxruntime import version as onnxruntime_version
 from faceembed.errors import DeviceError, UsageError
+from faceembed.install import pip_install
 
 RUNTIMES = ("auto", "openvino", "onnxruntime", "tensorrt")
 TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
@@ -26,7 +26,6 @@ TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 _GPU_PACKAGES = {"nvidia.dali": "DALI", "cuda.core": "cuda-core"}
-_INSTALL_GPU = "pip install 'faceembed[gpu]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +118,10 @@ def _on_cpu(settings: RuntimeSettings, why_not_card: str, unfit: Sequence[str]) 
         raise DeviceError(f"{otherwise(settings.runtime)}; use --runtime {other}")
     if settings.runtime == "auto":
         if not installed:
-            raise DeviceError("neither OpenVINO nor ONNX Runtime is installed; run: pip install 'faceembed[cpu]'")
+            raise DeviceError(f"neither OpenVINO nor ONNX Runtime is installed; run: {pip_install('cpu')}")
         fit = [name for name in installed if name not in unfit]
         if not fit:
-            raise DeviceError(
-                f"{otherwise(installed[0])}, and no other runtime is here; run: pip install 'faceembed[cpu]'"
-            )
+            raise DeviceError(f"{otherwise(installed[0])}, and no other runtime is here; run: {pip_install('cpu')}")
         runtime = fit[0]
         why = "the faster runtime on x86-64" if runtime == "openvino" else "OpenVINO is not installed"
         if runtime != installed[0]:
@@ -132,7 +129,7 @@ def _on_cpu(settings: RuntimeSettings, why_not_card: str, unfit: Sequence[str]) 
     elif settings.runtime in installed:
         runtime, why = settings.runtime, "asked for"
     else:
-        raise DeviceError(f"runtime '{settings.runtime}' is not installed; run: pip install 'faceembed[cpu]'")
+        raise DeviceError(f"runtime '{settings.runtime}' is not installed; run: {pip_install('cpu')}")
     precision, reason = _precision(settings.precision, runtime)
     return RuntimeChoice(runtime=runtime, device="cpu", precision=precision, why=f"{why_not_card}{why}; {reason}")
 
@@ -151,7 +148,7 @@ def _on_card(settings: RuntimeSettings, index: int) -> RuntimeChoice:
     card = probe().card(index)
     if missing := [f"{title} ({package})" for package, title in _GPU_PACKAGES.items() if not _is_here(package)]:
         raise DeviceError(
-            f"{' and '.join(missing)} not installed, which {card} needs; run: {_INSTALL_GPU}, or use --device cpu"
+            f"{' and '.join(missing)} not installed, which {card} needs; run: {pip_install('gpu')}, or use --device cpu"
         )
     check_alone()
     runtime, why = _runtime_on(settings.runtime, card)
@@ -178,7 +175,7 @@ def _runtime_on(asked: str, card: Card) -> tuple[str, str]:
         return "onnxruntime", f"{reason}ONNX Runtime CUDA"
     raise DeviceError(
         f"{reason}ONNX Runtime {'is here without' if providers() else 'is not installed, nor'} its CUDA provider; run: "
-        f"pip uninstall onnxruntime, then {INSTALL_CUDA}, or use --device cpu"
+        f"pip uninstall onnxruntime, then {pip_install('onnx-cuda')}, or use --device cpu"
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 _ALIGNMENT = 256  # of what TensorRT works in
 
@@ -185,6 +186,6 @@ def _core() -> Any:
         import cuda.core
     except ImportError as error:
         raise DeviceError(
-            f"cuda-core is not installed or does not load ({error}); run: pip install 'faceembed[gpu]'"
+            f"cuda-core is not installed or does not load ({error}); run: {pip_install('gpu')}"
         ) from error
     return cuda.core

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import io
 import re
 import subprocess
@@ -26,9 +25,9 @@ from faceembed.engine.runtimes.cards import index_of
 from faceembed.engine.runtimes.frontend import CHIPS, PIXELS, normalise, with_pixel_input
 from faceembed.engine.runtimes.networks import Network, graph_of, network_for
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 CUDA = "CUDAExecutionProvider"
-INSTALL_CUDA = "pip install 'faceembed[onnx-cuda]'"
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -57,11 +56,13 @@ def check_alone() -> None:
     if len(here := [name for name in _PACKAGES if _is_installed(name)]) > 1:
         raise DeviceError(
             f"{' and '.join(here)} are installed beside each other, and each has overwritten files of the other; run: "
-            f"pip uninstall -y {' '.join(here)}, then {INSTALL_CUDA} (for a card) or pip install 'faceembed[cpu]'"
+            f"pip uninstall -y {' '.join(here)}, then {pip_install('onnx-cuda')} (for a card) or {pip_install('cpu')}"
         )
 
 
 def _is_installed(distribution: str) -> bool:
+    import importlib.metadata  # where there is a card: every other start would pay 20 ms for it
+
     try:
         importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -261,5 +262,5 @@ def _check_provider(session: Any, provider: Any) -> None:
     if wanted not in session.get_providers():
         raise DeviceError(
             f"ONNX Runtime's {wanted} does not start on this machine (its CUDA or cuDNN libraries are missing or of another "
-            f"version); run: {INSTALL_CUDA}, or use --device cpu"
+            f"version); run: {pip_install('onnx-cuda')}, or use --device cpu"
         )

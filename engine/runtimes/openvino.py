@@ -12,36 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Model
-from faceembed.engine.runtimes import fixed_batch
+from faceembed.engine.runtimes import compiled, fixed_batch
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
+from faceembed.engine.runtimes.compiled import Facts, Kept
 from faceembed.engine.runtimes.frontend import with_pixel_input
+from faceembed.engine.runtimes.openvino_import import openvino
 from faceembed.engine.runtimes.signal_stack import kept_signal_stack
 from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
-from faceembed.telemetry import without_openvino_telemetry
 
 _FIRST_RUN = threading.Lock()
 _FIRST_SIDE = 32  # of the first run's input, in pixels, where the model takes any
 
+_PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-
-
-def _openvino() -> Any:
-    """The library, imported at its first use; nowhere else is it imported (a rule of ruff)."""
-    with without_openvino_telemetry():
-        import openvino  # noqa: TID251
-    return openvino
 
 
 def version() -> str:
     """The installed release; it is part of the key under which a parity result is kept."""
-    return str(_openvino().__version__)
+    return str(openvino().__version__)
 
 
 def supported_precisions() -> tuple[Precision, ...]:
     """The precisions this processor runs at full speed, fastest first."""
     with kept_signal_stack():
-        capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
 
 
@@ -85,28 +80,83 @@ class OpenVinoSession(Session):
 
     def __init__(self, model: Model, choice: RuntimeChoice, *, outputs: Sequence[str] = (), threads: int) -> None:
         self.choice = choice
-        self._path = model.path
+        self._model = model
         self._names = outputs
-        self._threads = threads
-        self._core = _openvino().Core()
-        graph = with_pixel_input(model, outputs)
-        with self._explained():
-            self._network = self._core.read_model(graph)
-        self._fixed = fixed_batch.gains(graph)
+        self._config = {
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # threads are bound to the first cores otherwise, in every process to the same ones
+        }
+        self._core = openvino().Core()
+        self._facts = self._everything(threads)
+        self._network: Any = None  # as it was read, while more may be compiled of it
         self._programs: dict[int, _Program] = {}  # by batch; 0 is any
         self._compiling = threading.Lock()
-        self._first_run()
+        self._fixed, sides = self._open()
+        self._first_run(sides)
 
-    def _first_run(self) -> None:
+    def _everything(self, threads: int) -> Facts | None:
+        """What a compiled network depends on; None for a model whose digest nobody took, which is not kept."""
+        spec, choice = self._model.spec, self.choice
+        if not spec.sha256:
+            return None
+        with kept_signal_stack():
+            processor, able = (self._core.get_property("CPU", name) for name in _PROCESSOR)
+        return Facts(
+            spec.name,
+            spec.sha256,
+            tuple(self._names),
+            choice.precision,
+            choice.exact_layers,
+            threads,
+            version(),
+            f"{processor} {' '.join(sorted(able))}",
+        )
+
+    def _open(self) -> tuple[bool, tuple[int, ...]]:
+        """Take the network in as it was compiled before, or read it. Whether its batch is to be fixed, and an input's sides (0: any)."""
+        for fixed in (False, True):
+            if sides := self._recall(int(fixed)):
+                return fixed, sides
+        return self._read()
+
+    def _recall(self, batch: int) -> tuple[int, ...]:
+        """Take in what was compiled before for a batch (0: any); nothing if it was not, or OpenVINO will not have it."""
+        if self._facts is None or (kept := compiled.find(self._facts, batch)) is None:
+            return ()
+        hints = self._hints()
+        if len(kept.parts) != len(hints):
+            return ()
+        try:
+            with kept_signal_stack():
+                stages = [
+                    self._core.import_model(part, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
+                    for part, hint in zip(kept.parts, hints, strict=True)
+                ]
+        except RuntimeError:  # compiled anew, and kept in its place
+            return ()
+        self._programs[batch] = _Program(stages, self._names)
+        return kept.sides
+
+    def _read(self) -> tuple[bool, tuple[int, ...]]:
+        """Read the model's file, to be compiled. As `_open`."""
+        graph = with_pixel_input(self._model, self._names)
+        with self._explained():
+            self._network = self._core.read_model(graph)
+        return fixed_batch.gains(graph), self._sides()
+
+    def _sides(self) -> tuple[int, ...]:
+        dims = list(self._network.inputs[0].partial_shape)[1:]
+        return tuple(dim.get_length() if dim.is_static else 0 for dim in dims)
+
+    def _first_run(self, sides: tuple[int, ...]) -> None:
         """Run one empty input before any other thread may.
 
         OpenVINO's Python binding fills its table of types at the first call, holding a lock while it may give up the GIL:
         two threads that come first together wait for each other for ever (seen with 2026.4 in one run of ten).
         """
-        shape = self._network.inputs[0].partial_shape
-        sides = [dim.get_length() if dim.is_static else _FIRST_SIDE for dim in list(shape)[1:]]
         with _FIRST_RUN:
-            self.run(np.zeros((1, *sides), np.uint8))
+            self.run(np.zeros((1, *(side or _FIRST_SIDE for side in sides)), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         if not self._fixed:
@@ -125,35 +175,42 @@ class OpenVinoSession(Session):
         if found := self._programs.get(batch):
             return found
         with self._compiling:
-            if batch not in self._programs:
-                config = {
-                    "NUM_STREAMS": self._threads,
-                    "INFERENCE_NUM_THREADS": self._threads,
-                    "ENABLE_CPU_PINNING": False,  # threads are bound to the first cores otherwise, in every process to the same ones
-                }
-                with self._explained(), kept_signal_stack():
-                    network = self._network
-                    if batch:
-                        network = network.clone()
-                        network.reshape(list(shape))
-                    stages = [
-                        self._core.compile_model(part, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
-                        for part, hint in self._parts(network)
-                    ]
-                self._programs[batch] = _Program(stages, self._names)
-                if not batch:
-                    self._network = None  # nothing more is compiled of it: its weights need not be kept twice
+            if batch not in self._programs and not self._recall(batch):
+                self._compile(shape, batch)
             return self._programs[batch]
 
-    def _parts(self, network: Any) -> list[tuple[Any, str]]:
-        """What is compiled of a network, and at which precision; it is taken apart where the first layers are to be exact."""
-        layers, hint = self.choice.exact_layers, _HINTS[self.choice.precision]
-        if not layers:
-            return [(network, hint)]
-        parts = cut_behind(_openvino(), network, layers)
-        if parts is None:
-            raise DeviceError(f"{self._path} cannot be cut behind its first {layers} layers with weights")
-        return [(parts[0], _HINTS["fp32"]), (parts[1], hint)]
+    def _compile(self, shape: tuple[int, ...], batch: int) -> None:
+        if self._network is None:
+            self._read()
+        sides = self._sides()
+        with self._explained(), kept_signal_stack():
+            network = self._network
+            if batch:
+                network = network.clone()
+                network.reshape(list(shape))
+            stages = [
+                self._core.compile_model(part, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
+                for part, hint in zip(self._parts(network), self._hints(), strict=True)
+            ]
+            if self._facts is not None:
+                parts = tuple(stage.export_model().getvalue() for stage in stages)
+                compiled.keep(self._facts, batch, Kept(parts, sides))
+        self._programs[batch] = _Program(stages, self._names)
+        if not batch:
+            self._network = None  # nothing more is compiled of it: its weights need not be kept twice
+
+    def _hints(self) -> list[str]:
+        """The precision of each part."""
+        hint = _HINTS[self.choice.precision]
+        return [_HINTS["fp32"], hint] if self.choice.exact_layers else [hint]
+
+    def _parts(self, network: Any) -> tuple[Any, ...]:
+        """What is compiled of a network: all of it, or, where the first layers are to be exact, these and the rest."""
+        if not (layers := self.choice.exact_layers):
+            return (network,)
+        if (parts := cut_behind(openvino(), network, layers)) is None:
+            raise DeviceError(f"{self._model.path} cannot be cut behind its first {layers} layers with weights")
+        return parts
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -161,4 +218,4 @@ class OpenVinoSession(Session):
             yield
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise DeviceError(f"OpenVINO cannot run {self._path} in {self.choice.precision}: {reason}") from error
+            raise DeviceError(f"OpenVINO cannot run {self._model.path} in {self.choice.precision}: {reason}") from error

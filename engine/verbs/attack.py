@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate.figures import FAILED_SCORE
-from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList, check_files
 from faceembed.engine.explain.attack_result import Attacked, Case, figures
 from faceembed.engine.explain.subject import Subject, open_subject
 from faceembed.engine.pipeline.encodes import Chips, Vectors
@@ -182,6 +183,7 @@ def attack_pairs(
         scores=np.stack(scores),
         rows=rows,
         cases=cases,
+        several=subject.several,
         details={**subject.runtime, "seed": settings.seed, **attack.details()},
     )
 

@@ -101,7 +101,10 @@ def bench(
     settings = settings or EmbedSettings()
     if (count is not None and count < 1) or rounds < 1:
         raise UsageError("a measurement needs at least one photo and one round")
-    listed = list_photos(photos).photos
+    listing = list_photos(photos)
+    for line in listing.remarks(options=False):
+        notice(line)
+    listed = listing.photos
     if not listed:
         raise DataError("no photos in what was given; --sample measures with sample photos")
     models = loading.resolve_models(settings)

@@ -18,7 +18,7 @@ import numpy as np
 
 from faceembed.engine.index.clusters.duplicates import find_duplicates
 from faceembed.engine.index.clusters.group import all_lists, group, same_numbers, suggested_least
-from faceembed.engine.index.clusters.links import Links, check_links, write_links
+from faceembed.engine.index.clusters.links import Links, check_links, has_links, write_links
 from faceembed.engine.index.clusters.output import (
     About,
     check_output,
@@ -31,9 +31,10 @@ from faceembed.engine.index.clusters.rank_order import Lists
 from faceembed.engine.index.derived import CLUSTERS, LINKS, note
 from faceembed.engine.index.files import read_whole
 from faceembed.engine.index.graph import Ints
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.store import load_faces, read_manifest
+from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
@@ -96,6 +97,12 @@ class ClusterReport:
     """Photos that have no link, as they are not where the index says."""
     seconds: float
 
+    @classmethod
+    def nobody(cls, **about: Any) -> ClusterReport:
+        """Of an index without faces; ``about`` are the fields that are no counts."""
+        counts: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(cls) if field.type == "int"}
+        return cls(**counts, **about)
+
     def to_json_dict(self) -> dict[str, Any]:
         """As plain types; paths are valid UTF-8."""
         return {**dataclasses.asdict(self), "output": encode_path(self.output), "seconds": round(self.seconds, 3)}
@@ -119,7 +126,7 @@ def cluster(
         notice: called with lines for the user.
 
     Raises:
-        DataError: no such index, or no faces in it.
+        DataError: no such index, or no faces in it and nothing left of an earlier run, which would be emptied.
         IndexFormatError: ``output`` is something else, or of another encoder's faces.
         UsageError: no threshold was given and the encoder has none, or ``output`` or ``links`` cannot be used.
         OSError: a file cannot be written.
@@ -131,12 +138,25 @@ def cluster(
         check_links(links)
     files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
     encoder, digest = str(manifest["encoder"].get("name")), str(manifest["encoder"].get("sha256"))
-    if not len(faces):
-        raise DataError(f"{files.faiss} holds no faces")
     known, about = _before(output, faces, encoder, digest, settings)
     least, source = _threshold(faces, encoder, digest, settings, about)
-    notice(f"neighbours of {len(faces):,} faces, from a similarity of {least:.4f} on ({source})")
     unused = about.next_cluster if about else 0
+    if not len(faces):
+        if not (os.path.exists(output) or (links is not None and has_links(links))):
+            raise DataError(f"{files.faiss} holds no faces")
+        notice(f"{files.faiss} holds no faces any more: what an earlier run left is emptied")
+        none = np.zeros(0, np.int64)
+        write_clusters(output, clusters_table(faces.rows, none, none), About(encoder, digest, least, unused))
+        if links is not None:
+            write_links(links, [], none, none)
+        return ClusterReport.nobody(
+            output=os.path.abspath(output),
+            threshold=least,
+            threshold_source=source,
+            encoder=encoder,
+            seconds=time.perf_counter() - started,
+        )
+    notice(f"neighbours of {len(faces):,} faces, from a similarity of {least:.4f} on ({source})")
     lists: Lists | None = None
     if settings.keep:
         groups = group(faces.vectors, least=least, known=known, unused=unused)

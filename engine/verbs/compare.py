@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate.comparison import Comparison, Row
 from faceembed.engine.evaluate.encode_rates import measure_rates
 from faceembed.engine.evaluate.figures import FAILED_SCORE, evaluate, failed_pairs
-from faceembed.engine.evaluate.pairs import PairList, check_files, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList, check_files
 from faceembed.engine.evaluate.score_store import Scores, Store
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.listing import photo_file
@@ -89,7 +90,8 @@ def compare_encoders(
         if scores := row.scores:
             judge = functools.partial(evaluate, failures=scores.failures, skip_failures=skip_failures)
             row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
-    return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime)
+    counts = [row.scores.several for row in rows if row.scores and row.scores.several is not None]
+    return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime, max(counts, default=None))
 
 
 def _attempt(row: Row, step: Callable[[], T]) -> T | None:
@@ -177,11 +179,12 @@ class _Run:
         vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in missing]
         without: list[dict[str, str]] = [{} for _ in missing]  # faces that an encoder has no embedding of
         failures: dict[str, str] = {}
-        done = faces = 0
+        done = faces = several = 0
         with contextlib.closing(cutter.cut(self.photos)) as cuts:
             for cut in cuts:
                 failures.update({failure.photo.path: failure.reason for failure in cut.failures})
                 paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
+                several += int((cut.faces.beside > 0).sum())
                 for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
                     if row.reason or not paths:
                         continue
@@ -209,5 +212,5 @@ class _Run:
                     for pair, miss in zip(self.pairs, failed, strict=True)
                 ]
             )
-            row.scores = Scores(similarity, failed, reasons)
+            row.scores = Scores(similarity, failed, reasons, several)
             self.store.save(encoder, row.scores)

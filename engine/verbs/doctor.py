@@ -21,13 +21,13 @@ from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Driver, probe, without_advice
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.engine.runtimes.flavours import PACKAGES, TITLES, installed, load, why_unserved
-from faceembed.engine.runtimes.onnxruntime import CUDA, INSTALL_CUDA, check_alone, providers, why_not_starting
+from faceembed.engine.runtimes.onnxruntime import CUDA, check_alone, providers, why_not_starting
 from faceembed.errors import DeviceError, ModelError
+from faceembed.install import pip_install
 from faceembed.version import __version__
 
 State = Literal["ok", "missing", "broken"]
 _CPU_FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
-_GPU = "pip install 'faceembed[gpu]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +107,14 @@ def _processor() -> Finding:
 def _cpu_runtimes() -> list[Finding]:
     found = []
     either = any(version_of(name) for name in ("openvino", "onnxruntime", "onnxruntime-gpu"))
-    mend = "" if either else "to compute on the CPU: pip install 'faceembed[cpu]'"
+    mend = "" if either else f"to compute on the CPU: {pip_install('cpu')}"
     version = version_of("openvino")
     found.append(_found("OpenVINO", version) if version else Finding("OpenVINO", "missing", "not installed", mend))
     for name in ("onnxruntime", "onnxruntime-gpu"):
         if version := version_of(name):
             found.append(_guarded("ONNX Runtime", functools.partial(_onnxruntime, version)))
     if not any(finding.name == "ONNX Runtime" for finding in found):
-        found.append(Finding("ONNX Runtime", "missing", "not installed", "pip install 'faceembed[cpu]'"))
+        found.append(Finding("ONNX Runtime", "missing", "not installed", pip_install("cpu")))
     return found
 
 
@@ -130,7 +130,7 @@ def _faiss() -> Finding:
         where = f", {faiss.get_num_gpus()} cards" if hasattr(faiss, "StandardGpuResources") else ", CPU"
         return Finding("FAISS", "ok", f"{faiss.__version__}{where}")
 
-    return _guarded("FAISS", look, mend="pip install 'faceembed[cpu]'")
+    return _guarded("FAISS", look, mend=pip_install("cpu"))
 
 
 def _driver() -> tuple[Driver | None, Finding]:
@@ -190,9 +190,9 @@ def _onnxruntime_cuda(driver: Driver | None) -> Finding:
     if CUDA in providers():
         if not (reason := why_not_starting()):
             return Finding("ONNX Runtime CUDA", "ok", "its provider starts")
-        mend = f"for cards without TensorRT: {INSTALL_CUDA}"
+        mend = f"for cards without TensorRT: {pip_install('onnx-cuda')}"
         return Finding("ONNX Runtime CUDA", "broken", f"its provider does not start ({reason})", mend if driver else "")
-    mend = f"for cards without TensorRT: pip uninstall onnxruntime, then {INSTALL_CUDA}"
+    mend = f"for cards without TensorRT: pip uninstall onnxruntime, then {pip_install('onnx-cuda')}"
     return Finding("ONNX Runtime CUDA", "missing", "not in the installed build", mend if driver else "")
 
 
@@ -200,7 +200,7 @@ def _package(distribution: str, title: str, driver: Driver | None) -> Finding:
     version = version_of(distribution)
     if version:
         return _found(title, version)
-    return Finding(title, "missing", "not installed", f"to use a card: {_GPU}" if driver else "")
+    return Finding(title, "missing", "not installed", f"to use a card: {pip_install('gpu')}" if driver else "")
 
 
 def _builtin_models() -> Finding:
@@ -218,7 +218,7 @@ def _bootstrap_models() -> Finding:
     """The models whose weights other packages carry; no command needs them unless it names one, or makes training data."""
     states = {entry.name: info(entry.name).state for entry in CATALOG.values() if entry.importer}
     if missing := [name for name, state in states.items() if state != "ready"]:
-        extras = " or ".join(f"pip install '{extra}'" for extra in sorted({CATALOG[name].extra for name in missing}))
+        extras = " or ".join(pip_install(extra) for extra in sorted({CATALOG[name].extra for name in missing}))
         text = f"{', '.join(missing)} not installed; only commands that name them, and training, need them ({extras})"
         return Finding("models of others", "missing", text)
     return Finding("models of others", "ok", ", ".join(states))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
@@ -20,20 +19,24 @@ from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
-from faceembed.engine.photos.listing import Listing, PhotoFile
+from faceembed.engine.photos.failures import Failure
+from faceembed.engine.photos.left_out import Choice
+from faceembed.engine.photos.listing import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.fingerprint import fingerprint_of
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.rows import face_rows
-from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
-from faceembed.errors import DataError, LossError
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import DataError, LossError, UsageError
 from faceembed.version import __version__
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome, Pipeline
 
+_KEPT = "; what was embedded is kept, and the next run goes on with it"
 SHARD = 1024  # photos; what a killed run has to do again at most
 
 
@@ -67,8 +70,14 @@ class EmbedReport:
     """Listed photos that are in the index under another path of the same file."""
     vanished: int
     """Photos that were listed and went while the run worked."""
+    several_faces: int
+    """Photos processed by this run that show several faces, of which the largest was taken; 0 where all were."""
     ignored: dict[str, int]
     """Files left out, by their ending: neither that nor their first bytes are a photo's."""
+    excluded: dict[str, int]
+    """Files left out by their names or folders, by the rule: what systems keep beside photos, and what was asked for."""
+    passed_over: int
+    """Photos with faces in the index that are among the excluded now; without ``prune`` they stay."""
     seconds: float
     images_per_second: float
     """Photos processed by this run, per second of the whole run, loading included."""
@@ -95,6 +104,8 @@ def embed(
     fresh: bool = False,
     prune: bool = False,
     check: bool = False,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EmbedReport:
@@ -105,13 +116,15 @@ def embed(
     goes on after its last finished shard.
 
     Args:
-        photos: folders (walked recursively) and photo files.
+        photos: folders (walked recursively), photo files, and lists of both (`FileList`).
         output: the index's name, ending in ``.faiss``; its other files lie beside it.
         settings: models, faces, batches, runtime.
         index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string; None keeps what the index has, else ``flat``.
         fresh: start over, dropping an index and an unfinished run of that name.
-        prune: drop what is gone however much it is.
+        prune: drop what is gone however much it is, and what is left out now.
         check: read every photo and compare its bytes, also of those that look untouched.
+        exclude: patterns (`photos.globs`) of files and folders that are left out.
+        include: patterns of what is taken although it would be left out, also by default (`photos.left_out`).
         notice: called with lines for the user.
         progress: called after every batch.
 
@@ -128,11 +141,12 @@ def embed(
     started = time.perf_counter()
     settings = settings or EmbedSettings()
     roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
+    choice = Choice(tuple(exclude), tuple(include))
     files = IndexFiles.of(output)
     files.faiss.parent.mkdir(parents=True, exist_ok=True)
     with writing(files.faiss):
         files = files.ready()
-        return _embed(roots, files, settings, index_type, fresh, prune, check, notice, progress, started)
+        return _embed(roots, files, settings, index_type, fresh, prune, check, choice, notice, progress, started)
 
 
 def _embed(
@@ -143,6 +157,7 @@ def _embed(
     fresh: bool,
     prune: bool,
     check: bool,
+    choice: Choice,
     notice: Callable[[str], None],
     progress: Callable[[Progress], None],
     started: float,
@@ -151,25 +166,38 @@ def _embed(
     models = loading.resolve_models(settings)
     if index_type is not None:
         check_index_type(index_type, models.encoder.spec.dimension)
-    fingerprint = _fingerprint(settings, models)
+    fingerprint = fingerprint_of(settings, models)
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     earlier = known.add_shards(shards)
-    listing = list_roots(roots, known)
-    _announce(listing, notice)
+    listing = list_roots(roots, known, choice)
+    for line in listing.remarks():
+        notice(line)
     if known.manifest and "min_score" not in known.manifest:
         least = f"{fingerprint['min_score']:g}"
         notice(f"{files.faiss.name} is older than --min-score: faces below {least} that it holds stay, until --fresh")
     if not listing.photos and not known.photos:
-        raise DataError(f"no photos in {', '.join(listing.roots)}: looked for {READ} files")
-    selection = Selection(listing, known.selections)
+        where = ", ".join(listing.roots) or f"what was given (the first is {printable(listing.failures[0][0])})"
+        more = f"; {listing.excluded.total():,} files were left out by name or folder" if listing.excluded else ""
+        raise DataError(f"no photos in {where}: looked for {READ} files{more}")
+    selection = Selection(listing, known.selections, prune=prune)
     found = recognise(listing.photos, known.photos, check=check)
     merge = Merge(listing, selection, known, found, earlier)
-    present = {photo.path for photo in listing.photos} | (known.photos.keys() - merge.gone)
+    present = {photo.path for photo in listing.photos} | (known.photos.keys() - merge.gone - merge.passed_over)
     if not prune and (reason := alarm(merge.gone, known.photos, present, selection)):
         raise LossError(reason)
+    if merge.passed_over:
+        some = printable(min(merge.passed_over))
+        notice(
+            f"{len(merge.passed_over):,} photos in the index are among those left out now, the first is {some}; they stay, "
+            "until --prune"
+        )
     for line in found.remarks(known.photos.values(), check=check):
         notice(line)
+    if index_type is not None and settings.faces == "largest":
+        most = len(present)
+        there = f"{most:,} photos, of each of which one face is taken at most (--faces largest)"
+        check_number(index_type, models.encoder.spec.dimension, most, there=there)
     todo, run, new = found.todo, _Run(), []
     went: list[str] = []
     if todo:
@@ -196,14 +224,18 @@ def _embed(
             "faceembed": __version__,
         }
         kind = index_type or kept_type
-        counts = merge.write(files, manifest, models.encoder.spec.dimension, kind, new, notice=notice)
+        given, dimension = index_type is not None, models.encoder.spec.dimension
+        try:
+            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, notice=notice)
+        except UsageError as error:
+            raise UsageError(f"{error}{_KEPT if todo or earlier else ''}") from error
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
         notice(
             f"nothing new, changed or gone; {found.unread:,} photos were not read, as their size and times are the same"
         )
     seconds = time.perf_counter() - started
-    choice = run.choice(known.manifest)
+    computed = run.choice(known.manifest)
     return EmbedReport(
         images=len(listing.photos) + len(listing.failures),
         faces=counts["faces"],
@@ -218,39 +250,18 @@ def _embed(
         copies=found.copies,
         aliases=len(found.aliases),
         vanished=len(went),
+        several_faces=run.several,
         ignored=dict(listing.ignored),
+        excluded=dict(listing.excluded),
+        passed_over=len(merge.passed_over),
         seconds=round(seconds, 3),
         images_per_second=round(len(todo) / seconds, 2),
         stages=run.rates(),
-        **choice,
+        **computed,
         encoder=models.encoder.spec.name,
         aligner=models.aligner.spec.name if models.aligner else "none",
         index=str(files.faiss),
     )
-
-
-def _announce(listing: Listing, notice: Callable[[str], None]) -> None:
-    if listing.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notice(f"{listing.ignored.total()} files are no photos by ending and content and were left out ({kinds})")
-
-
-def _fingerprint(settings: EmbedSettings, models: loading.Models) -> dict[str, Any]:
-    """What must be equal for embeddings to belong in one index. Precisions may mix: each passed the parity gate."""
-
-    def entry(model: Any) -> dict[str, str]:
-        return {"name": model.spec.name, "sha256": model.spec.sha256} if model else {"name": "none", "sha256": ""}
-
-    return {
-        "encoder": entry(models.encoder),
-        "aligner": entry(models.aligner),
-        "dimension": models.encoder.spec.dimension,
-        "preprocessing": PREPROCESSING,
-        "choice_of_faces": settings.faces,
-        "min_face": settings.min_face,
-        "detect_size": settings.detect_size,
-        "min_score": least_score(models.aligner, settings.min_score) if models.aligner else 0.0,
-    }
 
 
 @dataclasses.dataclass
@@ -260,6 +271,7 @@ class _Run:
     pipeline: Pipeline | None = None
     seconds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     photos: int = 0
+    several: int = 0
 
     def choice(self, manifest: dict[str, Any] | None) -> dict[str, str]:
         """Device, runtime and precision, of this run or, if it computed nothing, of the index."""
@@ -296,6 +308,7 @@ def _embed_all(
                 failed += outcome.failures
                 run.seconds.update(outcome.seconds)
                 run.photos += len(outcome.photos)
+                run.several += int((outcome.faces.beside > 0).sum())
                 faces += len(outcome.faces.photo)
                 failures += len(outcome.failures)
                 progress(Progress(already + run.photos, already + len(todo), faces, failures))

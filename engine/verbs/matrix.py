@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import list_photos, printable
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import embed_photos
@@ -91,6 +92,8 @@ def matrix(
     settings: EmbedSettings | None = None,
     html: str | os.PathLike[str] | None = None,
     png: str | os.PathLike[str] | None = None,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     notice: Notify = lambda line: None,
 ) -> Matrix:
     """The similarity of every photo to every other, by the largest face of each.
@@ -100,12 +103,17 @@ def matrix(
         settings: models and runtime.
         html: also write the table with thumbnails there, as a page.
         png: the same as a picture.
+        exclude: which files of folders are left out, as for `embed`.
+        include: which of them are taken, as for `embed`.
         notice: called with lines for the user.
 
     Raises:
         DataError: fewer than two photos, or no face in any of them.
     """
-    paths = [photo.path for photo in list_photos(photos).photos]
+    listing = list_photos(photos, choice=Choice(tuple(exclude), tuple(include)))
+    for line in listing.remarks():
+        notice(line)
+    paths = [photo.path for photo in listing.photos]
     if len(paths) < 2:
         raise DataError(f"a matrix needs at least two photos, found {len(paths)}")
     if html is not None or png is not None:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from faceembed.engine.index.clusters.output import read_clusters
 from faceembed.engine.index.derived import PAGES, note
 from faceembed.engine.index.files import read_whole
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.projection import METHODS, project_vectors
-from faceembed.engine.index.store import load_faces, read_manifest
-from faceembed.engine.photos.listing import decode_path, encode_path, is_below
+from faceembed.engine.index.store import load_faces
+from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.places import is_below
 from faceembed.engine.report.page import shown
 from faceembed.engine.report.project import Grouping, make_sprites, write_project_html
 from faceembed.errors import DataError, UsageError

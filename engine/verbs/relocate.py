@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from faceembed.engine.index.derived import known_clusters_of, with_paths
+from faceembed.engine.index.derived import known_clusters_of, with_links, with_paths
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.losses import Selection
@@ -22,7 +22,8 @@ from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import ShardFolder
 from faceembed.engine.index.update import TRANSIENT, Known
-from faceembed.engine.photos.listing import Listing, PhotoFile, is_below, photo_file, printable, real_place
+from faceembed.engine.photos.listing import Listing, PhotoFile, photo_file, printable
+from faceembed.engine.photos.places import is_below, real_place
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError
 from faceembed.version import __version__
@@ -41,6 +42,8 @@ class RelocateReport:
     """Photos of the old place that are not in the new one; they stay as they were."""
     changed: int
     """Photos in the new place that are other ones; they stay as they were, and the next `embed` looks at them."""
+    links: int
+    """Links that `cluster` made to these photos and that lead to the new place now."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """As a plain dictionary."""
@@ -96,14 +99,16 @@ def relocate(
         manifest["roots"] = sorted({now(root) for root in manifest["roots"]})
         manifest["selections"] = [sorted({now(folder) for folder in folders}) for folders in known.selections]
         moved = {path: photos[0].path for path, photos in found.now.items() if photos}
-        merge.write(files, manifest, int(manifest["dimension"]), str(manifest["index"]), [])
+        dimension, kind = int(manifest["dimension"]), str(manifest["index"])
+        merge.write(files, manifest, dimension, kind, [], or_flat=True, notice=notice)
         for path in known_clusters_of(manifest):
             with_paths(path, lambda path: moved.get(path, path))
+        links = with_links(manifest, lambda path: moved.get(path, path))
     if counts["missing"] or counts["changed"]:
         notice(
             f"{counts['missing']:,} photos are not in {printable(after)}, {counts['changed']:,} are other ones there"
         )
-    return RelocateReport(index=str(files.faiss), **counts)
+    return RelocateReport(index=str(files.faiss), **counts, links=links)
 
 
 def _look(known: Known, before: str, now: Callable[[str], str]) -> tuple[Recognised, dict[str, int]]:

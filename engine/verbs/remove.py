@@ -24,7 +24,8 @@ from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import Shard, ShardFolder
 from faceembed.engine.index.update import Known
-from faceembed.engine.photos.listing import Listing, PhotoFile, decode_path, encode_path, is_below, is_gone, real_place
+from faceembed.engine.photos.listing import Listing, PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.places import is_below, is_gone, real_place
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, UsageError
 from faceembed.version import __version__
@@ -94,7 +95,8 @@ def remove(
         merge.take_out(photos, ids)
         description = {"index": "flat", "roots": [], **settings, **manifest, "faceembed": __version__}
         before = int(manifest.get("faces", 0)) + sum(len(shard.faces) for shard in earlier)
-        counts = _write(merge, files, description, notice)
+        dimension, kind = int(description["dimension"]), str(description["index"])
+        counts = merge.write(files, description, dimension, kind, [], or_flat=True, notice=notice)
         written = [path for path in about if without_faces(path, ids)]
         links = without_links(manifest, ids)
     return RemoveReport(
@@ -107,20 +109,6 @@ def remove(
         links=links,
         pages=[path for path in derived(manifest, PAGES) if os.path.exists(decode_path(path))],
     )
-
-
-def _write(
-    merge: Merge, files: IndexFiles, description: dict[str, Any], notice: Callable[[str], None]
-) -> dict[str, int]:
-    """Write the index without them; as a flat one, where what is left is too little to train its kind on."""
-    dimension, kind = int(description["dimension"]), str(description["index"])
-    try:
-        return merge.write(files, description, dimension, kind, [])
-    except UsageError as error:
-        if kind == "flat":
-            raise
-        notice(f"{error}: the index is a flat one from now on")
-        return merge.write(files, {**description, "index": "flat"}, dimension, "flat", [])
 
 
 def _chosen(

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceembed.engine.index.store import FaceIndex, Hit, check_encoder
+from faceembed.engine.index.manifest import check_encoder
+from faceembed.engine.index.store import FaceIndex, Hit
 from faceembed.engine.models.thresholds import threshold_of
+from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
@@ -84,6 +86,8 @@ def search_faces(
     count: bool = False,
     threshold: float | None = None,
     fmr: float | None = None,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     notice: Notify = lambda line: None,
 ) -> list[Query]:
     """The same with all that is known of each query; arguments and errors as for `search`.
@@ -92,13 +96,18 @@ def search_faces(
         count: count the faces of photos of which the largest is looked for; else ``faces`` is 1.
         threshold: what `Query.threshold` is; None takes the encoder's own.
         fmr: the false match rate instead, of those that were measured for the encoder.
+        exclude: which files of folders are left out, as for `embed`.
+        include: which of them are taken, as for `embed`.
     """
     settings = settings or EmbedSettings()
     opened = FaceIndex(index)
     spec = loading.resolve_models(settings).encoder.spec
     limit, _ = threshold_of(spec, given=threshold, fmr=fmr)
     check_encoder(opened.files, opened.manifest, spec.name, spec.sha256)
-    paths = [photo.path for photo in list_photos(queries).photos]
+    listing = list_photos(queries, choice=Choice(tuple(exclude), tuple(include)))
+    for line in listing.remarks():
+        notice(line)
+    paths = [photo.path for photo in listing.photos]
     if not paths:
         raise DataError("no query photos in what was given")
     embedded = embed_photos(paths, settings, every=settings.faces == "all", count=count, notice=notice)

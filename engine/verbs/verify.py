@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.models.thresholds import threshold_of
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.pipeline import loading
@@ -73,11 +76,7 @@ def verify(
     """
     settings = settings or EmbedSettings()
     spec = loading.resolve_models(settings).encoder.spec
-    limit, source = threshold_of(spec, given=threshold, fmr=fmr)
-    if limit is None:
-        raise UsageError(
-            f"encoder {spec.name} has no measured threshold; give one with --threshold (see faceembed eval)"
-        )
+    limit, source = limit_for(spec, threshold=threshold, fmr=fmr)
     paths = [os.path.abspath(os.fspath(photo)) for photo in (photo_a, photo_b)]
     embedded = embed_photos(paths, settings, every=every, count=True, notice=notice)
     for path in paths:
@@ -87,10 +86,54 @@ def verify(
     table = a @ b.T
     best = np.unravel_index(int(table.argmax()), table.shape)
     first, second = int(best[0]), int(best[1])
-    similarity = float(table[first, second])
-    likeness = Likeness.of(a[first], b[second], spec)
+    verdict = judged(
+        a[first],
+        b[second],
+        spec,
+        limit=limit,
+        source=source,
+        names=[printable(os.path.basename(path)) for path in paths],
+    )
     found = [embedded.found.get(path, 1) for path in paths]
-    first_altered, second_altered = likeness.altered
+    return dataclasses.replace(
+        verdict,
+        similarity=float(table[first, second]),
+        same=float(table[first, second]) >= limit,
+        faces=(found[0], found[1]),
+        chosen=(first, second) if every else None,
+        similarities=[[round(value, 6) for value in row] for row in table.tolist()] if every else None,
+    )
+
+
+def limit_for(spec: ModelSpec, *, threshold: float | None, fmr: float | None) -> tuple[float, str]:
+    """The threshold that judges, and where it is from.
+
+    Raises:
+        UsageError: the encoder has none of its own and none was given, or none at this rate.
+    """
+    limit, source = threshold_of(spec, given=threshold, fmr=fmr)
+    if limit is None:
+        raise UsageError(
+            f"encoder {spec.name} has no measured threshold; give one with --threshold (see faceembed eval)"
+        )
+    return limit, source
+
+
+def judged(
+    a: NDArray[np.float32], b: NDArray[np.float32], spec: ModelSpec, *, limit: float, source: str, names: Sequence[str]
+) -> Verification:
+    """The verdict on two faces.
+
+    Args:
+        a: float32 (D,), unit length.
+        b: of the other face.
+        spec: the encoder.
+        limit, source: from `limit_for`.
+        names: what to call the two photos.
+    """
+    similarity = float(a @ b)
+    likeness = Likeness.of(a, b, spec)
+    first, second = likeness.altered
     return Verification(
         similarity,
         limit,
@@ -99,9 +142,6 @@ def verify(
         source,
         likeness.identity,
         None if likeness.real_a is None or likeness.real_b is None else (likeness.real_a, likeness.real_b),
-        None if first_altered is None or second_altered is None else (first_altered, second_altered),
-        likeness.remark(similarity, limit, [printable(os.path.basename(path)) for path in paths]),
-        (found[0], found[1]),
-        (first, second) if every else None,
-        [[round(value, 6) for value in row] for row in table.tolist()] if every else None,
+        None if first is None or second is None else (first, second),
+        likeness.remark(similarity, limit, names),
     )

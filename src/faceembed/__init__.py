@@ -10,30 +10,40 @@ The verbs of the command line, for Python:
     faceembed.matrix(["a.jpg", "b.jpg", "c.jpg"]).similarity
     faceembed.evaluate("pairs.csv").eer
 
-Nothing heavy is imported before a verb is used.
+    embedder = faceembed.Embedder()  # models kept warm, for a program that looks at photos one after another
+    embedder.represent("a.jpg")[0].embedding
+    embedder.verify("a.jpg", cv2.imread("b.jpg"), colour="bgr").same
+
+Nothing heavy is imported before a verb is used, and next to nothing before the command handles Ctrl-C: until then it is Python's own,
+with a traceback.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from faceembed.errors import FaceEmbedError
 from faceembed.telemetry import switch_off
-from faceembed.version import __version__
 
 switch_off()
 
+TYPE_CHECKING = False  # typing's own takes as long to import as all else here
 if TYPE_CHECKING:
+    from typing import Any
+
+    from faceembed.engine.pipeline.serving import Face
     from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.runtimes.choose import RuntimeSettings
     from faceembed.engine.verbs.embed import embed
+    from faceembed.engine.verbs.embedder import Embedder
     from faceembed.engine.verbs.evaluate import evaluate_pairs as evaluate
     from faceembed.engine.verbs.matrix import matrix
     from faceembed.engine.verbs.search import search
     from faceembed.engine.verbs.verify import verify
+    from faceembed.version import __version__
 
 __all__ = [
     "EmbedSettings",
+    "Embedder",
+    "Face",
     "FaceEmbedError",
     "RuntimeSettings",
     "__version__",
@@ -45,7 +55,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": ("faceembed.version", "__version__"),
     "EmbedSettings": ("faceembed.engine.pipeline.settings", "EmbedSettings"),
+    "Embedder": ("faceembed.engine.verbs.embedder", "Embedder"),
+    "Face": ("faceembed.engine.pipeline.serving", "Face"),
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
     "embed": ("faceembed.engine.verbs.embed", "embed"),
     "evaluate": ("faceembed.engine.verbs.evaluate", "evaluate_pairs"),
@@ -53,6 +66,10 @@ _HOMES = {
     "search": ("faceembed.engine.verbs.search", "search"),
     "verify": ("faceembed.engine.verbs.verify", "verify"),
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

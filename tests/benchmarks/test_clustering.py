@@ -7,6 +7,7 @@ from pathlib import Path
 
 import clustering
 import clustering_others
+import clustering_scale
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
@@ -15,7 +16,7 @@ from faceembed.engine.index.clusters.scores import cluster_scores
 
 
 def test_made_up_faces_lie_as_an_encoders() -> None:
-    people, vectors = clustering.made_up(1000)
+    people, vectors = clustering_scale.made_up(1000)
     cosines = vectors @ vectors.T
     same = people[:, None] == people
     np.fill_diagonal(same, False)
@@ -32,7 +33,7 @@ def test_people_of_a_pair_list(tmp_path: Path) -> None:
 def test_dbscan_is_scikit_learns_at_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clustering, "EPSILONS", (0.005, 0.04, 0.05, 0.06, 0.3))
     monkeypatch.setattr(clustering, "LEAST_GROUPS", (2,))
-    people, vectors = clustering.made_up(300)
+    people, vectors = clustering_scale.made_up(300)
     best = clustering.dbscan(people, vectors)["best"]["pairwise_f1"]
     scores = []
     for epsilon in clustering.EPSILONS:
@@ -45,7 +46,7 @@ def test_dbscan_is_scikit_learns_at_its_best(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_report_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    people, vectors = clustering.made_up(200)
+    people, vectors = clustering_scale.made_up(200)
     monkeypatch.setattr(clustering, "read_sets", lambda args: ({"few": (people, vectors)}, (people, vectors)))
     monkeypatch.setitem(clustering_others.PACKAGES, "Leiden", ("nowhere_to_be_found",))
     document = clustering.run(clustering.parse(["--choose"]))
@@ -68,12 +69,12 @@ def test_noise_is_groups_of_one() -> None:
 def test_other_methods_are_chosen_on_some_people_and_measured_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {"min_samples": (1, 2), "cluster_selection_epsilon": (0.0,), "cluster_selection_method": ("eom", "leaf")}
     monkeypatch.setitem(clustering_others.GRIDS, "HDBSCAN", grid)
-    found = clustering_others.choose_other("HDBSCAN", *clustering.made_up(300, seed=1))
+    found = clustering_others.choose_other("HDBSCAN", *clustering_scale.made_up(300, seed=1))
     assert (len(found["choice"]), found["failed"]) == (4, [])
     sums = [row["pairwise_f1"] + row["bcubed_f1"] for row in found["choice"]]
     assert sums == sorted(sums, reverse=True) and sums[0] > sums[-1]
     best = found["choice"][0]["settings"]
-    assert clustering_others.run_other("HDBSCAN", best, *clustering.made_up(200))["bcubed_f1"] > 0.8
+    assert clustering_others.run_other("HDBSCAN", best, *clustering_scale.made_up(200))["bcubed_f1"] > 0.8
 
 
 def test_a_method_whose_package_is_missing_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:

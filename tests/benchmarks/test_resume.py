@@ -7,6 +7,7 @@ from pathlib import Path
 
 import common
 import numpy as np
+import processes
 import pytest
 import resume
 
@@ -28,7 +29,7 @@ def test_different_vectors_are_told(photos: Path, stub: str, tmp_path: Path) -> 
     import faiss
 
     for name in ("a", "b"):
-        common.measure(common.embed_command(stub, photos, tmp_path / f"{name}.faiss"))
+        processes.measure(processes.embed_command(stub, photos, tmp_path / f"{name}.faiss"))
     store = faiss.read_index(str(tmp_path / "b.faiss"))
     vector = store.reconstruct(100)
     store.remove_ids(faiss.IDSelectorRange(100, 101))

@@ -16,6 +16,7 @@ from faceembed.engine.evaluate.pairs import Pair, PairList
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 import accuracy
 import common
+import processes
 import turns
 
 
@@ -86,18 +87,18 @@ def test_sample_is_the_same_every_time() -> None:
 def test_measure_sees_the_memory_of_children() -> None:
     child = "x = b'1' * (80 << 20); import time; time.sleep(0.5)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('{{\"seconds\": 1}}')"
-    measured = common.measure([sys.executable, "-c", parent])
+    measured = processes.measure([sys.executable, "-c", parent])
     assert 80 * common.MIB < measured.peak_pss_bytes < 200 * common.MIB
     assert measured.json() == {"seconds": 1} and 0.5 < measured.seconds < 10
 
 
 def test_measure_reports_why_a_program_failed() -> None:
     with pytest.raises(common.BenchmarkError, match="ended with 3: no such thing"):
-        common.measure([sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(3)"])
+        processes.measure([sys.executable, "-c", "import sys; print('no such thing', file=sys.stderr); sys.exit(3)"])
 
 
 def test_measure_kills_when_told() -> None:
-    measured = common.measure([sys.executable, "-c", "while True: pass"], kill_when=lambda cpu: cpu > 0.2)
+    measured = processes.measure([sys.executable, "-c", "while True: pass"], kill_when=lambda cpu: cpu > 0.2)
     assert measured.returncode == -9 and 0.2 < measured.cpu_seconds < 5
 
 

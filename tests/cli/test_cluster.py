@@ -14,9 +14,10 @@ import pytest
 
 from faceembed.cli.project import METHODS
 from faceembed.engine.index.files import IndexFiles
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.projection import METHODS as ENGINES
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.store import read_manifest, write_index
+from faceembed.engine.index.store import write_index
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.engine.pipeline.settings import EmbedSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 
 MakeFaces = Callable[[Path, int], list[Path]]
 

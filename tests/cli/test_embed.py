@@ -38,7 +38,10 @@ FIELDS = {
     "copies": int,
     "aliases": int,
     "vanished": int,
+    "several_faces": int,
     "ignored": dict,
+    "excluded": dict,
+    "passed_over": int,
     "seconds": float,
     "images_per_second": float,
     "stages": dict,
@@ -276,3 +279,30 @@ def test_reader_that_leaves(start: Any) -> None:
     with start("models", "list") as process:
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_a_list_on_standard_input_and_patterns(tmp_path: Path) -> None:
+    """`find … -print0 | faceembed embed - --exclude …`, whole process."""
+    from tests.engine.verbs.albums import album
+
+    nas = album(tmp_path / "nas", 3)
+    names = "\0".join(str(path) for path in sorted(nas.iterdir()))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "faceembed",
+            "embed",
+            "-",
+            "-o",
+            str(tmp_path / "p.faiss"),
+            "--json",
+            "--exclude",
+            "00001.png",
+        ],
+        input=names.encode(),
+        capture_output=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    assert (report["images"], report["no_face"], report["excluded"]) == (2, 2, {"--exclude 00001.png": 1})

@@ -29,6 +29,7 @@ FIELDS = {
     "pairs_with_itself",
     "contradictory_pairs",
     "flaws",
+    "several_faces",
     "cannot_tell",
 }
 

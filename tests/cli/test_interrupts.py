@@ -148,3 +148,16 @@ def test_pressed_while_modules_are_imported(name: str, error: bool) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (130, ""), done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("Interrupted.") and "Traceback" not in done.stderr
+
+
+def test_next_to_nothing_is_imported_before_it_is_handled() -> None:
+    """Until then Ctrl-C is a traceback of Python's: what is slow (the package's version took two thirds of it) comes afterwards."""
+    code = "import sys; before = set(sys.modules); import {}; print(*sorted(set(sys.modules) - before))"
+    words = [sys.executable, "-c", code.format("faceembed.cli.start")]
+    imported = set(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split())
+    assert {name for name in imported if name.partition(".")[0] == "faceembed"} == {
+        "faceembed", "faceembed.errors", "faceembed.telemetry", "faceembed.cli", "faceembed.cli.start", "faceembed.cli.interrupts",
+    }  # fmt: skip
+    slow = {"importlib.metadata", "email", "zipfile", "typing", "click", "numpy", "dataclasses", "inspect"}
+    assert not imported & slow
+    assert len(imported) < 40

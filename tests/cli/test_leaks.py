@@ -197,9 +197,9 @@ if __name__ == "__main__":
 
 def _without(*what: str) -> str:
     """The command with the switches left out."""
-    lines = ["import contextlib, os, faceembed.engine.runtimes.openvino as runtime"]
+    lines = ["import contextlib, os, faceembed.engine.runtimes.openvino_import as runtime"]
     if "openvino" in what:
-        lines.append("runtime.without_openvino_telemetry = contextlib.nullcontext")
+        lines.append("runtime.without_openvino_telemetry = runtime._without_converter = contextlib.nullcontext")
     if "onnxruntime" in what:
         lines.append("del os.environ['ORT_DISABLE_TELEMETRY']")
     return "\n".join([*lines, MAIN])
@@ -244,6 +244,9 @@ import faceembed
 from faceembed.engine.runtimes import openvino
 openvino.version()
 import openvino_telemetry.main as after
+import openvino
+try: openvino.convert_model(0)
+except Exception: pass
 from openvino.tools.ovc import telemetry_utils
 print(before is after, telemetry_utils.tm.__name__)
 """

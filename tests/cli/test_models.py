@@ -171,7 +171,7 @@ def test_a_name_is_asked_for(run: Any, onnx: Path) -> None:
 
 
 def test_yunet_s_own_file_under_a_name_of_ones_own(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
-    file = package_file(yunet.PACKAGE, yunet._FILE, pip_name=ACCURATE)
+    file = package_file(yunet.PACKAGE, yunet._FILE, extra=ACCURATE)
     words = ["models", "import", file, "--arch", "yunet"]
     assert "Missing option '--name'" in run(*words, code=2).stderr
     assert "says what pixels it wants" in run(*words, "--name", "own", "--colour", "rgb", code=2).stderr

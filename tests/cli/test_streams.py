@@ -223,3 +223,51 @@ sys.exit()
 """
     out, err = start("fault", code=code).communicate(timeout=60)
     assert out.split() == ["2", "0", "True"], err
+
+
+REDIRECTED = """
+import click
+from faceembed.cli.group import Program
+from faceembed.cli.options import file_argument, file_option, output_file_option, output_options
+
+@click.group(cls=Program)
+def main(): pass
+
+@main.command()
+@file_argument("photos", nargs=-1)
+@file_option("-o", "--output")
+@output_file_option("--scores", kind="scores")
+@output_options
+def say(photos, output, scores, out):
+    out.result({"a": 1}, "a result")
+
+main(prog_name="small")
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "redirection", "path"),
+    [
+        ("-o p.faiss", "> p.faiss", "p.faiss"),
+        ("-o p.faiss", "> p.faiss.json", "p.faiss.json"),
+        ("-o ./p.faiss", "2>> p.faiss.parquet", "./p.faiss.parquet"),
+        ("a.csv b.csv", "> b.csv", "b.csv"),
+        ("a.csv", "> link.csv", "a.csv"),
+        ("a.csv --scores s.csv", "> s.csv", "s.csv"),
+    ],
+)
+def test_a_stream_that_goes_into_a_file_of_the_command(args: str, redirection: str, path: str, tmp_path: Path) -> None:
+    """The shell has emptied it by then; what was done to it is said, in place of what its content is not."""
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    done = shell(tmp_path, redirection, "say", args, code=REDIRECTED)
+    name = "standard error" if redirection.startswith("2") else "standard output"
+    said = done.stderr or (tmp_path / path).read_text()
+    assert done.returncode == 2
+    assert said == f"Error: {name} is redirected into {path}, a file of this command; redirect it into another one\n"
+
+
+@pytest.mark.parametrize("redirection", ["> p.json", ">> q.faiss.json", "> a.csv.txt 2>&1", "> /dev/null"])
+def test_other_redirections_are_none_of_its_business(redirection: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    assert shell(tmp_path, redirection, "say", "a.csv -o p.faiss", code=REDIRECTED).returncode == 0

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from faceembed.cli.train import _TrainReporter
+from faceembed.install import pip_install
 from faceembed.trainer.loop.epochs import TrainProgress
 
 
@@ -37,4 +38,4 @@ def test_without_the_extra_it_is_one_line(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)  # its import fails as if it were not installed
     result = run("train", "pretrain", "--crops", tmp_path, "-o", tmp_path / "run", code=1)
-    assert f"this needs '{package}', which is not installed; run: pip install 'faceembed[train]'" in result.stderr
+    assert f"this needs '{package}', which is not installed; run: {pip_install('train')}" in result.stderr

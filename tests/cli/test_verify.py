@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from faceembed.install import pip_install
+
 
 def test_sample_is_one_person(run_json: Any) -> None:
     document = run_json("verify", "--sample")
@@ -64,4 +66,4 @@ def test_without_scikit_image(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_pat
         importlib.util, "find_spec", lambda name, *rest: None if name == "skimage" else real(name, *rest)
     )
     monkeypatch.setenv("FACEEMBED_HOME", str(tmp_path))
-    assert "pip install 'faceembed[sample]'" in run("verify", "--sample", code=1).stderr
+    assert pip_install("sample") in run("verify", "--sample", code=1).stderr

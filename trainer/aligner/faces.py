@@ -19,9 +19,9 @@ from typing import Any
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.photos.decode import decode
+from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import Listing, PhotoFile, printable
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings

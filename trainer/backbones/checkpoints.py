@@ -200,7 +200,8 @@ def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
         raise ModelError(f"{DLIB} is a 'resnet29', not '{arch}'; leave --arch out")
     arch = arch or _DLIB_ARCHS[0]
     spec = resolve(DLIB, task="encoder").spec if arch == _DLIB_ARCHS[0] else find(arch).spec
-    model = ResNet29(spec.dimension)
+    model = find(arch).build(spec.dimension)
+    assert isinstance(model, ResNet29)
     load_dlib(model, dlib_resnet.package_layers(), last_too=arch == _DLIB_ARCHS[0])
     return model.eval(), spec, arch
 

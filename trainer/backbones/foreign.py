@@ -25,6 +25,7 @@ from torch import Tensor
 
 from faceembed.engine.models.spec import Colour
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 from faceembed.trainer.backbones.registry import ARCHITECTURES, Architecture
 
 _EXTRAS = re.compile(r"(module\.)?head\.|logits\.(weight|bias)$")  # class weights, of no use without their classes
@@ -136,7 +137,7 @@ def _load_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise ModelError(f"{path} is a safetensors file; run: pip install 'faceembed[train]'") from error
+        raise ModelError(f"{path} is a safetensors file; run: {pip_install('train')}") from error
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:

@@ -47,7 +47,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _ir("ir50"),
         _ir("ir101"),
         Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC, "fc.weight"),
-        Architecture("resnet29-131", resnet29.ResNet29, resnet29.SMALL_SPEC, "fc.weight"),
+        Architecture("resnet29-131", resnet29.small, resnet29.SMALL_SPEC, "fc.weight"),
         Architecture("mobilefacenet", mobilefacenet.MobileFaceNet, mobilefacenet.SPEC, "fc.weight"),
         Architecture("ghostfacenet", ghostfacenet.GhostFaceNet, ghostfacenet.SPEC, "fc.weight"),
         Architecture("inception-resnet-v1", inception.InceptionResNetV1, inception.SPEC, "last_linear.weight"),

@@ -87,9 +87,10 @@ class ResNet29(nn.Module):
     Args:
         dimension: length of the embedding.
         width: channels of the first block; the others follow. 32 is dlib's.
+        bias: whether the embedding layer adds a vector: dlib's does not, but an embedding whose mean lies at 0 wants it.
     """
 
-    def __init__(self, dimension: int = 128, *, width: int = 32) -> None:
+    def __init__(self, dimension: int = 128, *, width: int = 32, bias: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -98,7 +99,7 @@ class ResNet29(nn.Module):
             blocks.append(Block(channels, outputs * width // 32, halve=halve))
             channels = outputs * width // 32
         self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Linear(channels, dimension, bias=False)
+        self.fc = nn.Linear(channels, dimension, bias=bias)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -107,6 +108,11 @@ class ResNet29(nn.Module):
         """float32 (N, 3, H, W), H and W from 103 upward, to (N, dimension)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2)
         return self.fc(self.blocks(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def small(dimension: int = 256) -> ResNet29:
+    """The network of `SMALL_SPEC`: dlib's filters, and an embedding layer of its own that adds a vector."""
+    return ResNet29(dimension, bias=True)
 
 
 def load_dlib(model: ResNet29, layers: Sequence[Layer], *, last_too: bool = True) -> None:

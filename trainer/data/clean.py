@@ -26,8 +26,8 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report.page import Thumbnails
 from faceembed.errors import DataError, UsageError
 from faceembed.outputs import check_folder
+from faceembed.trainer.data import clean_figures, clean_model
 from faceembed.trainer.data import clean_findings as findings
-from faceembed.trainer.data import clean_model
 from faceembed.trainer.data.clean_faces import embed_people
 from faceembed.trainer.data.clean_manifest import CSV, PARQUET, Row, write_manifest
 from faceembed.trainer.data.clean_report import write_cleaning_report
@@ -221,7 +221,7 @@ def judge(
         )
     number = {name: place for place, name in enumerate(names)}
     persons = np.array([number[sample.person] for sample in seen], np.int64)
-    centred = clean_model.centred(np.stack([vectors[sample.path] for sample in seen]).astype(np.float32), persons)
+    centred = clean_figures.centred(np.stack([vectors[sample.path] for sample in seen]).astype(np.float32), persons)
     notice(f"neighbours of {len(seen):,} faces")
     graph = findings.build(centred, persons)
     belief, groups = findings.parts(graph, persons)

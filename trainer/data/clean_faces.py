@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.files import read_whole
+from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.pictures import Pictures
-from faceembed.engine.index.store import check_encoder, load_faces, read_manifest
-from faceembed.engine.photos.listing import as_listed, decode_path, printable
-from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.index.store import load_faces
+from faceembed.engine.photos.failures import read_errors
+from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.places import as_listed
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encodes import identities
 from faceembed.engine.pipeline.progress import Progress

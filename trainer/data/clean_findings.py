@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.index.graph import Edges, mutual, neighbours, whisper, within_groups
-from faceembed.trainer.data.clean_model import Doubles, Fit, Flags, Floats, Ints
+from faceembed.trainer.data.clean_figures import Doubles, Flags, Floats, Ints
+from faceembed.trainer.data.clean_model import Fit
 
 NEIGHBOURS = 12
 _PAIRS = 400_000  # pairs of different folders that are drawn to see how alike strangers are

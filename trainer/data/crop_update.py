@@ -11,8 +11,9 @@ import os
 from collections.abc import Sequence
 
 from faceembed.engine.index.update import TRANSIENT
-from faceembed.engine.photos.listing import PhotoFile, is_below, printable
-from faceembed.engine.photos.rows import Failure, read_errors
+from faceembed.engine.photos.failures import Failure, read_errors
+from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.places import is_below
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.outputs import check_folder
 from faceembed.trainer.data.crop_names import CropNames

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable
 from typing import IO
 
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import Failure
 from faceembed.errors import DataError
 from faceembed.trainer.data.crops import Crop, CropInfo, info_from
 

@@ -2,7 +2,7 @@
 
     report = write_submission("kryptonite/test", "submission.csv", settings=EmbedSettings(encoder="mine"))
 
-Its training folder is read by `people.read_people` and, as a pair list, by `engine.evaluate.pairs.read_pairs`.
+Its training folder is read by `people.read_people` and, as a pair list, by `engine.evaluate.pair_formats.read_pairs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.photos.listing import encode_path, printable
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from faceembed.engine.evaluate.kryptonite import real_and_fake
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.photos.listing import decode_path, list_photos, printable
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, PairListError, UsageError
@@ -217,9 +217,7 @@ def _read_folders(source: str, notes: list[str]) -> list[Sample]:
     if listing.failures:
         path, reason = listing.failures[0]
         raise DataError(f"{printable(path)} cannot be read ({reason}); mend or move it: nobody is left out silently")
-    if listing.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in listing.ignored.most_common(5))
-        notes.append(f"{listing.ignored.total():,} files in {source} are no photos by ending and content ({kinds})")
+    notes += [f"{source}: {line}" for line in listing.remarks(options=False)]
     samples: list[Sample] = []
     for photo in listing.photos:
         parts = os.path.relpath(photo.path, source).split(os.sep)

@@ -10,22 +10,18 @@ normalisations are folded into the convolutions before them; the weights lie ins
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import logging
 import os
 import re
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from faceembed.engine.models.fp16 import rounded, to_fp16
 from faceembed.engine.models.spec import Model, ModelSpec
@@ -47,14 +43,13 @@ from faceembed.trainer.backbones.checkpoints import why_not_written
 from faceembed.trainer.backbones.registry import preprocess
 from faceembed.trainer.data.crops import read_crops
 from faceembed.trainer.data.samples import CROPS_FILE
+from faceembed.trainer.export.graph import at_rest, to_onnx
 
 Precision = Literal["fp32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 MIN_COSINE = 0.99999
 """Smallest cosine allowed between the fp32 file's embedding of a face and PyTorch's: whether they are the same network. What half precision
 may move is for the engine's precision gate to say."""
-_OPSET = 18
-_IR_VERSION = 8  # the first that knows this opset, so that older runtimes read it
 _REFERENCE = RuntimeChoice("onnxruntime", "cpu", "fp32", "the reference")
 
 
@@ -128,8 +123,8 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
         raise UsageError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
     if len(chips) == 0:
         raise DataError("no faces to compare the exported network on")
-    with _at_rest(model):
-        proto = _to_onnx(model, spec)
+    with at_rest(model):
+        proto = to_onnx(model, spec)
         if precision == "fp16":
             to_fp16(proto)
         data: bytes = proto.SerializeToString(deterministic=True)
@@ -229,81 +224,6 @@ def _crops(folder: Path, spec: ModelSpec) -> NDArray[np.uint8]:
     if not chips:
         raise DataError(f"{folder} has no crops")
     return np.stack(chips)
-
-
-@contextlib.contextmanager
-def _at_rest(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _to_onnx(model: nn.Module, spec: ModelSpec) -> Any:
-    """The network as an fp32 ONNX ``ModelProto``: input ``chips`` (N, 3, H, W), output ``embedding`` (N, D)."""
-    device = next(model.parameters()).device
-    example = torch.zeros(2, 3, *spec.input_size, device=device)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                _Exported(model),
-                (example,),
-                input_names=["chips"],
-                output_names=["embedding"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                opset_version=_OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    except ImportError as error:
-        raise ModelError("exporting needs onnxscript; run: pip install 'faceembed[train]'") from error
-    except torch.onnx.errors.OnnxExporterError as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ModelError(f"PyTorch cannot export this network ({reason})") from error
-    if program is None:
-        raise ModelError("PyTorch gave no ONNX program for this network")
-    proto = program.model_proto
-    _strip(proto)
-    return proto
-
-
-class _Exported(nn.Module):
-    """Names the one input, whatever the network calls it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, chips: Tensor) -> Tensor:
-        return self.model(chips)  # type: ignore[no-any-return]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """PyTorch's exporter warns of its own insides and of packages that are not needed here."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _strip(proto: Any) -> None:
-    """Take out what the exporter notes of this machine: source lines, paths, names of its passes."""
-    proto.ir_version = _IR_VERSION
-    graph = proto.graph
-    del proto.metadata_props[:]
-    del graph.value_info[:]
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
 
 
 def name_from(path: str | os.PathLike[str]) -> str:

@@ -13,6 +13,7 @@ from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
+from faceembed.install import pip_install
 
 if TYPE_CHECKING:
     from faceembed.trainer.gradients.attack_gradient import Network
@@ -47,16 +48,16 @@ def open_network_subject(
     network = _open_network(settings, arch, purpose)
     files = [photo_file(path) for path in photos]
     cutter = loading.open_cutter(settings, network.spec, loading.resolve_aligner(settings), files, notice=notice)
-    chips, failures = cut_largest(cutter, files, progress)
+    chips, failures, seen = cut_largest(cutter, files, progress)
     notice(f"{network.name} in PyTorch on {network.device}")
     runtime = {"device": str(network.device), "runtime": "pytorch", "precision": "fp32"}
-    found = count_faces(cutter, [file for file in files if file.path in chips]) if count else {}
+    found = count_faces(cutter, [file for file in files if file.path in chips]) if count else seen
     return Subject(network.spec, network, chips, failures, runtime, found), network
 
 
 def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Network:
     if importlib.util.find_spec("torch") is None:
-        raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: pip install 'faceembed[train]'")
+        raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: {pip_install('train')}")
     from faceembed.trainer.gradients.attack_gradient import open_network  # optional: PyTorch
 
     return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.batch_size)

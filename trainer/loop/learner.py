@@ -22,6 +22,7 @@ from faceembed.errors import UsageError
 from faceembed.trainer.backbones.batch_norm import freeze_batch_norm
 from faceembed.trainer.backbones.gated import GatedEncoder, gate
 from faceembed.trainer.backbones.registry import find, preprocess
+from faceembed.trainer.backbones.small_maps import faster_on_small_maps
 from faceembed.trainer.loop.adversarial import adversarial_batch, network_input, unit_pixels
 from faceembed.trainer.loop.start import Start
 from faceembed.trainer.losses import entry_of, make_loss, make_settings
@@ -228,6 +229,7 @@ def make_learner(config: TrainConfig, start: Start, *, classes: int) -> Learner:
         freeze_batch_norm(start.body)
     if config.loop.channels_last:
         start.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    faster_on_small_maps(start.body)
     return Learner(
         start.body,
         start.spec,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.evaluate import metrics
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.photos.listing import printable
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
@@ -172,7 +172,7 @@ def check_leaks(crops: Crops, train: Indices, validation: ValidationSet) -> None
 
 
 def write_pairs(path: str | os.PathLike[str], crops: Crops, pairs: DrawnPairs) -> None:
-    """Write pairs as a list of crops that `faceembed.engine.evaluate.pairs.read_pairs` reads."""
+    """Write pairs as a list of crops that `faceembed.engine.evaluate.pair_formats.read_pairs` reads."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file)
         writer.writerow(("path_a", "path_b", "label", "kind", "method"))

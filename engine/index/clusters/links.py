@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
-from faceembed.engine.photos.listing import is_gone, printable
+from faceembed.engine.photos.left_out import LINKS
+from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.places import is_gone
 from faceembed.errors import DataError, UsageError
 
-MARK = ".faceembed-links"
+MARK = LINKS
 _FOLDER = re.compile(r"person-\d{6,}")
 _MOST_BYTES = 150  # of a name
 
@@ -33,8 +35,13 @@ def check_links(folder: str | os.PathLike[str]) -> None:
     place = Path(folder)
     if place.exists() and not place.is_dir():
         raise UsageError(f"--links {place} is a file; give a folder")
-    if place.is_dir() and any(place.iterdir()) and not (place / MARK).exists():
+    if place.is_dir() and any(place.iterdir()) and not has_links(place):
         raise UsageError(f"--links {place} holds other files; give a new or empty folder")
+
+
+def has_links(folder: str | os.PathLike[str]) -> bool:
+    """Whether an earlier run made this folder."""
+    return (Path(folder) / MARK).is_file()
 
 
 @dataclasses.dataclass(frozen=True)

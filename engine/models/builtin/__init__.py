@@ -11,6 +11,7 @@ from pathlib import Path
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.store import file_sha256
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -30,7 +31,7 @@ def find(name: str) -> Model | None:
     path = FOLDER / f"{name}.onnx"
     if name not in names():
         return None
-    advice = "reinstall it, for instance with: pip install --force-reinstall faceembed"
+    advice = f"reinstall it, for instance with: {pip_install(again=True)}"
     try:
         spec = ModelSpec.from_json(path.with_suffix(".json").read_text("utf-8"), where=f"{name}.json")
         sha256 = file_sha256(path)

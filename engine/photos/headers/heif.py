@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.header import RAW, Header
 from faceembed.errors import PhotoError
 
 _AVIF = {b"avif", b"avis"}
@@ -34,7 +34,7 @@ def read_heif(data: bytes) -> Header:
     """
     brands = _brands(data)
     if b"crx " in brands:
-        raise PhotoError("decode", "a Canon raw photo (CR3), a kind that is not read; export it as JPEG")
+        return Header("a Canon raw photo (CR3)", 1, 1, way=RAW, exact=False)
     if not is_photo(data):
         raise PhotoError("decode", f"a video or another file in boxes ({_brand(data[8:12])}), no photo")
     sizes = list(_sizes(data))

@@ -16,6 +16,7 @@ _COMMON = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _LOSSLESS = 0xC3
 _LS = 0xF7
 _HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
+_FRAMES = frozenset({*_COMMON, _LOSSLESS, _LS, *_HIERARCHICAL})
 
 
 def read_jpeg(data: bytes) -> Header:
@@ -38,7 +39,7 @@ def read_jpeg(data: bytes) -> Header:
             if frame:
                 break  # the size is known; the decoder says what is wrong behind it
             raise
-        if marker in _COMMON or marker in (_LOSSLESS, _LS) or marker in _HIERARCHICAL:
+        if marker in _FRAMES:
             frame = frame or at
         elif marker == 0xE1 and not orientation and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = exif_orientation(data[at + 10 : at + 2 + length])

@@ -11,7 +11,7 @@ import dataclasses
 import struct
 from collections.abc import Iterator
 
-from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.header import PLAIN, RAW, Header
 from faceembed.errors import PhotoError
 
 _PAGES = 4096  # looked at in search of one that is no preview
@@ -112,6 +112,8 @@ def read_tiff(data: bytes) -> Header:
     file = File.of(data)
     at, tags, first = _picture(file)
     width, height = tags.get(_WIDTH, (0,))[0], tags.get(_HEIGHT, (0,))[0]
+    if tags.get(_PHOTOMETRIC, (1,))[0] in _RAW:
+        return Header("a TIFF with a camera's raw data (DNG)", width, height, way=RAW, exact=False)
     if tags.get(_ORIENTATION, (1,))[0] in (5, 6, 7, 8):
         width, height = height, width
     return Header("TIFF", width, height, way=_way(tags), directory=0 if at == first else at)
@@ -170,8 +172,6 @@ def _way(tags: dict[int, tuple[int, ...]]) -> str:
     bits, kinds = set(tags.get(_BITS, (1,))), set(tags.get(_FORMAT, (1,)))
     if compression not in _OPENCVS and compression not in _REPACKED:
         _refuse(f"compressed as {_NAMES.get(compression, f'number {compression}')}")
-    if photometric in _RAW:
-        _refuse("with a camera's raw data (DNG)")
     if photometric not in _COLOURS:
         _refuse(f"whose colours are of a rare kind (photometric interpretation {photometric})")
     if len(bits) != 1 or len(kinds) != 1:

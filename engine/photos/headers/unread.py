@@ -1,25 +1,34 @@
-"""Pictures of kinds that are not read, by their first bytes: so that they are rows with a true reason, and not left out in silence."""
+"""Pictures of kinds that are not read, or only by a picture inside, by their first bytes: so that they are rows with a true reason, and
+not left out in silence."""
 
 from __future__ import annotations
 
-_KINDS = (
-    (b"8BPS", 0, "a Photoshop document (PSD)"),
-    (b"II*\0\x10\0\0\0CR", 0, "a Canon raw photo (CR2)"),
-    (b"FUJIFILMCCD-RAW", 0, "a Fujifilm raw photo (RAF)"),
-    (b"IIRO", 0, "an Olympus raw photo (ORF)"),
-    (b"IIRS", 0, "an Olympus raw photo (ORF)"),
-    (b"IIU\0", 0, "a Panasonic raw photo (RW2)"),
-    (b"FOVb", 0, "a Sigma raw photo (X3F)"),
-    (b"II\xbc", 0, "a JPEG XR picture"),
-    (b"v/1\x01", 0, "an OpenEXR picture"),
-    (b"#?RADIANCE", 0, "a Radiance HDR picture"),
-    (b"BPG\xfb", 0, "a BPG picture"),
-    (b"qoif", 0, "a QOI picture"),
-    (b"gimp xcf", 0, "a GIMP picture (XCF)"),
-    (b"DICM", 128, "a DICOM picture"),
-)
+_KINDS = {
+    0: {
+        b"8BPS": "a Photoshop document (PSD)",
+        b"II*\0\x10\0\0\0CR": "a Canon raw photo (CR2)",
+        b"FUJIFILMCCD-RAW": "a Fujifilm raw photo (RAF)",
+        b"IIRO": "an Olympus raw photo (ORF)",
+        b"IIRS": "an Olympus raw photo (ORF)",
+        b"IIU\0": "a Panasonic raw photo (RW2)",
+        b"FOVb": "a Sigma raw photo (X3F)",
+        b"II\xbc": "a JPEG XR picture",
+        b"v/1\x01": "an OpenEXR picture",
+        b"#?RADIANCE": "a Radiance HDR picture",
+        b"BPG\xfb": "a BPG picture",
+        b"qoif": "a QOI picture",
+        b"gimp xcf": "a GIMP picture (XCF)",
+    },
+    128: {b"DICM": "a DICOM picture"},
+}
+"""Where in the file, what stands there, and what that is."""
+RAWS = frozenset(name for name in _KINDS[0].values() if "raw photo" in name)
+"""Those of which the picture inside is read (`raw`). Other raw photos are TIFFs, or files in boxes."""
 
 
 def unread_kind(data: bytes) -> str:
     """What it is; empty for none of these."""
-    return next((name for magic, at, name in _KINDS if data.startswith(magic, at)), "")
+    for at, kinds in _KINDS.items():
+        if data.startswith(tuple(kinds), at):  # all in one call: hardly any file is one of them
+            return next(name for magic, name in kinds.items() if data.startswith(magic, at))
+    return ""

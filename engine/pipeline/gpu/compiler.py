@@ -22,12 +22,12 @@ from typing import Any
 from faceembed.engine.models.store import home
 from faceembed.errors import DeviceError
 from faceembed.files import atomic_write
+from faceembed.install import pip_install
 
 SOURCE = Path(__file__).parents[2] / "native" / "kernels.cu"
 # No contraction to fused multiply-add: the CPU module computes the same numbers. engine/native/host_device.h has the exception.
 OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False, "ptxas_options": ["-v"]}
 _DIGEST_BYTES = 32
-_INSTALL = "run: pip install 'faceembed[gpu]'"
 _INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 _COMPILING = re.compile(r"Compiling entry function '(\w+)'")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -169,13 +169,17 @@ def _ask_nvrtc(function: str) -> tuple[Any, ...]:
         from cuda import core
         from cuda.bindings import nvrtc
     except ImportError as error:
-        raise DeviceError(f"the CUDA kernels need the package cuda-core ({error}); {_INSTALL}") from error
+        raise DeviceError(
+            f"the CUDA kernels need the package cuda-core ({error}); run: {pip_install('gpu')}"
+        ) from error
     del core  # imported so that its absence shows here
     try:
         status, *answer = getattr(nvrtc, function)()
     except RuntimeError as error:  # the library is not found when it is first called
         reason = (str(error).splitlines() or ["not found"])[0]
-        raise DeviceError(f"the CUDA kernels need NVRTC, which cannot be loaded ({reason}); {_INSTALL}") from error
+        raise DeviceError(
+            f"the CUDA kernels need NVRTC, which cannot be loaded ({reason}); run: {pip_install('gpu')}"
+        ) from error
     if int(status) != 0:
-        raise DeviceError(f"NVRTC's {function} failed with {status!r}; {_INSTALL}")
+        raise DeviceError(f"NVRTC's {function} failed with {status!r}; run: {pip_install('gpu')}")
     return tuple(answer)

@@ -23,6 +23,7 @@ from faceembed.engine.photos.whole import is_whole
 from faceembed.engine.pipeline.gpu.interface import Undecodable
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 _SAMPLE = re.compile(r"sample #(\d+)")
 
@@ -46,7 +47,7 @@ def load() -> Any:
         from nvidia.dali.experimental import dynamic
     except (ImportError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DeviceError(f"NVIDIA DALI cannot be loaded ({reason}); run: pip install 'faceembed[gpu]'") from error
+        raise DeviceError(f"NVIDIA DALI cannot be loaded ({reason}); run: {pip_install('gpu')}") from error
     finally:
         if hidden:
             del sys.modules["torch"]

@@ -17,6 +17,7 @@ from faceembed.engine.pipeline.gpu.compiler import load_or_compile
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.cuda_memory import pinned
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 BLOCK = 256  # threads; `kernels.cu` is written for it
 MAX_BLOCKS = 2**31 - 1
@@ -117,7 +118,7 @@ def current_device() -> Any:
         from cuda.core import Device
     except ImportError as error:
         raise DeviceError(
-            f"the CUDA kernels need the package cuda-core ({error}); run: pip install 'faceembed[gpu]'"
+            f"the CUDA kernels need the package cuda-core ({error}); run: {pip_install('gpu')}"
         ) from error
     try:
         device = Device()

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from faceembed.cli.web import security
+from faceembed.cli.web import app, security
 from faceembed.cli.web.security import Key, is_loopback, read_key
 from faceembed.cli.web.service import Service
 from faceembed.engine.pipeline.serving import Embedder
@@ -250,3 +250,27 @@ def test_photos_and_their_names_leave_no_trace(
     assert "ZeroDivisionError" in written  # the failure is in the log, its photo is not
     assert "Secret" not in written
     assert repr(noisy[:40])[2:-1] not in written
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_nobody_is_told_of_requests(ours: bool, ask: Any, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI tells OpenTelemetry of each, wherever a machine's variables or a wrapper have set that up; its own default shows the fault."""
+    pytest.importorskip("fastapi.telemetry", reason="older versions of FastAPI have nothing of the kind")
+    from opentelemetry import trace
+
+    told: list[str] = []
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, *args: Any, **options: Any) -> Any:
+            told.append(name)
+            return super().start_span(name, *args, **options)
+
+    class Provider(trace.TracerProvider):
+        def get_tracer(self, *args: Any, **options: Any) -> Tracer:
+            return Tracer()
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", Provider())
+    if not ours:
+        monkeypatch.setattr(app, "NO_TELEMETRY", None)
+    assert ask(Service(embedder), lambda client: client.get("/api/v1/health")).status_code == 200
+    assert bool(told) is not ours

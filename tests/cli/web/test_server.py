@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.install import pip_install
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_a_missing_package_is_one_line(run: Any, monkeypatch: pytest.MonkeyPatch
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "fastapi" else find(name))
-    assert "pip install 'faceembed[serve]'" in run("serve", code=1).stderr
+    assert pip_install("serve") in run("serve", code=1).stderr
 
 
 def test_the_listener_is_released(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def ours(session: Session, photo: Pixels, score: float) -> Detections:
 
 
 def opencvs(photo: Pixels, score: float) -> Detections:
-    path = package_file(yunet.PACKAGE, yunet._FILE, pip_name=ACCURATE)
+    path = package_file(yunet.PACKAGE, yunet._FILE, extra=ACCURATE)
     theirs = cv2.FaceDetectorYN.create(str(path), "", photo.shape[1::-1], score, OVERLAP)
     _, rows = theirs.detect(np.ascontiguousarray(photo[:, :, ::-1]))
     rows = np.zeros((0, 15), np.float32) if rows is None else rows

@@ -155,7 +155,7 @@ def test_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conten
     from faceembed.engine.models.packages import package_file
 
     path = tmp_path / "pnet.lz4"
-    good = package_file("mtcnn", "assets/weights/pnet.lz4", pip_name="").read_bytes()
+    good = package_file("mtcnn", "assets/weights/pnet.lz4", extra="").read_bytes()
     if content in ("nothing", "text", "cut"):
         path.write_bytes({"nothing": b"", "text": b"not found\n" * 50, "cut": good[: len(good) // 2]}[content])
     else:

@@ -14,7 +14,8 @@ from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.figures import evaluate
 from faceembed.engine.evaluate.flaws import flaws_of, people_of
 from faceembed.engine.evaluate.intervals import auc_bounds, eer_interval, exact_eer, share_bounds
-from faceembed.engine.evaluate.pairs import Pair, PairList, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import Pair, PairList
 
 
 @pytest.mark.parametrize(

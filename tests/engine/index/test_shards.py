@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile, encode_path
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure
+from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import IndexFormatError
 
 SETTINGS: dict[str, object] = {"encoder": {"name": "e", "sha256": "0"}, "dimension": 4}

@@ -85,3 +85,23 @@ def test_a_lent_quantiser_is_taken_back(vectors: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(faiss.vector_to_array(transform.A), expected)  # and the rotation is FAISS's own
     with pytest.raises(RuntimeError):
         training.train(make("OPQ2_16,Flat", DIMENSION), vectors[:10])
+
+
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "Flat", "HNSW8", "SQ8", "PCA16,Flat", "PCAW16,SQ8", "LSH", "LSHt", "IVF2,RaBitQ"]
+)
+def test_how_many_vectors_a_kind_needs(kind: str, vectors: NDArray[np.float32]) -> None:
+    """So many are enough, and one fewer is refused by FAISS itself."""
+    needed = training.least_vectors(make(kind, DIMENSION))
+    assert 1 <= needed <= COUNT
+    index = make(kind, DIMENSION)
+    if not index.is_trained:
+        training.train(index, vectors[:needed])
+    index.add(vectors[:needed])
+    if needed > 1:
+        with pytest.raises(RuntimeError):
+            training.train(make(kind, DIMENSION), vectors[: needed - 1])
+        with pytest.raises(
+            UsageError, match=f"needs {needed} different faces to be trained on, and there are {needed - 1};"
+        ):
+            build_faiss(vectors[: needed - 1], np.arange(needed - 1), kind)

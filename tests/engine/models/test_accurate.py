@@ -114,7 +114,7 @@ def test_resampling_keeps_what_is_straight(scale: float, offset: float) -> None:
 
 def test_sface_computes_what_the_published_file_says(small_sface: Model, photos: list[np.ndarray]) -> None:
     """The package's own graph, by ONNX's definition of its quantised weights, against the one in the store."""
-    path = packages.package_file(sface.PACKAGE, sface._FILE, pip_name=packages.ACCURATE)
+    path = packages.package_file(sface.PACKAGE, sface._FILE, extra=packages.ACCURATE)
     proto = onnx.load(path)
     chips = cut(photos[:1], small_sface)
     feeds = {value.name: np.zeros((), np.float32) for value in proto.graph.input}  # 29 of them nobody reads

@@ -23,13 +23,14 @@ from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.runtimes import openvino
 from faceembed.engine.runtimes.base import Precision, RuntimeChoice
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 WEIGHTS = "models/dlib_face_recognition_resnet_model_v1.dat"
 
 
 @pytest.fixture(scope="module")
 def weights() -> bytes:
-    return Path(package_file("face_recognition_models", WEIGHTS, pip_name="")).read_bytes()
+    return Path(package_file("face_recognition_models", WEIGHTS, extra="")).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def real(pipeline: Pipeline, wild: list[Path]) -> np.ndarray:
 @functools.cache
 def dlib_network() -> Any:
     dlib = pytest.importorskip("dlib")
-    return dlib.face_recognition_model_v1(str(package_file("face_recognition_models", WEIGHTS, pip_name="")))
+    return dlib.face_recognition_model_v1(str(package_file("face_recognition_models", WEIGHTS, extra="")))
 
 
 def by_dlib(chips: np.ndarray) -> np.ndarray:
@@ -204,6 +205,6 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     find = importlib.util.find_spec
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if "face_rec" in name else find(name))
     with pytest.raises(
-        ModelError, match=r"'face_recognition_models' are not installed; run: pip install 'faceembed\[bootstrap\]'$"
+        ModelError, match=rf"'face_recognition_models' are not installed; run: {re.escape(pip_install('bootstrap'))}$"
     ):
         dlib_resnet.build()

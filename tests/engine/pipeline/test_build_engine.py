@@ -19,15 +19,14 @@ from faceembed.engine.models.store import file_sha256
 from faceembed.engine.parity import rule
 from faceembed.engine.parity.quantise import quantised_line
 from faceembed.engine.pipeline import build_engine as module
-from faceembed.engine.pipeline import sample_faces
+from faceembed.engine.pipeline import given_engines, sample_faces
 from faceembed.engine.pipeline.build_engine import (
     BuildSettings,
-    add_engine,
     build_engine,
     ensure,
-    inspect_engine,
 )
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.given_engines import add_engine, inspect_engine
 from faceembed.engine.runtimes import engine_session, flavours
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import Card, Driver
@@ -47,7 +46,8 @@ def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise DeviceError("no NVIDIA driver on this machine; install driver 580, or use --device cpu")
 
-    monkeypatch.setattr(module, "probe", missing)
+    for each in (module, given_engines):
+        monkeypatch.setattr(each, "probe", missing)
     monkeypatch.setattr(flavours, "installed", lambda: ("tensorrt_rtx",))
 
 
@@ -352,16 +352,17 @@ def test_a_run_that_must_build_says_how_far_it_is(
 def test_an_engine_of_another_machine_is_added_or_refused(
     home: Path, tmp_path: Path, encoder_model: Model, chips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "resolve", lambda name, task: encoder_model)
+    monkeypatch.setattr(given_engines, "resolve", lambda name, task: encoder_model)
     path = tmp_path / "a.engine"
     build_engine(encoder_model, BuildSettings(target="sm120"), output=path)
-    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (CARD,)))
+    monkeypatch.setattr(given_engines, "probe", lambda: Driver("", (13, 0), (CARD,)))
     with pytest.raises(
         DeviceError, match=r"does not fit this machine: it was built for sm120, and the card here is sm89"
     ):
         add_engine(path)
     other = dataclasses.replace(CARD, name="NVIDIA GeForce RTX 5090", capability=(12, 0))
-    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (other,)))
+    for each in (module, given_engines):
+        monkeypatch.setattr(each, "probe", lambda: Driver("", (13, 0), (other,)))
     kept = add_engine(path).path
     choice = RuntimeChoice("tensorrt", "cuda:0", "fp16", "")
     assert str(ensure(encoder_model, choice)) == kept  # and no engine is built

@@ -72,6 +72,18 @@ def test_a_false_face_never_wins_over_a_person(least: float, person: tuple[float
         assert kept.scores.tolist() == [np.float32(0.9)]
 
 
+def test_how_many_others_are_sure_is_kept() -> None:
+    """Of each photo, in the look that found the largest; what is not sure does not count, nor the face itself."""
+    both, (first, *_) = detections(PERSON, (60, 60, 40, 0.8), (300, 300, 40, 0.7)), (detections(SHADOW, SHIRT),)
+    photos = Detections.concatenate([both, dataclasses.replace(first, photo=first.photo + 2)])
+    for least, beside in ((0.2, [2, 1]), (0.6, [2, 0]), (0.75, [1, 0]), (0.95, [0, 0])):
+        kept = photos.largest(np.repeat(SIZES, 3, axis=0), least)
+        assert kept.beside is not None and kept.photo.tolist() == [0, 2] and kept.beside.tolist() == beside
+        again = kept.take(np.array([1]))
+        assert again.beside is not None and again.beside.tolist() == beside[1:]
+    assert Detections.none().largest(SIZES).beside.tolist() == []  # type: ignore[union-attr]
+
+
 def test_the_size_counts_among_those_that_are_sure() -> None:
     near, far = (200, 200, 100, 0.7), (200, 200, 60, 0.97)
     assert detections(far, near).largest(SIZES, 0.6).scores.tolist() == [np.float32(0.7)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from faceembed.engine.runtimes import flavours
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose, for_aligner
 from faceembed.engine.runtimes.onnxruntime import CUDA
 from faceembed.errors import DeviceError, UsageError
+from faceembed.install import pip_install
 
 H100 = ("NVIDIA H100", (9, 0))
 RTX = ("NVIDIA GeForce RTX 4090", (8, 9))
@@ -94,7 +96,8 @@ def test_onnxruntime_on_a_card_when_asked(fit: Any, packages: Any) -> None:
     [
         (
             ("cuda.core", "tensorrt"),
-            r"^DALI \(nvidia\.dali\) not installed, which NVIDIA GeForce RTX 4090 .* needs; run: pip install 'faceembed\[gpu\]'",
+            r"^DALI \(nvidia\.dali\) not installed, which NVIDIA GeForce RTX 4090 .* needs; run: "
+            + re.escape(pip_install("gpu")),
         ),
         (("tensorrt",), r"^DALI \(nvidia\.dali\) and cuda-core \(cuda\.core\) not installed"),
         (

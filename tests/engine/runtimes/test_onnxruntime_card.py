@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.networks import graph_of, networks_of
 from faceembed.engine.runtimes.onnxruntime import CUDA, GraphSession, OnnxRuntimeCudaSession, OnnxRuntimeSession
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 
 def chips(count: int) -> np.ndarray:
@@ -108,10 +111,10 @@ def test_cudas_libraries_are_loaded_before_the_first_session(
 def test_both_packages_of_onnx_runtime_are_refused(
     monkeypatch: pytest.MonkeyPatch, tiny: Model, cuda: Any, fit: Any
 ) -> None:
-    monkeypatch.setattr(module.importlib.metadata, "version", lambda name: "1.31")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.31")
     message = (
         r"^onnxruntime and onnxruntime-gpu are installed beside each other, and each has overwritten files of the other; "
-        r"run: pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'faceembed\[onnx-cuda\]'"
+        rf"run: pip uninstall -y onnxruntime onnxruntime-gpu, then {re.escape(pip_install('onnx-cuda'))}"
     )
     with pytest.raises(DeviceError, match=message):
         OnnxRuntimeCudaSession(tiny, RuntimeChoice("onnxruntime", "cuda:0", "fp16", "test"), stream=cuda.stream())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import load_faces
-from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.photos.failures import read_errors
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.settings import EmbedSettings

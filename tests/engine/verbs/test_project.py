@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html.parser
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from faceembed.engine.index.projection import principal, project_vectors
 from faceembed.engine.report.project import MOST_LABELS, TILE, Grouping, make_sprites, write_project_html
 from faceembed.engine.verbs.project import ProjectSettings, _spread
 from faceembed.errors import DataError, UsageError
+from faceembed.install import pip_install
 
 Floats = NDArray[np.float32]
 HOSTILE = [
@@ -76,7 +78,7 @@ def test_what_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="'nix' is none of auto"):
         ProjectSettings(method="nix")
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UsageError, match=r"pip install 'faceembed\[umap\]', or take --method pca"):
+    with pytest.raises(UsageError, match=re.escape(f"{pip_install('umap')}, or take --method pca")):
         project_vectors(vectors(9), "umap")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceembed.engine.index.clusters.links import MARK
+from faceembed.engine.verbs.cluster import ClusterSettings, cluster
 from faceembed.engine.verbs.relocate import relocate
 from faceembed.errors import DataError
 from tests.engine.verbs.albums import (
@@ -84,3 +86,21 @@ def test_nothing_of_it(index: Path, tmp_path: Path, old: str, new: str) -> None:
     with pytest.raises(DataError, match="nothing was changed"):
         relocate(index, tmp_path / old, tmp_path / new)
     assert state_of(tmp_path) == before
+
+
+def test_links_lead_to_the_new_place(index: Path, tmp_path: Path) -> None:
+    """Those that `cluster` made; not those that somebody put into a folder that is no longer its own."""
+    folders = [tmp_path / "by-person", tmp_path / "taken-over"]
+    for number, folder in enumerate(folders):
+        settings = ClusterSettings(threshold=0.999, duplicates=False, least_faces=1)
+        cluster(index, tmp_path / f"{number}.parquet", settings=settings, links=folder)
+    (folders[1] / MARK).unlink()
+    before = sorted(os.readlink(link) for link in folders[1].glob("person-*/*"))
+    shutil.move(tmp_path / "nas", tmp_path / "new")
+    lost = tmp_path / "new" / "00003.png"
+    lost.unlink()
+    assert relocate(index, tmp_path / "nas", tmp_path / "new").links == 14
+    links = list(folders[0].glob("person-*/*"))
+    assert len(links) == 15 and [link.name for link in links if not link.exists()] == ["3-00003.png"]
+    assert not list(folders[0].glob("person-*/.*"))
+    assert sorted(os.readlink(link) for link in folders[1].glob("person-*/*")) == before

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.evaluate.pairs import PairList, read_pairs
+from faceembed.engine.evaluate.one_class import OneClassRates
+from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.evaluate.pairs import PairList
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.evaluate import evaluate_pairs
 from faceembed.errors import DataError, PairListError
@@ -64,8 +66,10 @@ def test_mistakes(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(PairListError, match=r"none\.jpg"):
         evaluate_pairs(pairs)
     pairs.write_text("".join(line for line in text.splitlines(keepends=True) if not line.endswith("0\n")))
-    with pytest.raises(DataError):
-        evaluate_pairs(pairs)
+    of_one_class = evaluate_pairs(pairs)
+    assert isinstance(of_one_class, OneClassRates) and of_one_class.fnmr == 0
+    with pytest.raises(DataError, match="both classes"):
+        evaluate_pairs(pairs, report=tmp_path / "report.html")
 
 
 @pytest.mark.data

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
-from faceembed.engine.photos.rows import Failure
 from faceembed.errors import DataError
 from faceembed.trainer.data.crop_names import CropNames, safe_name
 from faceembed.trainer.data.crops import Crop, CropInfo, from_table, read_crops, to_table, write_crop, write_crops

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.pairs import divide, make_pairs, parse_ratios
 from faceembed.trainer.data.people import People

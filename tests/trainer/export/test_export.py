@@ -151,7 +151,7 @@ def test_the_engine_runs_it(
 def test_a_failed_gate_leaves_no_file(
     narrow: nn.Module, chips: Chips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
 ) -> None:
-    real = export._to_onnx
+    real = export.to_onnx
 
     def wrong(*args: Any) -> Any:
         proto = real(*args)
@@ -161,7 +161,7 @@ def test_a_failed_gate_leaves_no_file(
                 tensor.CopyFrom(numpy_helper.from_array(values[::-1].copy(), tensor.name))
         return proto
 
-    monkeypatch.setattr(export, "_to_onnx", wrong)
+    monkeypatch.setattr(export, "to_onnx", wrong)
     with pytest.raises(
         ModelError, match=rf"\({precision}\) gives other embeddings than PyTorch: (smallest cosine 0\.|FP16 moves)"
     ):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from faceembed.cli.main import main
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.explain.attack_result import Attacked
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.settings import EmbedSettings

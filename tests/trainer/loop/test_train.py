@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceembed.engine.evaluate.pairs import read_pairs
+from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import DataError, DeviceError, FaceEmbedError, ModelError, UsageError
 from faceembed.trainer.backbones import checkpoints

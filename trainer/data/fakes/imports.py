@@ -12,10 +12,11 @@ import shutil
 from collections.abc import Callable
 from typing import Any, Literal
 
-from faceembed.engine.photos.listing import is_below, photo_file, printable
+from faceembed.engine.photos.failures import Failure, format_errors
+from faceembed.engine.photos.listing import photo_file, printable
+from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write

@@ -25,10 +25,11 @@ import threadpoolctl
 from faceembed.cores import available_cores
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import decode
-from faceembed.engine.photos.listing import is_below, printable
+from faceembed.engine.photos.failures import Failure, format_errors
+from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.rows import Failure, format_errors
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write

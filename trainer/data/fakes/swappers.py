@@ -24,6 +24,7 @@ from faceembed.cores import available_cores
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Points
 from faceembed.engine.native import _native
 from faceembed.errors import ModelError
+from faceembed.install import pip_install
 from faceembed.trainer.data.fakes import masks
 from faceembed.trainer.data.fakes.blend import over
 from faceembed.trainer.data.fakes.identity import DIMENSION, Identity
@@ -284,7 +285,7 @@ def _open(path: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError("running a swapper needs onnxruntime; run: pip install 'faceembed[cpu]'") from error
+        raise ModelError(f"running a swapper needs onnxruntime; run: {pip_install('cpu')}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # fakes are made side by side
     options.log_severity_level = 4

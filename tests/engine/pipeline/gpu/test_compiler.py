@@ -14,6 +14,7 @@ import pytest
 from faceembed.engine.pipeline.gpu import compiler, lane
 from faceembed.engine.pipeline.gpu.compiler import Compiled
 from faceembed.errors import DeviceError
+from faceembed.install import pip_install
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 MOST_REGISTERS = 128  # two blocks of 256 threads fit a multiprocessor's 65,536
@@ -208,9 +209,11 @@ def test_no_cuda_core(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, name, None)
     compiler._ask_nvrtc.cache_clear()
     try:
-        with pytest.raises(DeviceError, match=r"need the package cuda-core .*pip install 'faceembed\[gpu\]'"):
+        with pytest.raises(DeviceError, match=rf"need the package cuda-core .*{re.escape(pip_install('gpu'))}"):
             compiler.nvrtc_version()
-        with pytest.raises(DeviceError, match=r"need the package cuda-core .*pip install 'faceembed\[gpu\]'") as error:
+        with pytest.raises(
+            DeviceError, match=rf"need the package cuda-core .*{re.escape(pip_install('gpu'))}"
+        ) as error:
             lane.CudaLane()
     finally:
         compiler._ask_nvrtc.cache_clear()

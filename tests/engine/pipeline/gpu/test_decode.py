@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from faceembed.engine.pipeline.gpu.cpu import CpuBackend
 from faceembed.engine.pipeline.gpu.dali import load, readable
 from faceembed.engine.pipeline.gpu.interface import Undecodable
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
+from faceembed.install import pip_install
 from tests.engine.pipeline.gpu.conftest import faces_of, failures_of
 
 Open = Callable[..., DevicePipeline]
@@ -230,7 +232,7 @@ def test_loading_dali_does_not_load_torch() -> None:
 def test_without_dali_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, lost_dali: None) -> None:
     from faceembed.errors import DeviceError
 
-    with pytest.raises(DeviceError, match=r"DALI cannot be loaded .*pip install 'faceembed\[gpu\]'"):
+    with pytest.raises(DeviceError, match=rf"DALI cannot be loaded .*{re.escape(pip_install('gpu'))}"):
         load()
 
 

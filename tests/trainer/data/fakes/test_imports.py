@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.photos.failures import read_errors
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.fakes.imports import import_fakes
 from faceembed.trainer.data.fakes.manifest import read_fakes

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.photos.rows import read_errors
+from faceembed.engine.photos.failures import read_errors
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.data.fakes import faces as faces_module

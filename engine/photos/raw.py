@@ -1,0 +1,61 @@
+"""The picture that a camera put into its raw file beside the sensor's numbers: a JPEG, often of the full size, upright by its EXIF.
+
+LibRaw finds it, through rawpy. The sensor's own numbers are not developed: every program does that differently, and faces look the same.
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+
+from faceembed.engine.photos.headers.jpeg import read_jpeg
+from faceembed.errors import PhotoError
+
+_TURNS = {3: 3, 5: 8, 6: 6}
+"""LibRaw's ``flip`` as an EXIF orientation."""
+
+
+def preview(data: bytes, kind: str) -> tuple[bytes, int]:
+    """The largest picture inside a raw file.
+
+    Args:
+        data: the raw file.
+        kind: what it is, for messages.
+
+    Returns:
+        A JPEG's bytes, or those of a PNG where it is not compressed; and the EXIF orientation where the picture does not say it and the
+        raw file does, else 0.
+
+    Raises:
+        PhotoError: none in it, or damaged; or rawpy is not installed.
+    """
+    try:
+        import rawpy  # optional: raw photos
+    except ImportError as error:
+        raise PhotoError(
+            "decode", f"{kind}, of which the preview needs one more package; run: pip install 'faceembed[raw]'"
+        ) from error
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            sizes, thumbnail = raw.sizes, raw.extract_thumb()
+    except rawpy.LibRawNoThumbnailError as error:
+        raise PhotoError("decode", f"{kind} without a preview; export it as JPEG") from error
+    except rawpy.LibRawError as error:
+        reason = str(error).removeprefix("b'").rstrip("'")
+        raise PhotoError("decode", f"{kind} that cannot be read ({reason}); export it as JPEG") from error
+    turn = _TURNS.get(sizes.flip, 0)
+    if thumbnail.format == rawpy.ThumbFormat.JPEG:
+        found = bytes(thumbnail.data)
+        return found, turn if turn >= 5 and _says_nothing(found, sizes.raw_width >= sizes.raw_height) else 0
+    if thumbnail.format != rawpy.ThumbFormat.BITMAP:
+        raise PhotoError("decode", f"{kind} with a preview of a rare kind; export it as JPEG")
+    pixels = np.ascontiguousarray(np.asarray(thumbnail.data, np.uint8)[:, :, ::-1])
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes(), turn
+
+
+def _says_nothing(jpeg: bytes, wide: bool) -> bool:
+    """Whether a preview lies as the sensor does and has no orientation. LibRaw adds one where a preview has no EXIF data at all."""
+    header = read_jpeg(jpeg)
+    return header.orientation == 1 and (header.width >= header.height) == wide

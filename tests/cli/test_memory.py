@@ -1,0 +1,44 @@
+"""A command is sparing with memory: what one thread gave back, another takes, and Arrow has no hoard of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+THREADS = """
+import ctypes, os, threading
+{first}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+ready, done = threading.Barrier(4), threading.Event()
+def work():
+    libc.malloc(1000)
+    ready.wait()
+    done.wait()
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+ready.wait()
+libc.malloc_stats()
+done.set()
+"""
+SPARING = "from faceembed.cli import libraries; libraries._FEW_CORES = 1 << 20; libraries.keep_small()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arenas are those of GNU's C library")
+@pytest.mark.parametrize(("first", "arenas"), [(SPARING, 1), (SPARING.replace("1 << 20", "0"), 4)])
+def test_one_arena_for_all_threads(first: str, arenas: int) -> None:
+    script = THREADS.format(first=first)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.count("Arena ") == arenas, done.stderr
+
+
+@pytest.mark.parametrize(("environment", "pool"), [("", "system"), ("mimalloc", "mimalloc")])
+def test_arrows_pool(environment: str, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if environment:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", environment)
+    script = f"{SPARING}; import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == pool
