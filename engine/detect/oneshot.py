@@ -150,7 +150,7 @@ class OneShotDetector(Detector):
         """The faces in some photos, each shown with a longer side of ``sides`` pixels."""
         groups: dict[Shape, list[int]] = {}
         for index in members.tolist():
-            shape = self._canvas(*photos[index].shape[:2], float(sides[index]))
+            shape = self._canvas(photos[index].shape, float(sides[index]))
             groups.setdefault(shape, []).append(index)
         parts = [
             self._scan(photos, shape, group[start : start + size], sides)
@@ -161,10 +161,10 @@ class OneShotDetector(Detector):
         faces = self._judged(photos, self._merge(Detections.concatenate(parts)))
         return faces.take(faces.scores >= self.settings.score)
 
-    def _canvas(self, height: int, width: int, side: float) -> Shape:
+    def _canvas(self, size: tuple[int, ...], side: float) -> Shape:
         """The canvas for a photo's copy: one of few on a card, which prepares itself for each."""
         if self.choice.device == "cpu":
-            return canvas.shape_for(height, width, side=side)
+            return canvas.shape_for(size[0], size[1], side=side)
         square, _ = look_of(side)
         return Shape(square, square)
 

@@ -78,10 +78,10 @@ class CpuBackend(Backend):
             "blend": settings.blend,
         }
         levels = list(self.run(session, canvases))
-        *found, broken = _native.find_faces(levels, scan.scales, scan.photo, **thresholds)
+        photo, boxes, landmarks, scores, broken = _native.find_faces(levels, scan.scales, scan.photo, **thresholds)
         if broken:
             raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
-        return Detections(*found)
+        return Detections(photo, boxes, landmarks, scores)
 
     def warp(
         self,
