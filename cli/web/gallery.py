@@ -49,7 +49,7 @@ class _Shelf:
     signature: Signature
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], spec: ModelSpec) -> _Shelf:
+    def read(cls, path: str | os.PathLike[str], spec: ModelSpec, notice: Callable[[str], None]) -> _Shelf:
         """Read an index, all of it of one state.
 
         Raises:
@@ -57,7 +57,7 @@ class _Shelf:
         """
 
         def load(files: IndexFiles) -> _Shelf:
-            signature, index = files.signature(), FaceIndex(path)
+            signature, index = files.signature(), FaceIndex(path, notice=notice)
             check_encoder(index.files, index.manifest, spec.name, spec.sha256)
             table = read_parquet(index.files.parquet, ("path", "size", "mtime_ns"), advice=_AGAIN)
             paths, sizes, times = (table.column(name).to_pylist() for name in ("path", "size", "mtime_ns"))
@@ -86,7 +86,7 @@ class Gallery:
         self, path: str | os.PathLike[str], spec: ModelSpec, *, notice: Callable[[str], None] = lambda line: None
     ) -> None:
         self._path, self._spec, self._notice = path, spec, notice
-        self._shelf = _Shelf.read(path, spec)
+        self._shelf = _Shelf.read(path, spec, notice)
         self._looked_at = self._shelf.signature
         self._reading = threading.Lock()
         self._thumbnail = functools.lru_cache(_KEPT)(_thumbnail_of)
@@ -132,7 +132,7 @@ class Gallery:
             if signature == self._looked_at:
                 return self._shelf
             try:
-                self._shelf = _Shelf.read(self._path, self._spec)
+                self._shelf = _Shelf.read(self._path, self._spec, self._notice)
                 signature = self._shelf.signature
                 self._notice(f"{self._shelf.index.files.faiss} has changed: {len(self._shelf.index):,} faces now")
             except (FaceEmbedError, OSError) as error:

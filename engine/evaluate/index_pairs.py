@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,14 @@ from faceembed.errors import DataError, PairListError
 
 
 def vectors_in(
-    pairs: PairList, index: str | os.PathLike[str]
+    pairs: PairList, index: str | os.PathLike[str], *, notice: Callable[[str], None] = lambda line: None
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str], str]:
     """The embeddings of a list's photos, or faces, as an index has them.
 
     Args:
         pairs: of photos, by the paths that the index has, with or without links in them; or of faces by ``face_id``.
         index: made by `embed`.
+        notice: called with lines for the user.
 
     Returns:
         Path or id to float32 (D,), a photo's largest face; photo to the reason why it has no face; and the encoder's name.
@@ -32,7 +34,7 @@ def vectors_in(
         DataError: no such index.
         PairListError: the index does not know some of them.
     """
-    table, reasons, encoder = read_whole(index, _loaded)
+    table, reasons, encoder = read_whole(index, lambda files: _loaded(files, notice))
     rows: dict[str, int] = {}
     if pairs.rows:
         rows = {str(face_id): row for row, face_id in enumerate(table.rows.column("face_id").to_pylist())}
@@ -57,9 +59,9 @@ def vectors_in(
     return vectors, failures, encoder
 
 
-def _loaded(files: IndexFiles) -> tuple[FaceTable, dict[str, str], str]:
+def _loaded(files: IndexFiles, notice: Callable[[str], None]) -> tuple[FaceTable, dict[str, str], str]:
     """All faces, the reasons of the photos without one, and the encoder's name."""
     if not files.exists():
         raise DataError(f"{files.faiss}: there is no index; make one: faceembed embed photos -o {files.faiss}")
     reasons = {failure.photo.path: failure.reason for failure in read_errors(files.errors)}
-    return load_faces(files), reasons, str(read_manifest(files)["encoder"]["name"])
+    return load_faces(files), reasons, str(read_manifest(files, notice=notice)["encoder"]["name"])

@@ -40,7 +40,7 @@ def note(index: str | os.PathLike[str], kind: str, path: str | os.PathLike[str],
             return
         with writing(faiss, wait_seconds=_PATIENCE_SECONDS):
             files = IndexFiles.of(faiss).ready()
-            manifest = read_manifest(files)
+            manifest = read_manifest(files, notice=notice, mend=True)
             made = dict(manifest.get(FIELD, {}))
             made[kind] = sorted({*made.get(kind, []), where})
             with atomic_write(files.json, "w") as file:

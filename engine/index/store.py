@@ -17,7 +17,7 @@ from faceembed.engine.index.effort import Effort, Searcher
 from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, is_lossless, read_faiss, reconstruct
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
-from faceembed.engine.index.manifest import FORMAT, read_manifest
+from faceembed.engine.index.manifest import COPY, FORMAT, read_manifest
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
@@ -108,32 +108,35 @@ def write_index(
     if not lossless:
         with atomic_write(files.staged(files.vectors)) as file:
             np.save(file, faces.vectors)
+    about = {"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}
+    table = faces.rows.append_column(VECTOR_ID, pa.array(first)).replace_schema_metadata({COPY: to_json(about)})
     with atomic_write(files.staged(files.parquet)) as file:
-        pq.write_table(faces.rows.append_column(VECTOR_ID, pa.array(first)), file)
+        pq.write_table(table, file)
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:
-        file.write(
-            to_json({"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}, indent=2)
-            + "\n"
-        )
+        file.write(to_json(about, indent=2) + "\n")
     files.exchange()
 
 
 class FaceIndex:
     """An index opened for searching. `search` may be called from several threads.
 
+    Args:
+        path: the index.
+        notice: called with a line where its description is damaged and the copy of it is used.
+
     Example:
         index = FaceIndex("people.faiss")
         hits = index.search(embeddings, k=10)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        read_whole(path, self._load)
+    def __init__(self, path: str | os.PathLike[str], *, notice: Callable[[str], None] = lambda line: None) -> None:
+        read_whole(path, lambda files: self._load(files, notice))
 
-    def _load(self, files: IndexFiles) -> None:
+    def _load(self, files: IndexFiles, notice: Callable[[str], None]) -> None:
         self.files = files
-        self.manifest = read_manifest(self.files)
+        self.manifest = read_manifest(self.files, notice=notice)
         index = read_faiss(self.files.faiss)
         columns = ("face_id", "path", "face", "real", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
         table = read_parquet(self.files.parquet, columns, advice=AGAIN)

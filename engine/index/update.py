@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from faceembed.engine.index.files import IndexFiles
@@ -34,15 +35,17 @@ class Known:
         return list((self.manifest or {}).get("selections", []))
 
     @classmethod
-    def read(cls, files: IndexFiles, fingerprint: dict[str, Any]) -> Known:
-        """Look at the index that is there, if any.
+    def read(
+        cls, files: IndexFiles, fingerprint: dict[str, Any], *, notice: Callable[[str], None] = lambda line: None
+    ) -> Known:
+        """Look at the index that is there, if any; for who holds the lock, as a damaged description is mended.
 
         Raises:
             IndexFormatError: it is damaged, or was made by another encoder or with other settings.
         """
         if not files.exists():
             return cls(files, None, {}, [])
-        manifest = read_manifest(files)
+        manifest = read_manifest(files, notice=notice, mend=True)
         encoder = fingerprint["encoder"]
         check_encoder(files, manifest, encoder["name"], encoder["sha256"])
         for key, value in fingerprint.items():
@@ -56,7 +59,7 @@ class Known:
         return cls._of(files, manifest)
 
     @classmethod
-    def opened(cls, files: IndexFiles) -> Known:
+    def opened(cls, files: IndexFiles, *, notice: Callable[[str], None] = lambda line: None) -> Known:
         """The same without a model: for what changes rows and computes nothing.
 
         Raises:
@@ -65,7 +68,7 @@ class Known:
         """
         if not files.exists() and files.partial.exists():
             return cls(files, None, {}, [])
-        return cls._of(files, read_manifest(files))
+        return cls._of(files, read_manifest(files, notice=notice, mend=True))
 
     @classmethod
     def _of(cls, files: IndexFiles, manifest: dict[str, Any]) -> Known:

@@ -136,7 +136,9 @@ def cluster(
     check_output(output)
     if links is not None:
         check_links(links)
-    files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
+    files, manifest, faces = read_whole(
+        index, lambda files: (files, read_manifest(files, notice=notice), load_faces(files))
+    )
     encoder, digest = str(manifest["encoder"].get("name")), str(manifest["encoder"].get("sha256"))
     known, about = _before(output, faces, encoder, digest, settings)
     least, source = _threshold(faces, encoder, digest, settings, about)

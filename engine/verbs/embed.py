@@ -167,7 +167,7 @@ def _embed(
     if index_type is not None:
         check_index_type(index_type, models.encoder.spec.dimension)
     fingerprint = fingerprint_of(settings, models)
-    known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint)
+    known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint, notice=notice)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     earlier = known.add_shards(shards)
     listing = list_roots(roots, known, choice)

@@ -114,7 +114,7 @@ def score_pairs(
     if listed.scores is not None:
         similarity = np.array(listed.scores)
     elif index is not None:
-        vectors, failures, name = vectors_in(listed, index)
+        vectors, failures, name = vectors_in(listed, index, notice=notice)
         similarity = _cosines(listed, vectors)
     else:
         similarity, _, embedded = similarities(listed, settings=settings, notice=notice, progress=progress)

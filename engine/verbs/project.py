@@ -101,7 +101,9 @@ def project(
     """
     started = time.perf_counter()
     settings = settings or ProjectSettings()
-    files, manifest, faces = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
+    files, manifest, faces = read_whole(
+        index, lambda files: (files, read_manifest(files, notice=notice), load_faces(files))
+    )
     paths = [decode_path(path) for path in faces.rows.column("path").to_pylist()]
     groupings = _groupings(faces.rows, paths, settings)
     method = settings.method

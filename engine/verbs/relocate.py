@@ -74,7 +74,7 @@ def relocate(
         raise DataError(f"no index at {files.faiss}")
     with writing(files.faiss):
         files = files.ready()
-        known = Known.opened(files)
+        known = Known.opened(files, notice=notice)
         shards, settings = ShardFolder.left(files.partial)
         earlier = known.add_shards(shards)
         places = [os.path.abspath(old), real_place(os.fspath(old))]

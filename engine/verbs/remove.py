@@ -84,7 +84,7 @@ def remove(
         raise DataError(f"no index at {files.faiss}")
     with writing(files.faiss):
         files = files.ready()
-        known = Known.opened(files)
+        known = Known.opened(files, notice=notice)
         manifest = known.manifest or {}
         shards, settings = ShardFolder.left(files.partial)
         earlier = known.add_shards(shards)

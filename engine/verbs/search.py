@@ -100,7 +100,7 @@ def search_faces(
         include: which of them are taken, as for `embed`.
     """
     settings = settings or EmbedSettings()
-    opened = FaceIndex(index)
+    opened = FaceIndex(index, notice=notice)
     spec = loading.resolve_models(settings).encoder.spec
     limit, _ = threshold_of(spec, given=threshold, fmr=fmr)
     check_encoder(opened.files, opened.manifest, spec.name, spec.sha256)

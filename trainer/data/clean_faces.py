@@ -66,7 +66,9 @@ def embed_people(
     if index is None:
         index = os.path.join(output, INDEX)
         embed(roots, index, settings=settings, prune=True, notice=notice, progress=progress)
-    files, manifest, table = read_whole(index, lambda files: (files, read_manifest(files), load_faces(files)))
+    files, manifest, table = read_whole(
+        index, lambda files: (files, read_manifest(files, notice=notice), load_faces(files))
+    )
     check_encoder(files, manifest, spec.name, spec.sha256)
     if manifest.get("choice_of_faces") != "largest":
         raise UsageError(f"{files.faiss} holds every face of a photo; make it with --faces largest")

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import copy
 import errno
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs import embed as module
 from faceembed.engine.verbs.embed import EmbedReport, embed
+from faceembed.engine.verbs.remove import remove
 from faceembed.errors import IndexFormatError
 
 MakeFaces = Callable[[Path, int], list[Path]]
@@ -402,6 +404,9 @@ def test_damaged_file_is_one_clear_error(album: Path, tmp_path: Path, suffix: st
     index = tmp_path / "people.faiss"
     run(album, index, index_type="SQ8")
     path = index if suffix == ".faiss" else Path(f"{index}{suffix}")
+    if suffix == ".json":  # as versions before wrote the table, without a copy of it
+        table = f"{index}.parquet"
+        pq.write_table(pq.read_table(table).replace_schema_metadata(None), table)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     (album / "0000.jpg").unlink()
     if (suffix, damage) in ((".errors.csv", "empty"), (".errors.csv", "cut")):
@@ -418,6 +423,30 @@ def test_damaged_file_is_one_clear_error(album: Path, tmp_path: Path, suffix: st
         with pytest.raises(IndexFormatError, match=rf"people\.faiss{re.escape(suffix.removeprefix('.faiss'))}"):
             FaceIndex(index)
     assert run(album, index, fresh=True).faces == PHOTOS - 4
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_description_is_read_from_its_copy(album: Path, tmp_path: Path, damage: str) -> None:
+    index = tmp_path / "people.faiss"
+    run(album, index, index_type="SQ8")
+    path = Path(f"{index}.json")
+    sound = path.read_bytes()
+    path.write_bytes(DAMAGE[damage](sound))
+    said: list[str] = []
+    assert len(FaceIndex(index, notice=said.append)) == PHOTOS - 3
+    (line,) = said
+    assert line.startswith(f"{path} is damaged (") and "read from the copy in people.faiss.parquet" in line
+    assert path.read_bytes() == DAMAGE[damage](sound)  # a reader changes nothing
+    report = run(album, index, notice=said.append)  # nothing new, and yet it is mended
+    assert (report.embedded, report.faces) == (0, PHOTOS - 3)
+    assert sum("written anew from the copy" in line for line in said) == 1
+    assert json.loads(path.read_bytes()) == json.loads(sound)
+    path.write_bytes(b"")
+    removed = remove(index, [album / "0000.jpg"], notice=said.append)
+    assert removed.left == len(FaceIndex(index)) == PHOTOS - 4
+    assert json.loads(path.read_bytes())["faces"] == PHOTOS - 4
+    path.write_bytes(b"")
+    assert len(FaceIndex(index)) == PHOTOS - 4  # the copy went on with the index
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
