@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
-from faceembed.engine.pipeline.gpu import compiler, kernels
+from faceembed.engine.pipeline.gpu import compiler, kernels, record
 from faceembed.engine.pipeline.gpu.lane import CudaLane, architecture, current_device
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.errors import FaceEmbedError
 
 WARM_UP, REPEATS = 5, 30
 SPEC = ModelSpec("bench", "encoder", (112, 112), dimension=512, template=ARCFACE_TEMPLATE)
-THRESHOLDS = kernels.Thresholds(candidate_score=0.35, overlap=0.45, blend=0.6)
+THRESHOLDS = record.Thresholds(candidate_score=0.35, overlap=0.45, blend=0.6)
 
 
 class Bench:
@@ -140,7 +140,7 @@ def bench_find(bench: Bench, canvases: int) -> None:
             f"find in {side} x {side}, float16",
             canvases,
             moved,
-            lambda levels=levels, scales=scales, owner=owner: kernels.find_faces(
+            lambda levels=levels, scales=scales, owner=owner: record.find_faces(
                 bench.lane, levels, scales, owner, THRESHOLDS
             ),
         )

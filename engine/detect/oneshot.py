@@ -33,7 +33,7 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.batching import run_in_chunks
-from faceembed.engine.runtimes.networks import LARGEST_SIDE
+from faceembed.engine.runtimes.networks import LARGEST_SIDE, look_of
 from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 
@@ -150,16 +150,27 @@ class OneShotDetector(Detector):
         """The faces in some photos, each shown with a longer side of ``sides`` pixels."""
         groups: dict[Shape, list[int]] = {}
         for index in members.tolist():
-            shape = canvas.shape_for(*photos[index].shape[:2], side=float(sides[index]))
+            shape = self._canvas(photos[index].shape, float(sides[index]))
             groups.setdefault(shape, []).append(index)
         parts = [
             self._scan(photos, shape, group[start : start + size], sides)
             for shape, group in groups.items()
-            for size in [_canvases_at_once(shape)]
+            for size in [self._at_once(shape)]
             for start in range(0, len(group), size)
         ]
         faces = self._judged(photos, self._merge(Detections.concatenate(parts)))
         return faces.take(faces.scores >= self.settings.score)
+
+    def _canvas(self, size: tuple[int, ...], side: float) -> Shape:
+        """The canvas for a photo's copy: one of few on a card, which prepares itself for each."""
+        if self.choice.device == "cpu":
+            return canvas.shape_for(size[0], size[1], side=side)
+        square, _ = look_of(side)
+        return Shape(square, square)
+
+    def _at_once(self, shape: Shape) -> int:
+        """How many canvases make a run of the network."""
+        return _canvases_at_once(shape) if self.choice.device == "cpu" else look_of(shape.height)[1]
 
     def _judged(self, photos: Photos, faces: Detections) -> Detections:
         """Faces of a look with their final scores, and exact landmarks."""
@@ -172,7 +183,7 @@ class OneShotDetector(Detector):
     def _scan(self, photos: Photos, shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         """Run the network over canvases of one shape and read its answers, in pixels of the photos."""
         canvases, scales = canvas.paint(shape, [photos[index] for index in group], sides[group])
-        size = _canvases_at_once(shape)
+        size = self._at_once(shape)
         levels = run_in_chunks(self._session, canvases, chunk=size, step=min(size, 4))
         found = self._decoded(levels)
         scale = scales[found.photo].astype(np.float32)  # (F, 2)

@@ -144,15 +144,18 @@ FE_GATHER(fe_gather_f32, float)
 FE_FIND(fe_find_f16, Half)
 FE_FIND(fe_find_f32, float)
 
-// All canvases' faces in one list: one block a canvas.
-FE_KERNEL fe_collect(const Found* found, const Counts* counts, const int* owner, int cells, int* photo, float* boxes,
-                     float* landmarks, float* scores) {
+// The faces of a scan's canvases, in a list of all scans: one block a canvas. `counts` is of all scans, and this one's begin at
+// `canvas_before`; what the list has no room for is left out, and shows in the counts.
+FE_KERNEL fe_collect(const Found* found, const Counts* counts, int canvas_before, const int* owner, int cells, int room,
+                     int* photo, float* boxes, float* landmarks, float* scores) {
     const int canvas = static_cast<int>(blockIdx.x);
+    const Counts* mine = counts + canvas_before + canvas;
     long long first = 0;
-    for (int i = 0; i < canvas; ++i) first += counts[i].faces;
-    for (int k = static_cast<int>(threadIdx.x); k < counts[canvas].faces; k += kBlock) {
+    for (const Counts* before = counts; before < mine; ++before) first += before->faces;
+    for (int k = static_cast<int>(threadIdx.x); k < mine->faces; k += kBlock) {
         const float* value = found[static_cast<long long>(canvas) * cells + k].value;
         const long long to = first + k;
+        if (to >= room) return;
         photo[to] = owner[canvas];
         scores[to] = value[0];
         for (int i = 0; i < 4; ++i) boxes[4 * to + i] = value[1 + i];

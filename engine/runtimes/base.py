@@ -50,6 +50,8 @@ class DeviceSession(Session):
     """A model ready to run on a card. `run` copies to and from the host; `run_device` leaves everything on the card."""
 
     entry: Entry
+    pads: bool = False
+    """Whether it fills batches up to few sizes itself."""
 
     @abc.abstractmethod
     def run_device(self, pixels: DeviceArray, stream: Any) -> tuple[DeviceArray, ...]:
@@ -63,3 +65,14 @@ class DeviceSession(Session):
         Returns:
             The outputs asked for at load, float32, each with N first. They belong to the caller.
         """
+
+    def warm(self, stream: Any, *, side: int = 0) -> None:
+        """Prepare everything that depends on the shapes of `run_device` on a stream, so that no batch has to wait for it.
+
+        Args:
+            stream: as for `run_device`.
+            side: of the largest picture that will come, in pixels, where pictures have different sizes; 0: of any.
+        """
+
+    def release(self) -> None:
+        """Give back memory that `warm` or earlier runs left prepared. No call may be under way; later ones prepare it again."""

@@ -22,7 +22,7 @@ from faceembed.files import atomic_write
 
 MAGIC = b"faceembed engine"
 SUFFIX = ".engine"
-CONVERSION = 1  # raised whenever the same model would be turned into another graph
+CONVERSION = 2  # raised whenever the same model would be turned into another graph, or built for other shapes
 _HEADER_LIMIT = 1 << 20
 
 

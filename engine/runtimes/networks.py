@@ -16,10 +16,15 @@ from faceembed.engine.runtimes.frontend import with_entry
 from faceembed.engine.runtimes.profile import Profile
 from faceembed.errors import DeviceError
 
-_FIRST_LOOK = (32, 160, 256)  # sides of a canvas in pixels: least, usual, largest
+_LEAST_SIDE = 32
 LARGEST_SIDE = 2048  # a card's canvas; photos that would need a larger one are shown this large
-_SECOND_LOOK = (32, 480, LARGEST_SIDE)
-_LARGE_CANVASES = 32  # at most in one run; more of the largest would pass what TensorRT can count in one tensor
+LOOKS = ((160, 128), (480, 32), (1024, 8), (LARGEST_SIDE, 2))
+"""Sides of a detector's square canvases in pixels, and how many make a run: always so many, as every other number would need kernels, memory
+and a CUDA graph of its own. The first look has 160; the second 480, or more where ``--min-face`` or ``--detect-size`` ask for it."""
+
+
+LANES = {"detect": "detect", "refine": "detect", "encode": "encode"}
+"""The name of the stream on which each network runs, as the stages of `pipeline.gpu` call them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +73,24 @@ def network_for(model: Model, outputs: Sequence[str]) -> Network:
 def profiles_of(network: Network, batch: tuple[int, int, int]) -> tuple[Profile, ...]:
     """The shapes that a network's engine is built for.
 
-    Of a detector, ``batch`` counts canvases of the first look; those of the second are larger and fewer.
+    A detector has one for each of `LOOKS`, tuned for it; ``batch`` says how many canvases there are at most.
     """
     if network.size != (0, 0):
         return (Profile(batch),)
-    usual, most = (min(max(count // 4, 1), _LARGE_CANVASES) for count in batch[1:])
-    return Profile(batch, _FIRST_LOOK), Profile((1, usual, most), _SECOND_LOOK)
+    counts = [(side, min(count, batch[2])) for side, count in LOOKS]
+    return tuple(Profile((1, count, count), (_LEAST_SIDE, side, side)) for side, count in counts)
+
+
+def look_of(side: float) -> tuple[int, int]:
+    """The side of the smallest canvas of a card that holds a copy of ``side`` pixels, and how many make a run.
+
+    Raises:
+        ValueError: there is none so large.
+    """
+    for canvas, count in LOOKS:
+        if round(side) <= canvas:  # a copy's sides are whole; 12 * 40 is 480.00002 in float32
+            return canvas, count
+    raise ValueError(f"no canvas of a card holds {side:.0f} pixels; the largest is {LARGEST_SIDE}")
 
 
 def graph_of(model: Model, network: Network, precision: str, *, base: Any = None) -> bytes:

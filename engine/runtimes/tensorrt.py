@@ -1,17 +1,18 @@
 """TensorRT, and TensorRT for RTX: one session for both, whose Python modules agree.
 
-Each stream that calls has a `Lane`: an execution context, its scratch memory, and for every shape it met fixed inputs and outputs on
-the card, so that the launch of all kernels can be a CUDA graph. TensorRT for RTX captures that graph itself; for TensorRT it is
-captured here. Calls of different streams run side by side; those of one stream in its order.
+Each stream that calls has a `Lane`. For every shape it has an execution context and fixed inputs and outputs on the card, so that the
+launch of all kernels can be a CUDA graph; the contexts of a stream share its arena of scratch memory. TensorRT for RTX captures that
+graph itself; for TensorRT it is captured here. Calls of different streams run side by side; those of one stream in its order.
+
+A batch is run as one of few shapes: of chips `_FEW` or as many as the engine takes, of pictures always as many as it takes at their size.
+What fills it up is whatever lies there, and its results are read by nobody. So a folder of any photos needs no more than two contexts a
+network and size, and `warm` makes them all before the first batch.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,13 @@ from faceembed.engine.runtimes.engine_file import NetworkFacts
 from faceembed.engine.runtimes.flavours import Flavour
 from faceembed.engine.runtimes.frontend import normalise
 from faceembed.engine.runtimes.kernel_cache import KernelCache
+from faceembed.engine.runtimes.networks import LANES
+from faceembed.engine.runtimes.profile import Profile
+from faceembed.engine.runtimes.tensorrt_lane import Lane
 from faceembed.engine.runtimes.trt_build import make_logger
 from faceembed.errors import DeviceError
 
-_SHAPES = 4  # whose memory a lane keeps at once
-_ALIGNMENT = 256
+_FEW = 32  # chips; more are run as many as the engine takes
 
 
 class TensorRtSession(DeviceSession):
@@ -47,6 +50,8 @@ class TensorRtSession(DeviceSession):
     Raises:
         DeviceError: TensorRT does not load the plan.
     """
+
+    pads = True
 
     def __init__(
         self,
@@ -76,28 +81,79 @@ class TensorRtSession(DeviceSession):
                 f"{flavour.title} does not load the engine of {spec.name} ({self._log.said()}); build it again"
             )
         self._names = _names(trt, self._engine, facts.outputs)
+        self._size = self._fixed_size()
         self._lanes: dict[int, Lane] = {}
         self._lock = threading.Lock()
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # streams of `run` that no call is using
+        self._idle.put(cuda.named(LANES.get(facts.name, facts.name)))
+
+    def _fixed_size(self) -> tuple[int, int]:
+        """Height and width of an input whose pictures all have one size."""
+        shape = tuple(int(length) for length in self._engine.get_tensor_shape(self._names[0]))
+        return self._sides(shape)
 
     def run_device(self, pixels: DeviceArray, stream: Any) -> tuple[DeviceArray, ...]:
         self._cuda.enter()
-        self._check(pixels)
+        profile = self._check(pixels)
         lane = self._lane(stream)
         with lane.lock:
             outputs: list[DeviceArray] = []
-            size = self._chunk(pixels.shape)
-            for start in range(0, len_of(pixels), size):
-                part = pixels.rows(start, min(start + size, len_of(pixels)))
-                bound = lane.bind(part.shape)
+            count, size = pixels.shape[0], profile.batch[2]
+            for start in range(0, count, size):
+                part = pixels.rows(start, min(start + size, count))
+                bound = lane.bind((self._padded(part.shape[0], profile), *part.shape[1:]))
                 self._cuda.copy(bound.given.pointer, part.pointer, part.nbytes, stream)
-                bound.launch(stream)
+                bound.launch()
                 if not outputs:
-                    outputs = [self._like(result, len_of(pixels), stream) for result in bound.results]
+                    outputs = [self._like(result, count, stream) for result in bound.results]
                 for output, result in zip(outputs, bound.results, strict=True):
-                    rows = output.rows(start, start + len_of(part))
+                    rows = output.rows(start, start + part.shape[0])
                     self._cuda.copy(rows.pointer, result.pointer, rows.nbytes, stream)
         return tuple(outputs)
+
+    def warm(self, stream: Any, *, side: int = 0) -> None:
+        self._cuda.enter()
+        lane = self._lane(stream)
+        shapes = [
+            (count, *self._shape(profile))
+            for profile in self._facts.profiles
+            if not (side and profile.sides and side <= self._before(profile))
+            for count in sorted({self._padded(1, profile), profile.batch[2]})
+        ]
+        with lane.lock:
+            for bound in [lane.bind(shape) for shape in shapes]:  # all first: the arena is as large as it gets then
+                for _ in range(2):  # the second is a graph
+                    bound.launch()
+            stream.sync()
+        self._keep_kernels()
+
+    def release(self) -> None:
+        self._cuda.enter()
+        with self._lock:
+            lanes = list(self._lanes.values())
+        for lane in lanes:
+            with lane.lock:
+                lane.clear()
+
+    def _before(self, profile: Profile) -> int:
+        """The largest side that the profiles before one take."""
+        place = self._facts.profiles.index(profile)
+        return max((one.sides[2] for one in self._facts.profiles[:place] if one.sides), default=0)
+
+    def _shape(self, profile: Profile) -> tuple[int, ...]:
+        """Of one input of the largest size that a profile takes."""
+        height, width = (profile.sides[2], profile.sides[2]) if profile.sides else self._size
+        return (height, width, 3) if self.entry == "pixels" else (3, height, width)
+
+    def _padded(self, count: int, profile: Profile) -> int:
+        """How many inputs a batch is filled up to."""
+        least, _, most = profile.batch
+        few = max(least, min(_FEW, most))
+        return few if self.entry == "chips" and count <= few else most
+
+    def _keep_kernels(self) -> None:
+        if self._kernels is not None:
+            self._kernels.keep()
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         given: NDArray[Any] = np.ascontiguousarray(pixels)
@@ -108,6 +164,7 @@ class TensorRtSession(DeviceSession):
             stream = self._idle.get_nowait()
         except queue.Empty:
             stream = self._cuda.stream()
+        known = self._contexts()
         staged = self._cuda.pinned(given.nbytes)
         staged[: given.nbytes] = given.reshape(-1).view(np.uint8)
         memory = self._cuda.allocate(given.nbytes, stream)
@@ -120,37 +177,41 @@ class TensorRtSession(DeviceSession):
             copies.append(host)
         stream.sync()
         self._idle.put(stream)
+        if self._contexts() != known:
+            self._keep_kernels()  # a shape's kernels are compiled by its first run
         return tuple(
             host[: output.nbytes].view(np.float32).reshape(output.shape).copy()
             for host, output in zip(copies, outputs, strict=True)
         )
 
-    def _chunk(self, shape: tuple[int, ...]) -> int:
-        """The largest batch of this shape that a profile takes."""
-        sides = self._sides(shape)
-        return max(
-            (profile.batch[2] for profile in self._facts.profiles if profile.takes(profile.batch[2], *sides)), default=1
-        )
+    def _contexts(self) -> int:
+        """How many were made so far, in all lanes."""
+        with self._lock:
+            return sum(lane.made for lane in self._lanes.values())
 
     def _sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return (shape[1], shape[2]) if self.entry == "pixels" else (shape[2], shape[3])
 
-    def _check(self, pixels: DeviceArray) -> None:
+    def _check(self, pixels: DeviceArray) -> Profile:
+        """The profile that takes the input.
+
+        Raises:
+            ValueError, DeviceError: there is none.
+        """
         kind, channel = (np.dtype(np.uint8), 3) if self.entry == "pixels" else (np.dtype(np.float16), 1)
         shape = pixels.shape
         if pixels.dtype != kind or len(shape) != 4 or shape[channel] != 3 or shape[0] < 1:
             wanted = "uint8 (N, H, W, 3)" if self.entry == "pixels" else "float16 (N, 3, H, W)"
             raise ValueError(f"the network '{self._facts.name}' takes {wanted}, and was given {pixels.dtype} {shape}")
-        least, sides = min(shape[0], self._chunk(shape)), self._sides(shape)
-        if not any(profile.takes(least, *sides) for profile in self._facts.profiles):
-            ranges = " or ".join(
-                f"{p.batch[0]} to {p.batch[2]}" + (f" of {p.sides[0]} to {p.sides[2]} pixels" if p.sides else "")
-                for p in self._facts.profiles
-            )
-            raise DeviceError(
-                f"the engine of {self._spec.name} ({self._facts.name}) takes batches of {ranges}, not {least} of "
-                f"{sides[0]}x{sides[1]}; build one that does: faceembed build-engine --batch MIN,OPT,MAX"
-            )
+        sides = self._sides(shape)
+        for profile in self._facts.profiles:
+            if profile.takes(profile.batch[2], *sides):
+                return profile
+        ranges = " or ".join(f"{p.sides[0]} to {p.sides[2]}" for p in self._facts.profiles if p.sides)
+        raise DeviceError(
+            f"the engine of {self._spec.name} ({self._facts.name}) takes pictures of {ranges} pixels, not of {sides[0]}x{sides[1]}; "
+            "build it again: faceembed build-engine"
+        )
 
     def _lane(self, stream: Any) -> Lane:
         key = int(stream.handle)
@@ -166,119 +227,6 @@ class TensorRtSession(DeviceSession):
         nbytes = int(np.prod(shape, dtype=np.int64)) * result.dtype.itemsize
         memory = self._cuda.allocate(nbytes, stream)
         return DeviceArray(int(memory.handle), shape, result.dtype, memory)
-
-
-@dataclasses.dataclass(frozen=True)
-class Bound:
-    """Fixed memory for one shape, and how to launch the network on it."""
-
-    given: DeviceArray
-    results: tuple[DeviceArray, ...]
-    launch: Callable[[Any], None]
-
-
-class Lane:
-    """What one stream needs of its own: contexts, scratch memory, inputs and outputs. Callers hold `lock`."""
-
-    def __init__(
-        self,
-        flavour: Flavour,
-        engine: Any,
-        names: tuple[str, list[str]],
-        facts: NetworkFacts,
-        cuda: Cuda,
-        stream: Any,
-        log: Any,
-        kernels: KernelCache | None,
-    ) -> None:
-        self.lock = threading.Lock()
-        self._flavour = flavour
-        self._engine = engine
-        self._input, self._outputs = names
-        self._facts = facts
-        self._cuda = cuda
-        self._stream = stream
-        self._log = log
-        self._kernels = kernels
-        self._bound: OrderedDict[tuple[int, ...], Bound] = OrderedDict()
-
-    def bind(self, shape: tuple[int, ...]) -> Bound:
-        """Memory for a shape and its launch, made at the first call with it; the shape that was used longest ago makes room."""
-        if shape in self._bound:
-            self._bound.move_to_end(shape)
-            return self._bound[shape]
-        while len(self._bound) >= _SHAPES:
-            self._stream.sync()  # a context may not go while it works
-            self._bound.popitem(last=False)
-        self._bound[shape] = bound = self._make(shape)
-        return bound
-
-    def _make(self, shape: tuple[int, ...]) -> Bound:
-        context = self._context(shape)
-        given = self._array(shape, np.uint8 if self._facts.entry == "pixels" else np.float16)
-        context.set_tensor_address(self._input, given.pointer)
-        results = []
-        for name in self._outputs:
-            result = self._array(tuple(int(length) for length in context.get_tensor_shape(name)), np.float32)
-            context.set_tensor_address(name, result.pointer)
-            results.append(result)
-        scratch_bytes = int(context.update_device_memory_size_for_shapes())
-        scratch = self._cuda.allocate(scratch_bytes + _ALIGNMENT, self._stream)
-        start = -(-int(scratch.handle) // _ALIGNMENT) * _ALIGNMENT
-        context.set_device_memory(start, scratch_bytes)
-        return Bound(given, tuple(results), self._launch(context, scratch))
-
-    def _context(self, shape: tuple[int, ...]) -> Any:
-        """An execution context of the shape's own, so that its addresses and its graph stay as they are."""
-        trt = self._flavour.module
-        config = self._engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-        if self._flavour.ahead_of_time:
-            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
-        if self._kernels is not None:
-            self._kernels.attach(config)
-        context = self._engine.create_execution_context(config)
-        if context is None:
-            raise DeviceError(f"{self._flavour.title} makes no execution context ({self._log.said()})")
-        sides = (shape[1], shape[2]) if self._facts.entry == "pixels" else (shape[2], shape[3])
-        fitting = [index for index, profile in enumerate(self._facts.profiles) if profile.takes(shape[0], *sides)]
-        if not context.set_optimization_profile_async(
-            fitting[0], int(self._stream.handle)
-        ) or not context.set_input_shape(self._input, shape):
-            raise DeviceError(f"{self._flavour.title} refuses an input of shape {shape} ({self._log.said()})")
-        return context
-
-    def _launch(self, context: Any, scratch: Any) -> Callable[[Any], None]:
-        """Queue the network: at first as it is, which TensorRT needs for its own set-up; then, for TensorRT, as a CUDA graph."""
-        state: dict[str, Any] = {"runs": 0, "graph": None, "scratch": scratch}
-
-        def plain() -> None:
-            if not context.execute_async_v3(int(self._stream.handle)):
-                raise DeviceError(f"{self._flavour.title} fails while it runs ({self._log.said()})")
-
-        def launch(stream: Any) -> None:
-            if state["runs"] == 1 and not self._flavour.ahead_of_time:
-                state["graph"] = self._cuda.capture(stream, plain)
-            state["runs"] += 1
-            if state["graph"] is None:
-                plain()
-            else:
-                state["graph"](stream)
-            if state["runs"] == 1 and self._kernels is not None:
-                self._kernels.keep()  # a shape's kernels are compiled by its first run
-
-        return launch
-
-    def _array(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        kind = np.dtype(dtype)
-        memory = self._cuda.allocate(int(np.prod(shape, dtype=np.int64)) * kind.itemsize, self._stream)
-        return DeviceArray(int(memory.handle), shape, kind, memory)
-
-
-def len_of(array: DeviceArray) -> int:
-    """The length of the first axis."""
-    return array.shape[0]
 
 
 def _names(trt: Any, engine: Any, outputs: tuple[str, ...]) -> tuple[str, list[str]]:

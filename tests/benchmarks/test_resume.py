@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import common
 import numpy as np
 import processes
 import pytest
@@ -15,7 +14,7 @@ import resume
 def test_kill_resume_and_unchanged_run(
     photos: Path, stub: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(common, "WARM_UP_PHOTOS", 1)  # so that a start-up is less work than the three photos
+    monkeypatch.setattr(processes, "WARM_UP_PHOTOS", 1)  # so that a start-up is less work than the three photos
     # A second of work a photo: on a busy machine the start-up alone takes half a second more or less.
     resume.main(["--rounds", "1", "--cores", "1000", "--embed-command", f"env STUB_SECONDS=1 {stub}"])
     document = json.loads(capsys.readouterr().out.strip().splitlines()[-1])

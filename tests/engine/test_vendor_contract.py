@@ -22,11 +22,16 @@ TRT = "tensorrt_rtx"
 RECEIVERS: dict[str, dict[str, str]] = {
     "runtimes/tensorrt.py": {
         "trt": TRT,
-        "context": f"{TRT}:IExecutionContext",
-        "config": f"{TRT}:IRuntimeConfig",
         "engine": f"{TRT}:ICudaEngine",
         "self._engine": f"{TRT}:ICudaEngine",
         "self._runtime": f"{TRT}:Runtime",
+    },
+    "runtimes/tensorrt_lane.py": {
+        "trt": TRT,
+        "context": f"{TRT}:IExecutionContext",
+        "self._context": f"{TRT}:IExecutionContext",
+        "config": f"{TRT}:IRuntimeConfig",
+        "self._engine": f"{TRT}:ICudaEngine",
     },
     "runtimes/trt_build.py": {
         "trt": TRT,
@@ -44,7 +49,9 @@ RECEIVERS: dict[str, dict[str, str]] = {
         "core": "cuda.core",
         "self._core": "cuda.core",
         "self._device": "cuda.core:Device",
-        "self._host": "cuda.core:LegacyPinnedMemoryResource",
+        "self._device.memory_resource": "cuda.core:DeviceMemoryResource",
+        "core.LegacyPinnedMemoryResource()": "cuda.core:LegacyPinnedMemoryResource",
+        "driver": "cuda.bindings.driver",
         "stream": "cuda.core:Stream",
         "buffer": "cuda.core:Buffer",
         "builder": "cuda.core.graph:GraphBuilder",
@@ -181,7 +188,7 @@ def test_enumerations_have_their_members() -> None:
     """As in ``trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE``."""
     trt = vendor(TRT)
     looked = 0
-    for file in ("runtimes/tensorrt.py", "runtimes/trt_build.py"):
+    for file in ("runtimes/tensorrt.py", "runtimes/tensorrt_lane.py", "runtimes/trt_build.py"):
         tree = ast.parse((ENGINE / file).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""

@@ -53,6 +53,12 @@ class EmulatedLane:
         ctypes.memmove(target.ctypes.data, array.pointer, target.nbytes)
         return target
 
+    def fill(self, array: DeviceArray, byte: int) -> None:
+        ctypes.memset(array.pointer, byte, array.nbytes)
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        ctypes.memmove(target.pointer, source.pointer, source.nbytes)
+
     def launch(self, kernel: str, blocks: int, arguments: Sequence[Argument]) -> None:
         self.launched.append((kernel, blocks))
         values = [np.uint64(a.pointer) if isinstance(a, DeviceArray) else a for a in arguments]

@@ -22,12 +22,12 @@ from faceembed.engine.detect.align import similarity_matrices
 from faceembed.engine.detect.refine import TEMPLATE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.native import _native
-from faceembed.engine.pipeline.gpu import kernels
+from faceembed.engine.pipeline.gpu import kernels, record
 from faceembed.engine.pipeline.gpu import lane as lanes
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.errors import DeviceError
 
-THRESHOLDS = kernels.Thresholds(candidate_score=0.35, overlap=0.45, blend=0.6)
+THRESHOLDS = record.Thresholds(candidate_score=0.35, overlap=0.45, blend=0.6)
 Lane = Any  # the fixtures' classes live in conftest.py
 RNG = np.random.default_rng
 
@@ -248,7 +248,7 @@ def test_found_faces_equal_the_cpu_build(
     levels = outputs(count, height, width, seed=count, dense=dense, dtype=dtype)
     scales = RNG(0).uniform(0.2, 1, (count, 2)).astype(np.float32)
     owner = RNG(1).permutation(count).astype(np.int32)
-    found = kernels.find_faces(lane, [lane.put(level) for level in levels], scales, owner, THRESHOLDS)
+    found = record.find_faces(lane, [lane.put(level) for level in levels], scales, owner, THRESHOLDS)
     photo, boxes, landmarks, scores = cpu_faces(levels, scales, owner)
     np.testing.assert_array_equal(found.photo, photo)
     np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
@@ -262,7 +262,7 @@ def test_the_order_of_threads_does_not_matter(emulated: Lane) -> None:
     levels = [emulated.put(level) for level in outputs(2, 192, 160, seed=3, dense=0.3)]
     results = []
     for emulated.order in (0, 1, 2):
-        faces = kernels.find_faces(
+        faces = record.find_faces(
             emulated, levels, np.ones((2, 2), np.float32), np.arange(2, dtype=np.int32), THRESHOLDS
         )
         chips = kernels.gather(emulated, [emulated.put(p) for p in PHOTOS], OWNER, MATRICES, spec(size=(33, 20)))
@@ -272,9 +272,34 @@ def test_the_order_of_threads_does_not_matter(emulated: Lane) -> None:
             np.testing.assert_array_equal(array, expected)
 
 
+@pytest.mark.parametrize("room", [1, 40, 10_000])
+def test_several_scans_in_one_record(emulated: Lane, room: int) -> None:
+    """Of different shapes, each with its own photos; where the record has no room for all, it is made once more."""
+    scans, expected = [], []
+    shapes = [(3, 96, 64, 0.4), (2, 32, 32, 0.0), (2, 64, 64, 0.6)]
+    counts = emulated.empty((7, 2), np.int32)
+    first = 0
+    for number, (count, height, width, dense) in enumerate(shapes):
+        levels = outputs(count, height, width, seed=number, dense=dense)
+        scales = RNG(number).uniform(0.2, 1, (count, 2)).astype(np.float32)
+        owner = np.arange(first, first + count, dtype=np.int32)[::-1].copy()
+        there = [emulated.put(level) for level in levels]
+        scans.append(record.find(emulated, there, scales, owner, THRESHOLDS, counts.rows(first, first + count)))
+        expected.append(cpu_faces(levels, scales, owner))
+        first += count
+    made: list[int] = []
+    found = record.fetch(emulated, counts, scans, lambda faces: made.append(faces.photo.shape[0]), room=room)
+    for got, parts in zip(
+        (found.photo, found.boxes, found.landmarks, found.scores), zip(*expected, strict=True), strict=True
+    ):
+        np.testing.assert_allclose(got, np.concatenate(parts), rtol=1e-5, atol=1e-4)
+    assert len(found) > 40
+    assert made == [room] if room == 10_000 else (made[0] == room and made[1] >= len(found) and len(made) == 2)
+
+
 def test_no_canvas_no_face(lane: Lane) -> None:
     levels = [lane.put(level) for level in outputs(0, 64, 64, seed=0)]
-    assert len(kernels.find_faces(lane, levels, np.zeros((0, 2), np.float32), np.zeros(0, np.int32), THRESHOLDS)) == 0
+    assert len(record.find_faces(lane, levels, np.zeros((0, 2), np.float32), np.zeros(0, np.int32), THRESHOLDS)) == 0
 
 
 @pytest.mark.parametrize(("channel", "value"), [(0, np.nan), (0, np.inf), (2, np.nan), (9, -np.inf), (14, np.nan)])
@@ -283,7 +308,7 @@ def test_answers_that_are_not_numbers_end_the_run(lane: Lane, channel: int, valu
     row, column = np.argwhere(levels[0][1, 0] > 0)[0]
     levels[0][1, channel, row, column] = value
     with pytest.raises(DeviceError, match=r"outputs for 1 of 3 canvases are not numbers.*--precision fp32"):
-        kernels.find_faces(
+        record.find_faces(
             lane, [lane.put(x) for x in levels], np.ones((3, 2), np.float32), np.arange(3, dtype=np.int32), THRESHOLDS
         )
 
@@ -297,9 +322,9 @@ def test_outputs_that_do_not_fit_are_refused(emulated: Lane) -> None:
         ([emulated.put(np.zeros((1, 15, 8, 8), np.int32)), *levels[1:]], "float16 or float32"),
     ]:
         with pytest.raises(ValueError, match=message):
-            kernels.find_faces(emulated, wrong, ones, owner, THRESHOLDS)
+            record.find_faces(emulated, wrong, ones, owner, THRESHOLDS)
     with pytest.raises(ValueError, match="scales and owner"):
-        kernels.find_faces(emulated, levels, ones, np.zeros(2, np.int32), THRESHOLDS)
+        record.find_faces(emulated, levels, ones, np.zeros(2, np.int32), THRESHOLDS)
 
 
 # ---- fit and refine ---------------------------------------------------------------------------------------------------

@@ -60,19 +60,20 @@ def stage_seconds(
     read = stages.pop("read")
     seconds = dict.fromkeys(("read", *stages), 0.0)
     groups = iter(pipeline.batches(photos))
-    with pipeline.backend.lane(), concurrent.futures.ThreadPoolExecutor(READERS) as readers:
+    with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
         while some := list(itertools.islice(groups, READERS)):
             started = time.perf_counter()
             batches: list[Batch] = list(readers.map(read, some))
             seconds["read"] += time.perf_counter() - started
             for part in _within(batches, pipeline.memory):
                 for name, stage in stages.items():
-                    pipeline.backend.wait()
-                    started = time.perf_counter()
-                    for batch in part:
-                        stage(batch)
-                    pipeline.backend.wait()
-                    seconds[name] += time.perf_counter() - started
+                    with pipeline.backend.lane(name):
+                        pipeline.backend.wait()
+                        started = time.perf_counter()
+                        for batch in part:
+                            stage(batch)
+                        pipeline.backend.wait()
+                        seconds[name] += time.perf_counter() - started
             step(sum(map(len, some)))
     return seconds
 
@@ -108,7 +109,7 @@ def roofline(
     photo_bytes = 3 * sum(pixels) / max(len(pixels), 1)
     achieved = flops * encode_rate * faces / max(len(photos), 1) / 1e12
     peak = pipeline.backend.peak_tflops()
-    with pipeline.backend.lane():
+    with pipeline.backend.lane("copy"):
         copy = pipeline.backend.copy_bandwidth(_COPY_BYTES)
     return Roofline(
         device=pipeline.backend.title(),

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.canvas import Shape
+from faceembed.engine.detect.canvas import GREY
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.detect.refine import refine
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.native import _native
 from faceembed.engine.pipeline.gpu.dali import Dali
-from faceembed.engine.pipeline.gpu.interface import Backend
+from faceembed.engine.pipeline.gpu.interface import Backend, Scan
 from faceembed.engine.runtimes.base import Session
 from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.errors import DeviceError
@@ -40,7 +41,7 @@ class CpuBackend(Backend):
     def __init__(self, *, threads: int = 1) -> None:
         self._dali = Dali("cpu", threads=threads)
 
-    def lane(self) -> contextlib.AbstractContextManager[None]:
+    def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
         return self._dali.lane()
 
     def decode(self, files: Sequence[bytes]) -> list[Any]:
@@ -49,20 +50,35 @@ class CpuBackend(Backend):
     def upload(self, pixels: NDArray[np.uint8]) -> Any:
         return self._dali.upload(pixels)
 
-    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.array(self._dali.canvases(photos, shape, sizes))
-
     def run(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         return run_in_chunks(session, pixels, chunk=CHUNK, step=8)
 
-    def faces(self, levels: tuple[Any, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
+    def look(
+        self,
+        photos: Sequence[Any],
+        scans: Sequence[Scan],
+        detector: Session,
+        refiner: Session,
+        spec: ModelSpec,
+        settings: OneShotSettings,
+    ) -> Detections:
+        pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
+        parts = [self._scan(pixels, scan, detector, settings) for scan in scans]
+        return refine(refiner, pixels, Detections.concatenate(parts))
+
+    def _scan(
+        self, photos: Sequence[NDArray[np.uint8]], scan: Scan, session: Session, settings: OneShotSettings
+    ) -> Detections:
+        canvases = np.full((len(scan.photo), scan.shape.height, scan.shape.width, 3), GREY, np.uint8)
+        for canvas, index, (rows, columns) in zip(canvases, scan.photo.tolist(), scan.sizes.tolist(), strict=True):
+            _native.resize_into(photos[index], canvas, 0, 0, rows, columns)
         thresholds = {
             "logit": math.log(settings.candidate_score / (1 - settings.candidate_score)),
             "overlap": settings.overlap,
             "blend": settings.blend,
         }
-        owner = np.arange(len(scales), dtype=np.int32)
-        photo, boxes, landmarks, scores, broken = _native.find_faces(list(levels), scales, owner, **thresholds)
+        levels = list(self.run(session, canvases))
+        photo, boxes, landmarks, scores, broken = _native.find_faces(levels, scan.scales, scan.photo, **thresholds)
         if broken:
             raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
         return Detections(photo, boxes, landmarks, scores)
@@ -93,6 +109,9 @@ class CpuBackend(Backend):
         return None
 
     def wait(self) -> None:
+        return None
+
+    def warm(self, name: str, session: Session, *, side: int = 0) -> None:
         return None
 
     def release(self) -> None:

@@ -1,7 +1,8 @@
-"""The GPU path on an NVIDIA card: DALI decodes and scales, TensorRT or ONNX Runtime computes, our kernels do the rest.
+"""The GPU path on an NVIDIA card: DALI decodes, TensorRT or ONNX Runtime computes, our kernels do the rest.
 
-Each stage has a stream of its own, so that the card works on several batches at once; `finish` and `follow` order them with
-events, without the host waiting. The host waits twice a batch: for the faces found, and for the embeddings.
+Each stage has a stream of its own, the same one from first to last, so that the card works on several batches at once and what is
+prepared for a stream is prepared once; `finish` and `follow` order them with events, without the host waiting. The host waits for the
+faces that a look found and for the embeddings: twice a batch, once more where photos need a second look.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotSettings
+from faceembed.engine.detect.refine import TEMPLATE
+from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.pipeline.gpu import kernels
+from faceembed.engine.pipeline.gpu import kernels, record
 from faceembed.engine.pipeline.gpu.dali import Dali
-from faceembed.engine.pipeline.gpu.interface import Backend
+from faceembed.engine.pipeline.gpu.interface import Backend, Scan
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.base import DeviceSession, Session
 from faceembed.engine.runtimes.cards import FLOPS_PER_CLOCK, probe
-from faceembed.engine.runtimes.cuda_memory import CoreCuda
+from faceembed.engine.runtimes.cuda_memory import open_cuda
 from faceembed.errors import DeviceError
 
-_LARGE = 64  # inputs; batches are padded to powers of two up to this, and to its multiples above
+_LARGE = 64  # inputs; for sessions that do not fill up their batches themselves
 
 
 class CudaBackend(Backend):
@@ -47,14 +49,21 @@ class CudaBackend(Backend):
     def __init__(self, index: int, *, threads: int = 1) -> None:
         self.device = f"cuda:{index}"
         self._index = index
-        self._cuda = CoreCuda(index)
+        self._cuda = open_cuda(index)
+        self._lanes: dict[str, CudaLane] = {}
+        self._warm: list[DeviceSession] = []
+        self._lock = threading.Lock()
         self._dali = Dali("gpu", device_id=index, threads=threads)
         self._local = threading.local()
 
     @contextlib.contextmanager
-    def lane(self) -> Iterator[None]:
+    def lane(self, name: str) -> Iterator[None]:
         self._cuda.enter()
-        lane, before = CudaLane(self._cuda.stream()), getattr(self._local, "lane", None)
+        with self._lock:
+            if name not in self._lanes:
+                self._lanes[name] = CudaLane(self._cuda.named(name))
+            lane = self._lanes[name]
+        before = getattr(self._local, "lane", None)
         self._local.lane = lane
         try:
             with self._dali.lane(lane.stream):
@@ -77,21 +86,46 @@ class CudaBackend(Backend):
         self._lane.stream.sync()  # the host's pixels may go; few photos come this way
         return tensor
 
-    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> DeviceArray:
-        return DeviceArray.of(self._dali.canvases(photos, shape, sizes))
-
     def run(self, session: Session, pixels: DeviceArray) -> tuple[DeviceArray, ...]:
         assert isinstance(session, DeviceSession)
         count = pixels.shape[0]
-        outputs = session.run_device(self._padded(pixels), self._lane.stream)
+        outputs = session.run_device(pixels if session.pads else self._padded(pixels), self._lane.stream)
         return tuple(output.rows(0, count) for output in outputs)
 
-    def faces(
-        self, levels: tuple[DeviceArray, ...], scales: NDArray[np.float32], settings: OneShotSettings
+    def look(
+        self,
+        photos: Sequence[Any],
+        scans: Sequence[Scan],
+        detector: Session,
+        refiner: Session,
+        spec: ModelSpec,
+        settings: OneShotSettings,
     ) -> Detections:
-        thresholds = kernels.Thresholds(settings.candidate_score, settings.overlap, settings.blend)
-        owner = np.arange(len(scales), dtype=np.int32)
-        return kernels.find_faces(self._lane, levels, scales, owner, thresholds)
+        assert isinstance(refiner, DeviceSession)
+        lane, pixels = self._lane, [DeviceArray.of(photo) for photo in photos]
+        if not scans:
+            return Detections.none()
+        thresholds = record.Thresholds(settings.candidate_score, settings.overlap, settings.blend)
+        counts = lane.empty((sum(len(scan.photo) for scan in scans), 2), np.int32)
+        found: list[record.Scan] = []
+        first = 0
+        for scan in scans:
+            members, last = [pixels[index] for index in scan.photo.tolist()], first + len(scan.photo)
+            canvases = kernels.paint(lane, members, scan.sizes, (scan.shape.height, scan.shape.width))
+            levels = self.run(detector, canvases)
+            found.append(record.find(lane, levels, scan.scales, scan.photo, thresholds, counts.rows(first, last)))
+            first = last
+
+        def refined(faces: record.Record) -> None:
+            """As `detect.refine.refine`; rows without a face have no matrix, and so a black crop and the score 0."""
+            matrices = kernels.fit(lane, faces.landmarks, TEMPLATE)
+            dtype = np.float16 if refiner.entry == "chips" else np.uint8
+            size = (REFINED_SIDE, REFINED_SIDE)
+            crops = kernels.gather(lane, pixels, faces.photo, matrices, spec, size=size, dtype=dtype)
+            (answers,) = self.run(refiner, crops)
+            kernels.refine(lane, answers, matrices, TEMPLATE, scores=faces.scores, landmarks=faces.landmarks)
+
+        return record.fetch(lane, counts, found, refined, room=record.ROOM)
 
     def warp(
         self,
@@ -119,8 +153,17 @@ class CudaBackend(Backend):
     def wait(self) -> None:
         self._lane.stream.sync()
 
+    def warm(self, name: str, session: Session, *, side: int = 0) -> None:
+        assert isinstance(session, DeviceSession)
+        with self.lane(name):
+            session.warm(self._lane.stream, side=side)
+        self._warm.append(session)
+
     def release(self) -> None:
+        for session in self._warm:
+            session.release()
         importlib.import_module("nvidia.dali.backend").ReleaseUnusedMemory()
+        self._cuda.trim()
 
     def free_bytes(self) -> int | None:
         from cuda.bindings import driver
@@ -174,5 +217,5 @@ class CudaBackend(Backend):
 
 
 def padded_count(count: int) -> int:
-    """The next power of two, or above `_LARGE` the next multiple of it."""
+    """The next power of two up to `_LARGE`, above that its next multiple."""
     return -(-count // _LARGE) * _LARGE if count > _LARGE else 1 << (count - 1).bit_length()

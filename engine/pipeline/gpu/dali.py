@@ -1,4 +1,4 @@
-"""DALI's dynamic mode, as far as we use it: decode, turn upright, scale onto a canvas. The same calls on a card and on the CPU.
+"""DALI's dynamic mode, as far as we use it: decode, and turn upright. The same calls on a card and on the CPU.
 
 `nvidia.dali.experimental.dynamic` calls operators like functions; `EvalMode.sync_cpu` makes errors appear in the call that
 caused them, while the card still works asynchronously on the stream of the `EvalContext`.
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.canvas import GREY, Shape
 from faceembed.engine.photos.header import PLAIN, Header
 from faceembed.engine.photos.whole import is_whole
 from faceembed.engine.pipeline.gpu.interface import Undecodable
@@ -146,17 +145,3 @@ class Dali:
         """As `Backend.upload`: a DALI tensor."""
         tensor = self.dynamic.as_tensor(np.ascontiguousarray(pixels), layout="HWC")
         return tensor if self.device == "cpu" else tensor.gpu(self._device_id)
-
-    def canvases(self, photos: Sequence[Any], shape: Shape, sizes: NDArray[np.int64]) -> Any:
-        """As `Backend.canvases`: a DALI tensor."""
-        batch = self.dynamic.as_batch(list(photos))
-        copies = self.dynamic.resize(batch, size=self.dynamic.as_batch(list(sizes.astype(np.float32))), antialias=True)
-        padded = self.dynamic.slice(
-            copies,
-            start=[0, 0],
-            shape=[shape.height, shape.width],
-            axes=[0, 1],
-            out_of_bounds_policy="pad",
-            fill_values=[float(GREY)],
-        )
-        return self.dynamic.as_tensor(padded)

@@ -26,7 +26,7 @@ class Carrier(Protocol):
 
 W = TypeVar("W", bound=Carrier)
 Stage = Callable[[W], None]
-Lane = Callable[[], contextlib.AbstractContextManager[None]]
+Lane = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
 class _End(Generic[W]):
@@ -37,15 +37,21 @@ class _End(Generic[W]):
 
 
 def flow(
-    source: Iterator[W], stages: Sequence[Stage[W]], lane: Lane, *, close: Callable[[], None]
+    source: Iterator[W],
+    stages: Sequence[Stage[W]],
+    lane: Lane,
+    *,
+    close: Callable[[], None],
+    names: Sequence[str] | None = None,
 ) -> Generator[W, None, None]:
     """Carry batches through stages.
 
     Args:
         source: gives batches; runs in a thread of its own.
         stages: each changes a batch in place, in a thread of its own.
-        lane: what each of these threads is inside of.
+        lane: what each of these threads is inside of; told the stage's name.
         close: wakes a source that waits, for good; called when nobody takes results any more.
+        names: of the stages; their numbers if None.
 
     Yields:
         The batches in the source's order, those with an ``error`` too.
@@ -66,9 +72,11 @@ def flow(
         except BaseException as error:  # noqa: BLE001 - it goes on to whoever takes the results
             queues[0].put(_End(error))
 
-    def work(stage: Stage[W], inbox: queue.SimpleQueue[W | _End[W]], outbox: queue.SimpleQueue[W | _End[W]]) -> None:
+    def work(
+        name: str, stage: Stage[W], inbox: queue.SimpleQueue[W | _End[W]], outbox: queue.SimpleQueue[W | _End[W]]
+    ) -> None:
         try:
-            with lane():
+            with lane(name):
                 while not isinstance(batch := inbox.get(), _End):
                     if batch.error is None:
                         _run(stage, batch, skip=stop.is_set())
@@ -79,8 +87,9 @@ def flow(
             outbox.put(_End(error))
 
     threads = [threading.Thread(target=feed, name="faceembed-read")]
+    called = names or [str(number) for number in range(len(stages))]
     for number, stage in enumerate(stages):
-        arguments = (stage, queues[number], queues[number + 1])
+        arguments = (called[number], stage, queues[number], queues[number + 1])
         threads.append(threading.Thread(target=work, args=arguments, name=f"faceembed-stage-{number}"))
     for thread in threads:
         thread.start()

@@ -46,6 +46,20 @@ class DevicePhoto:
         return int(self.pixels.shape[0])
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scan:
+    """Photos that are searched on canvases of one shape, in one run of the network."""
+
+    photo: NDArray[np.int32]
+    """(N,) which of a batch's photos."""
+    shape: Shape
+    """Of the canvases."""
+    sizes: NDArray[np.int64]
+    """(N, 2) height and width of each copy."""
+    scales: NDArray[np.float32]
+    """(N, 2) canvas pixels per photo pixel, x then y."""
+
+
 class Undecodable(Exception):
     """A batch of files that could not be decoded together.
 
@@ -66,8 +80,8 @@ class Backend(abc.ABC):
     """As the user names it: ``cuda:0``."""
 
     @abc.abstractmethod
-    def lane(self) -> contextlib.AbstractContextManager[None]:
-        """What the thread of a stage must be inside of: the device, and a stream of the stage's own."""
+    def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """What the thread of a stage must be inside of: the device, and the stage's own stream, the same one every time."""
 
     @abc.abstractmethod
     def decode(self, files: Sequence[bytes]) -> list[Array]:
@@ -82,33 +96,31 @@ class Backend(abc.ABC):
         """The same for a picture that the host decoded."""
 
     @abc.abstractmethod
-    def canvases(self, photos: Sequence[Array], shape: Shape, sizes: NDArray[np.int64]) -> Array:
-        """Scale photos, antialiased, into the top-left corners of grey canvases.
-
-        Args:
-            photos: N of `decode` or `upload`.
-            shape: of the canvases.
-            sizes: (N, 2) height and width of each copy.
-
-        Returns:
-            uint8 (N, height, width, 3), as a session takes it.
-        """
-
-    @abc.abstractmethod
     def run(self, session: Session, pixels: Array) -> tuple[Array, ...]:
         """Run any number of inputs through a session, in batches that suit it."""
 
     @abc.abstractmethod
-    def faces(self, levels: tuple[Array, ...], scales: NDArray[np.float32], settings: OneShotSettings) -> Detections:
-        """Read the one-shot network's outputs: decode, suppress what overlaps, average what agrees.
+    def look(
+        self,
+        photos: Sequence[Array],
+        scans: Sequence[Scan],
+        detector: Session,
+        refiner: Session,
+        spec: ModelSpec,
+        settings: OneShotSettings,
+    ) -> Detections:
+        """Search photos for faces: scale them, antialiased, into the top-left corners of grey canvases, run the one-shot network, decode,
+        suppress what overlaps, average what agrees, and make landmarks and scores exact with the refiner. Waited for once.
 
         Args:
-            levels: the outputs of `models.oneshot.OUTPUTS`.
-            scales: (N, 2) canvas pixels per photo pixel, x then y.
+            photos: of `decode` or `upload`.
+            scans: which of them are shown how large.
+            detector, refiner: sessions of the aligner's two networks.
+            spec: of the aligner.
             settings: thresholds.
 
         Returns:
-            Faces in pixels of the photos, on the host; ``photo`` is the canvas.
+            Faces in pixels of the photos, on the host, in the order of the scans.
         """
 
     @abc.abstractmethod
@@ -152,8 +164,12 @@ class Backend(abc.ABC):
         """Wait until this lane's work is done: memory that it reads may go then."""
 
     @abc.abstractmethod
+    def warm(self, name: str, session: Session, *, side: int = 0) -> None:
+        """Prepare a session for the lane of that name; ``side`` as `DeviceSession.warm`."""
+
+    @abc.abstractmethod
     def release(self) -> None:
-        """Give memory that is cached but not in use back to the device."""
+        """Give memory that is cached or prepared, but not in use, back to the device."""
 
     @abc.abstractmethod
     def free_bytes(self) -> int | None:

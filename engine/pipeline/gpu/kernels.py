@@ -1,13 +1,12 @@
 """The kernels of `engine/native/kernels.cu` as functions on arrays: shapes are checked, memory is taken, blocks are counted.
 
-They put work into a `Lane` and return at once, except `find_faces`, whose caller wants to know how many faces there are. The
-photos they are given must live until that work is done. `_native` has the CPU build of the same functions under the same
+They put work into a `Lane` and return at once. The photos they are given must live until that work is done. Those that read a
+detector's outputs are in `record`. `_native` has the CPU build of the same functions under the same
 names, NumPy in, NumPy out.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,33 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import GREY
-from faceembed.engine.detect.detections import Detections
-from faceembed.engine.models.oneshot import CHANNELS, STRIDES
 from faceembed.engine.models.oneshot import REFINED_CHANNELS as REFINEMENTS
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.gpu.lane import BLOCK, MAX_BLOCKS, Argument, Lane
 from faceembed.engine.runtimes.arrays import DeviceArray
-from faceembed.errors import DeviceError
 
 TILE = 16  # sides of the part of a picture that a block makes
 _IMAGE = np.dtype([("data", "<u8"), ("height", "<i4"), ("width", "<i4"), ("stride", "<i8")])  # `Image` in warp.h
-_LETTER = {np.dtype(np.float16): "f16", np.dtype(np.float32): "f32", np.dtype(np.uint8): "u8"}
+LETTER = {np.dtype(np.float16): "f16", np.dtype(np.float32): "f32", np.dtype(np.uint8): "u8"}
 _MAX_SIDE = 1 << 24
 HALF = np.dtype(np.float16)
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """Of `find_faces`; fields as in `OneShotSettings`."""
-
-    candidate_score: float
-    overlap: float
-    blend: float
-
-    @property
-    def logit(self) -> float:
-        """The least score as a logit."""
-        return math.log(self.candidate_score / (1 - self.candidate_score))
 
 
 def paint(
@@ -104,71 +86,20 @@ def gather(
     """
     height, width = size or spec.input_size
     dtype = np.dtype(dtype)
-    if dtype not in _LETTER:
+    if dtype not in LETTER:
         raise ValueError(f"dtype must be float16, float32 or uint8, but is {dtype}")
     matrices = _there(lane, matrices, np.float64, "matrices")
     owner = _there(lane, owner, np.int32, "owner")
     count = matrices.shape[0]
-    _check(matrices, np.float64, (count, 2, 3), "matrices")
-    _check(owner, np.int32, (count,), "owner")
+    check(matrices, np.float64, (count, 2, 3), "matrices")
+    check(owner, np.int32, (count,), "owner")
     blocks = _tiles(count, height, width)
     chips = lane.empty((count, height, width, 3) if dtype == np.uint8 else (count, 3, height, width), dtype)
     arguments: list[Argument] = [*_table(lane, photos), owner, matrices, np.int32(height), np.int32(width)]
     arguments += [np.float32(value) for value in spec.mean]
     arguments += [np.float32(spec.scale), np.int32(spec.colour == "bgr"), chips]
-    lane.launch(f"fe_gather_{_LETTER[dtype]}", blocks, arguments)
+    lane.launch(f"fe_gather_{LETTER[dtype]}", blocks, arguments)
     return chips
-
-
-def find_faces(
-    lane: Lane,
-    levels: Sequence[DeviceArray],
-    scales: NDArray[np.float32],
-    owner: NDArray[np.int32],
-    thresholds: Thresholds,
-) -> Detections:
-    """Read the one-shot network's outputs: decode, suppress what overlaps, average what agrees.
-
-    Args:
-        lane: where.
-        levels: float16 or float32 (N, 15, H/stride, W/stride) for each stride.
-        scales: (N, 2) canvas pixels per photo pixel, x then y.
-        owner: (N,) each canvas's photo.
-        thresholds: as in `OneShotSettings`.
-
-    Returns:
-        Faces in pixels of the photos, on the host, by canvas and then by falling score.
-
-    Raises:
-        DeviceError: the network's outputs are not all numbers.
-        ValueError: a wrong shape or dtype.
-    """
-    count, height, width = _check_levels(levels)
-    if np.shape(scales) != (count, 2) or np.shape(owner) != (count,):
-        raise ValueError(
-            f"scales and owner must be ({count}, 2) and ({count},), are {np.shape(scales)}, {np.shape(owner)}"
-        )
-    if count == 0:
-        return Detections.none()
-    cells = sum((height // stride) * (width // stride) for stride in STRIDES)
-    found = lane.empty((count, cells, CHANNELS), np.float32)
-    counts = lane.empty((count, 2), np.int32)
-    arguments: list[Argument] = [*levels, np.int32(height), np.int32(width), lane.put(np.asarray(scales, np.float32))]
-    arguments += [np.float32(thresholds.logit), np.float64(thresholds.overlap), np.float64(thresholds.blend)]
-    arguments += [
-        lane.empty((count, CHANNELS, cells), np.float32),
-        lane.empty((count, 2, cells), np.int32),
-        found,
-        counts,
-    ]
-    lane.launch(f"fe_find_{_LETTER[levels[0].dtype]}", count, arguments)
-    told = lane.get(counts)
-    if told[:, 1].any():
-        raise DeviceError(
-            f"the aligner's outputs for {np.count_nonzero(told[:, 1])} of {count} canvases are not numbers: it overflows "
-            "in this precision; use --precision fp32"
-        )
-    return _collect(lane, found, counts, owner, int(told[:, 0].sum()))
 
 
 def fit(lane: Lane, landmarks: NDArray[np.float32] | DeviceArray, template: NDArray[np.float64]) -> DeviceArray:
@@ -184,7 +115,7 @@ def fit(lane: Lane, landmarks: NDArray[np.float32] | DeviceArray, template: NDAr
     """
     landmarks = _there(lane, landmarks, np.float32, "landmarks")
     count = landmarks.shape[0]
-    _check(landmarks, np.float32, (count, 5, 2), "landmarks")
+    check(landmarks, np.float32, (count, 5, 2), "landmarks")
     matrices = lane.empty((count, 2, 3), np.float64)
     lane.launch("fe_fit", _blocks(count), [landmarks, lane.put(_goal(template)), np.int32(count), matrices])
     return matrices
@@ -212,24 +143,12 @@ def refine(
     count = answers.shape[0]
     if answers.dtype not in (np.float16, np.float32):
         raise ValueError(f"answers must be float16 or float32, but their dtype is {answers.dtype}")
-    _check(answers, answers.dtype, (count, REFINEMENTS), "answers")
-    _check(matrices, np.float64, (count, 2, 3), "matrices")
-    _check(scores, np.float32, (count,), "scores")
-    _check(landmarks, np.float32, (count, 5, 2), "landmarks")
+    check(answers, answers.dtype, (count, REFINEMENTS), "answers")
+    check(matrices, np.float64, (count, 2, 3), "matrices")
+    check(scores, np.float32, (count,), "scores")
+    check(landmarks, np.float32, (count, 5, 2), "landmarks")
     arguments: list[Argument] = [answers, matrices, lane.put(_goal(template)), np.int32(count), scores, landmarks]
-    lane.launch(f"fe_refine_{_LETTER[answers.dtype]}", _blocks(count), arguments)
-
-
-def _collect(lane: Lane, found: DeviceArray, counts: DeviceArray, owner: NDArray[np.int32], total: int) -> Detections:
-    """Bring the faces of all canvases home, packed."""
-    if total == 0:
-        return Detections.none()
-    photo, boxes = lane.empty((total,), np.int32), lane.empty((total, 4), np.float32)
-    landmarks, scores = lane.empty((total, 5, 2), np.float32), lane.empty((total,), np.float32)
-    canvases, cells, _ = found.shape
-    put = lane.put(np.asarray(owner, np.int32))
-    lane.launch("fe_collect", canvases, [found, counts, put, np.int32(cells), photo, boxes, landmarks, scores])
-    return Detections(*(lane.get(array) for array in (photo, boxes, landmarks, scores)))
+    lane.launch(f"fe_refine_{LETTER[answers.dtype]}", _blocks(count), arguments)
 
 
 def _table(lane: Lane, photos: Sequence[DeviceArray]) -> tuple[DeviceArray, np.int32]:
@@ -245,20 +164,7 @@ def _table(lane: Lane, photos: Sequence[DeviceArray]) -> tuple[DeviceArray, np.i
     return lane.put(table), np.int32(len(photos))
 
 
-def _check_levels(levels: Sequence[DeviceArray]) -> tuple[int, int, int]:
-    """Canvases, height and width of outputs that fit each other."""
-    count, _, rows, columns = levels[0].shape
-    height, width, dtype = rows * STRIDES[0], columns * STRIDES[0], levels[0].dtype
-    if dtype not in (np.float16, np.float32):
-        raise ValueError(f"levels must be float16 or float32, but their dtype is {dtype}")
-    if height % STRIDES[-1] or width % STRIDES[-1]:
-        raise ValueError(f"canvases must have sides that are multiples of {STRIDES[-1]}, but are {height} x {width}")
-    for stride, level in zip(STRIDES, levels, strict=True):
-        _check(level, dtype, (count, CHANNELS, height // stride, width // stride), f"level_{stride}")
-    return count, height, width
-
-
-def _check(array: DeviceArray, dtype: Any, shape: tuple[int, ...], name: str) -> None:
+def check(array: DeviceArray, dtype: Any, shape: tuple[int, ...], name: str) -> None:
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{name} must be {np.dtype(dtype)} {shape}, but is {array.dtype} {array.shape}")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.pipeline.gpu.compiler import load_or_compile
 from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.engine.runtimes.cuda_memory import pinned
 from faceembed.errors import DeviceError
 from faceembed.install import pip_install
 
@@ -33,7 +34,13 @@ class Lane(Protocol):
         """A copy of a host array; the host may change its own at once."""
 
     def get(self, array: DeviceArray) -> NDArray[Any]:
-        """A copy in the host's memory, once all work put before is done."""
+        """A copy in the host's memory, once all work put before is done: the only call that waits."""
+
+    def fill(self, array: DeviceArray, byte: int) -> None:
+        """Every byte of an array."""
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        """From one array of the device to another of the same size."""
 
     def launch(self, kernel: str, blocks: int, arguments: Sequence[Argument]) -> None:
         """Run ``blocks`` blocks of `BLOCK` threads; none for 0."""
@@ -55,6 +62,7 @@ class CudaLane:
         from cuda.core import Stream
 
         self.stream = stream if isinstance(stream, Stream) else self._device.create_stream(stream)
+        self._staged = pinned(0)
         self._library = _library(self._device.device_id, architecture(self._device))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -72,11 +80,20 @@ class CudaLane:
         return target
 
     def get(self, array: DeviceArray) -> NDArray[Any]:
-        target = np.empty(array.shape, array.dtype)
+        if array.nbytes > self._staged.nbytes:  # page-locked: a copy to other memory would be made in pieces
+            self._staged = pinned(2 * array.nbytes)
         if array.size:
-            _driver("cuMemcpyDtoHAsync", target.ctypes.data, array.pointer, array.nbytes, self._handle)
+            _driver("cuMemcpyDtoHAsync", self._staged.ctypes.data, array.pointer, array.nbytes, self._handle)
         self.stream.sync()
-        return target
+        return self._staged[: array.nbytes].view(array.dtype).reshape(array.shape).copy()
+
+    def fill(self, array: DeviceArray, byte: int) -> None:
+        if array.size:
+            _driver("cuMemsetD8Async", array.pointer, byte, array.nbytes, self._handle)
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        if source.size:
+            _driver("cuMemcpyDtoDAsync", target.pointer, source.pointer, source.nbytes, self._handle)
 
     def launch(self, kernel: str, blocks: int, arguments: Sequence[Argument]) -> None:
         if blocks == 0:

@@ -19,9 +19,11 @@ from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.cards import probe
 from faceembed.engine.runtimes.choose import for_aligner
+from faceembed.engine.runtimes.networks import LOOKS
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import DeviceError
 
+USUAL_SIDE = LOOKS[1][0]  # of the second look's canvas where nobody asks for small faces: 12 * 40
 HOST_MEMORY = 1 << 30  # what batches in flight take at most where the "device" is the host
 
 
@@ -60,7 +62,16 @@ class Opening:
             sure = least_score(self.aligner, self.settings.min_score)
             detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, min_score=sure, watch=watch)
         encoder = Encoder(self.encoder, self.choice, threads=1, watch=watch)
+        self._warm(backend, detector, encoder)
         return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
+
+    def _warm(self, backend: Backend, detector: DeviceOneShotDetector | None, encoder: Encoder) -> None:
+        """Prepare all shapes that a run will meet; the large canvases only where the settings may ask for them."""
+        if detector is not None:
+            large = self.settings.min_face or self.settings.detect_size
+            for session in detector.sessions:
+                backend.warm("detect", session, side=0 if large else USUAL_SIDE)
+        backend.warm("encode", encoder.session)
 
 
 def check_aligner(aligner: Model | None) -> None:

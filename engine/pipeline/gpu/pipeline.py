@@ -94,8 +94,9 @@ class DevicePipeline(Pipeline):
             Number and outcome, in the order of the groups. To be closed like `run`.
         """
         budget = Budget(self.memory, slots=SLOTS, batch=self.settings.batch_size)
-        stages = list(self._stages.all().values())
-        batches = flow(self._read_all(groups, budget), stages, self.backend.lane, close=budget.close)
+        stages = self._stages.all()
+        source = self._read_all(groups, budget)
+        batches = flow(source, list(stages.values()), self.backend.lane, close=budget.close, names=list(stages))
         try:
             for batch in batches:
                 for done in self._settle(batch, budget, stages):
@@ -145,7 +146,7 @@ class DevicePipeline(Pipeline):
         """Photos are decoded whole on a device: its decoder has no reductions, and the warp takes every pixel."""
         return Item(entry.photo, entry.data, entry.header, 1) if isinstance(entry, Item) else entry
 
-    def _settle(self, batch: Batch, budget: Budget, stages: Sequence[Callable[[Batch], None]]) -> Iterator[Batch]:
+    def _settle(self, batch: Batch, budget: Budget, stages: Mapping[str, Callable[[Batch], None]]) -> Iterator[Batch]:
         """A finished batch; or, if the device was out of memory, its parts, finished one after another."""
         if batch.error is None:
             yield batch
@@ -154,14 +155,13 @@ class DevicePipeline(Pipeline):
             raise batch.error
         budget.alone()
         try:
-            with self.backend.lane():
-                parts = list(self._halved(batch.tag, batch.read, batch.error, stages))
+            parts = list(self._halved(batch.tag, batch.read, batch.error, stages))
         finally:
             budget.resume(batch=max(1, len(batch.read) // 2))
         yield from parts
 
     def _halved(
-        self, tag: int, read: Read, error: BaseException, stages: Sequence[Callable[[Batch], None]]
+        self, tag: int, read: Read, error: BaseException, stages: Mapping[str, Callable[[Batch], None]]
     ) -> Iterator[Batch]:
         self.halvings += 1
         self.backend.release()
@@ -169,8 +169,7 @@ class DevicePipeline(Pipeline):
         for part in (read[:middle], read[middle:]) if middle else (read,):
             batch = Batch(tag, part)
             try:
-                for stage in stages:
-                    stage(batch)
+                self._all_stages(batch, stages)
             except Exception as again:
                 batch.drop()
                 if not is_out_of_memory(again):
@@ -181,9 +180,14 @@ class DevicePipeline(Pipeline):
                 if not _is_large(part[0]):
                     raise DeviceError(self._too_large(part)) from again
                 batch = Batch(tag, [without_memory(part[0])])
-                for stage in stages:
-                    stage(batch)
+                self._all_stages(batch, stages)
             yield batch
+
+    def _all_stages(self, batch: Batch, stages: Mapping[str, Callable[[Batch], None]]) -> None:
+        """One batch through all, each stage in its own lane: another would have to be prepared, which takes memory."""
+        for name, stage in stages.items():
+            with self.backend.lane(name):
+                stage(batch)
 
     def _too_large(self, read: Read) -> str:
         (entry,) = read

@@ -230,7 +230,7 @@ TURNS: dict[str, dict[str, bool]] = {
 
 def _decoders(backend: Any) -> dict[str, Any]:
     def dali(data: bytes) -> Array:
-        with backend.lane():
+        with backend.lane("decode"):
             return np.array(backend.decode([data])[0])
 
     def by_pillow(data: bytes) -> Array:

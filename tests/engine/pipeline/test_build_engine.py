@@ -174,7 +174,7 @@ def test_an_aligner_has_two_networks(home: Path, tmp_path: Path, chips: np.ndarr
     facts = inspect_engine(tmp_path / "a.engine")
     assert facts == built.facts and not list(home.glob("engines/*"))
     assert [(network.name, network.entry, len(network.profiles)) for network in facts.networks] == [
-        ("detect", "pixels", 2),
+        ("detect", "pixels", 4),
         ("refine", "chips", 1),
     ]
     assert facts.parity["faces"] >= 8 and facts.parity["found"] >= 0.95

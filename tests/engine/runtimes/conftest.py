@@ -12,6 +12,7 @@ import pytest
 
 from faceembed.engine.runtimes import cards
 from faceembed.engine.runtimes.arrays import DeviceArray
+from faceembed.engine.runtimes.cuda_memory import Arena
 
 
 @dataclasses.dataclass
@@ -97,6 +98,8 @@ class FakeCuda:
 
     def __init__(self) -> None:
         self.streams: list[FakeStream] = []
+        self.names: dict[str, FakeStream] = {}
+        self.arenas: dict[int, Arena] = {}
         self.allocated = 0
         self.captures = 0
         self.replays = 0
@@ -107,6 +110,19 @@ class FakeCuda:
     def stream(self) -> FakeStream:
         self.streams.append(FakeStream(1000 + len(self.streams)))
         return self.streams[-1]
+
+    def named(self, name: str) -> FakeStream:
+        if name not in self.names:
+            self.names[name] = self.stream()
+        return self.names[name]
+
+    def arena(self, stream: Any) -> Arena:
+        if stream.handle not in self.arenas:
+            self.arenas[stream.handle] = Arena(lambda nbytes: self.allocate(nbytes, stream), stream.sync)
+        return self.arenas[stream.handle]
+
+    def trim(self) -> None:
+        pass
 
     def allocate(self, nbytes: int, stream: Any) -> FakeMemory:
         self.allocated += 1

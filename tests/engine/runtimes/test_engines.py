@@ -16,7 +16,7 @@ from faceembed.engine.runtimes.cards import Card
 from faceembed.engine.runtimes.engine_cache import Wanted, why_unfit
 from faceembed.engine.runtimes.engine_file import EngineFacts, NetworkFacts, read_facts, read_plans, write_engine
 from faceembed.engine.runtimes.flavours import Flavour, load, resolve_targets, to_build_with
-from faceembed.engine.runtimes.networks import Network, graph_of, networks_of, profiles_of
+from faceembed.engine.runtimes.networks import LOOKS, Network, graph_of, look_of, networks_of, profiles_of
 from faceembed.engine.runtimes.profile import Profile, parse_batch
 from faceembed.engine.runtimes.trt_build import Fractions, build_plan, why_malformed
 from faceembed.errors import DeviceError, ModelError, UsageError
@@ -316,9 +316,15 @@ def test_networks(tiny: Model, models: Any) -> None:
     aligner = Model(dataclasses.replace(tiny.spec, task="aligner", decoder="one-shot", input_size=(0, 0)), tiny.path)
     detect, refine = networks_of(aligner)
     assert (detect.entry, refine.entry) == ("pixels", "chips")
-    first, second = profiles_of(detect, (1, 64, 128))
-    assert first.takes(128, 160, 128) and not first.takes(1, 480, 480)
-    assert second.takes(32, 480, 640) and not second.takes(33, 480, 480)
+    profiles = profiles_of(detect, (1, 64, 128))
+    assert len(profiles) == len(LOOKS)
+    for profile, (side, count) in zip(profiles, LOOKS, strict=True):
+        assert profile.takes(count, side, side) and not profile.takes(count, side + 32, side)
+        assert not profile.takes(count + 1, side, side)
+    assert [profile.batch[2] for profile in profiles_of(detect, (1, 4, 8))] == [8, 8, 8, 2]
+    assert [look_of(side) for side in (1, 160, 161, 480, 1000, 2048)] == [LOOKS[0]] * 2 + [LOOKS[1]] * 2 + [*LOOKS[2:]]
+    with pytest.raises(ValueError, match="no canvas of a card holds 2049 pixels; the largest is 2048"):
+        look_of(2049)
     assert profiles_of(refine, (1, 64, 128)) == (Profile((1, 64, 128)),)
 
 

@@ -85,6 +85,7 @@ class FakeEngine:
         self.log = log
         self.executed: list[tuple[int, tuple[int, ...], int]] = []
         self.configs: list[Any] = []
+        self.contexts: list[FakeContext] = []
         self.fails = False
         self.num_io_tensors = 1 + len(self.outputs)
 
@@ -94,6 +95,10 @@ class FakeEngine:
     def get_tensor_mode(self, name: str) -> str:
         return "in" if name == self.input else "out"
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        shape = self.session.get_inputs()[0].shape
+        return tuple(length if isinstance(length, int) else -1 for length in shape)
+
     def create_runtime_config(self) -> Any:
         config = types.SimpleNamespace(strategy="")
         config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "strategy", strategy)
@@ -102,7 +107,8 @@ class FakeEngine:
 
     def create_execution_context(self, config: Any) -> FakeContext:
         assert config.strategy == "managed"
-        return FakeContext(self)
+        self.contexts.append(FakeContext(self))
+        return self.contexts[-1]
 
 
 class Logger:
@@ -172,8 +178,8 @@ def test_pixels_on_the_card(opened: Any, tiny: Model, cuda: Any, to_card: Any, f
     given = normalise(chips(19), tiny.spec)
     (output,) = session.run_device(to_card(given), stream)
     np.testing.assert_allclose(from_card(output), reference(tiny, chips(19)), rtol=0.01, atol=0.01)
-    assert [shape[0] for _, shape, _ in engine.executed] == [8, 8, 3]
-    assert stream.syncs == 0  # nothing is waited for
+    assert [shape[0] for _, shape, _ in engine.executed] == [8, 8, 8]  # the last is filled up
+    assert stream.syncs <= 1  # nothing is waited for but the arena, once
     kept = from_card(output)
     session.run_device(to_card(given[::-1].copy()), stream)
     np.testing.assert_array_equal(from_card(output), kept)  # the caller's own memory
@@ -218,12 +224,13 @@ def test_threads_share_the_session(opened: Any, tiny: Model) -> None:
         np.testing.assert_allclose(result, reference(tiny, chips(3, seed)), rtol=0.01, atol=0.01)
 
 
-def test_compiled_kernels_are_kept(tiny: Model, cuda: Any, tmp_path: Path) -> None:
-    """Of every context of a session in one cache, written when a shape has run for the first time."""
+def test_compiled_kernels_are_kept(tiny: Model, cuda: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every context of a session in one cache, written once: when all shapes have run, or after a run that met a new one."""
     engines: list[FakeEngine] = []
     (network,) = networks_of(tiny)
-    cache = types.SimpleNamespace(serialize=lambda: b"%d kernels" % len(engines[0].executed))
+    cache = types.SimpleNamespace(serialize=lambda: b"%d kernels" % len({shape for _, shape, _ in engines[0].executed}))
     caches: list[Any] = []
+    written: list[int] = []
 
     class WithCache(FakeEngine):
         def create_runtime_config(self) -> Any:
@@ -233,24 +240,67 @@ def test_compiled_kernels_are_kept(tiny: Model, cuda: Any, tmp_path: Path) -> No
             return config
 
     kept = KernelCache(tmp_path / "n.kernels", "a" * 64)
+    real = kept.keep
+    monkeypatch.setattr(kept, "keep", lambda: (written.append(1), real()))
     flavour = fake_flavour("tensorrt_rtx", engines, WithCache)
-    facts = facts_of(network, Profile((1, 4, 8)))
+    facts = facts_of(network, Profile((1, 4, 64)))
     plan = graph_of(tiny, network, "fp16")
     session = TensorRtSession(facts, plan, tiny.spec, CHOICE, flavour=flavour, cuda=cuda, kernels=kept)
     assert not kept.path.exists()
-    for count, ending in ((4, b"1 kernels"), (4, b"1 kernels"), (5, b"3 kernels")):
+    session.run(chips(4))
+    assert kept.path.read_bytes().endswith(b"1 kernels") and len(written) == 1
+    session.warm(cuda.named("encode"))
+    assert kept.path.read_bytes().endswith(b"2 kernels") and len(written) == 2
+    for count in (4, 40, 64, 70):
         session.run(chips(count))
-        assert kept.path.read_bytes().endswith(ending)
-    assert caches == [cache, cache]
+    assert len(written) == 2 and caches == [cache, cache]
 
 
-def test_memory_is_kept_for_four_shapes(opened: Any, tiny: Model, cuda: Any, to_card: Any) -> None:
-    session, engine = opened
-    stream = cuda.stream()
-    for count in (1, 2, 3, 4, 1, 5, 2):  # 5 makes room by 2's going, which comes again
+@pytest.mark.parametrize("package", ["tensorrt", "tensorrt_rtx"])
+def test_few_contexts_for_any_batches(tiny: Model, cuda: Any, to_card: Any, package: str) -> None:
+    """After `warm` none is made, and every launch is a replay; the contexts of a stream share one arena."""
+    engines: list[FakeEngine] = []
+    (network,) = networks_of(tiny)
+    facts = facts_of(network, Profile((1, 64, 128)))
+    session = TensorRtSession(
+        facts, graph_of(tiny, network, "fp16"), tiny.spec, CHOICE, flavour=fake_flavour(package, engines), cuda=cuda
+    )
+    stream = cuda.named("encode")
+    session.warm(stream)
+    engine = engines[0]
+    assert [shape[0] for _, shape, _ in engine.executed] == [32, 32, 128, 128] and len(engine.configs) == 2
+    assert len({context.memory for context in engine.contexts}) == 1 and stream.syncs == 2
+    captured, replayed = cuda.captures, cuda.replays
+    for count in (*range(1, 40), 100, 128, 129, 300):
         session.run_device(to_card(normalise(chips(count), tiny.spec)), stream)
-    assert len(engine.configs) == 6
-    assert stream.syncs == 2  # a context goes only when it is idle
+    assert len(engine.configs) == 2 and stream.syncs == 2 and cuda.captures == captured
+    if package == "tensorrt":
+        assert cuda.replays - replayed == 39 + 1 + 1 + 2 + 3
+    session.run(chips(3))
+    assert len(engine.configs) == 2  # on the same stream
+    allocated = cuda.allocated
+    session.release()
+    assert cuda.arena(stream).nbytes == 0
+    session.run_device(to_card(normalise(chips(2), tiny.spec)), stream)
+    assert len(engine.configs) == 3 and cuda.allocated > allocated
+
+
+def test_the_arena_moves_what_works_in_it(cuda: Any) -> None:
+    """A larger context needs a larger one: all are told, before the old one goes."""
+    stream = cuda.stream()
+    told: list[tuple[str, int]] = []
+    first, second = (lambda start, name=name: told.append((name, start)) for name in "ab")
+    arena = cuda.arena(stream)
+    arena.join(1000, first)
+    arena.join(500, second)
+    assert told[0][1] == told[1][1] and told[0][1] % 256 == 0 and stream.syncs == 1
+    third = lambda start: told.append(("c", start))
+    arena.join(5000, third)
+    assert [name for name, _ in told[2:]] == ["a", "b", "c"] and len({start for _, start in told[2:]}) == 1
+    assert stream.syncs == 2 and arena.nbytes == 5000
+    for move in (first, second, third):
+        arena.leave(move)
+    assert arena.nbytes == 0
 
 
 def test_what_does_not_fit(opened: Any, tiny: Model, cuda: Any, to_card: Any) -> None:
@@ -278,14 +328,13 @@ def test_canvases_choose_their_profile(tiny: Model, cuda: Any, to_card: Any, fro
     engines: list[FakeEngine] = []
     network = Network("detect", ("embedding",), "pixels", (0, 0))
     graph = graph_of(tiny, network, "fp16")
-    facts = facts_of(network, Profile((2, 4, 8), (8, 16, 16)), Profile((1, 1, 2), (16, 32, 64)))
+    facts = facts_of(network, Profile((2, 4, 8), (4, 8, 8)), Profile((1, 1, 2), (8, 16, 16)))
     session = TensorRtSession(facts, graph, tiny.spec, CHOICE, flavour=fake_flavour("tensorrt_rtx", engines), cuda=cuda)
-    for pixels in (chips(8), chips(1)):
-        (output,) = session.run_device(to_card(pixels), cuda.stream())
-        np.testing.assert_allclose(from_card(output), reference(tiny, pixels), rtol=0.02, atol=0.02)
-    assert [profile for _, _, profile in engines[0].executed] == [0, 1]
+    (output,) = session.run_device(to_card(chips(3)), cuda.stream())
+    np.testing.assert_allclose(from_card(output), reference(tiny, chips(3)), rtol=0.02, atol=0.02)
+    assert [(shape[0], profile) for _, shape, profile in engines[0].executed] == [(2, 1), (2, 1)]
     with pytest.raises(
         DeviceError,
-        match=r"takes batches of 2 to 8 of 8 to 16 pixels or 1 to 2 of 16 to 64 pixels, not 1 of 128x128; build one",
+        match=r"takes pictures of 4 to 8 or 8 to 16 pixels, not of 128x128; build it again",
     ):
         session.run_device(to_card(np.zeros((3, 128, 128, 3), np.uint8)), cuda.stream())

@@ -39,7 +39,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def pixels_of(backend: CpuBackend, *files: bytes) -> list[np.ndarray]:
-    with backend.lane():
+    with backend.lane("decode"):
         return [np.array(tensor) for tensor in backend.decode(files)]
 
 

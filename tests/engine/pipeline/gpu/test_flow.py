@@ -90,7 +90,7 @@ def test_an_error_of_the_source_ends_the_run() -> None:
 
 def test_a_lane_that_cannot_be_entered_ends_the_run() -> None:
     @contextlib.contextmanager
-    def closed() -> Iterator[None]:
+    def closed(name: str) -> Iterator[None]:
         raise RuntimeError("no such device")
         yield
 
@@ -98,6 +98,19 @@ def test_a_lane_that_cannot_be_entered_ends_the_run() -> None:
     with pytest.raises(RuntimeError, match="no such device"):
         list(flow(parcels(3), [lambda parcel: None] * 2, closed, close=nothing))
     assert threading.active_count() == before
+
+
+def test_each_stage_has_its_lane() -> None:
+    """By name, entered once."""
+    entered: list[str] = []
+
+    @contextlib.contextmanager
+    def lane(name: str) -> Iterator[None]:
+        entered.append(name)
+        yield
+
+    assert len(list(flow(parcels(9), [lambda parcel: None] * 2, lane, close=nothing, names=["detect", "encode"]))) == 9
+    assert sorted(entered) == ["detect", "encode"]
 
 
 def test_stopping_early_leaves_no_thread() -> None:

@@ -119,7 +119,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert max(short.decoded[-30:]) <= 4
 
 
-@pytest.mark.parametrize("stage", ["canvases", "warp", "run", "host"])
+@pytest.mark.parametrize("stage", ["look", "warp", "run", "host"])
 def test_out_of_memory_in_any_stage(
     open_tiny: Open, album: list[PhotoFile], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -136,7 +136,7 @@ def test_out_of_memory_in_any_stage(
     monkeypatch.setattr(backend, stage, once)
     pipeline = open_tiny(on=backend, batch_size=8)
     assert_complete(list(pipeline.run(album)), album)
-    assert pipeline.halvings == (0 if stage == "canvases" else 1)  # crops are not looked for
+    assert pipeline.halvings == (0 if stage == "look" else 1)  # crops are not looked for
 
 
 def test_out_of_memory_for_one_photo_ends_the_run(open_tiny: Open, album: list[PhotoFile]) -> None:
