@@ -20,13 +20,12 @@ from faceembed.engine.index.clusters.links import has_links
 from faceembed.engine.index.clusters.output import SCHEMA, read_clusters, write_clusters
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
-from faceembed.engine.index.manifest import read_manifest
+from faceembed.engine.index.manifest import FIELD, FORGOTTEN, read_manifest
 from faceembed.engine.photos.listing import decode_path, encode_path, printable
 from faceembed.errors import FaceEmbedError
 from faceembed.files import atomic_write
 
 CLUSTERS, LINKS, PAGES = "clusters", "links", "pages"
-FIELD = "derived"
 _NUMBER = re.compile(r"(\d+)-")
 _PATIENCE_SECONDS = 60
 
@@ -55,6 +54,11 @@ def note(index: str | os.PathLike[str], kind: str, path: str | os.PathLike[str],
 def derived(manifest: dict[str, Any], kind: str) -> list[str]:
     """The paths of that kind that were noted, as `encode_path` writes them."""
     return list(manifest.get(FIELD, {}).get(kind, []))
+
+
+def is_forgetful(manifest: dict[str, Any]) -> bool:
+    """Whether files may have been made of the index that are not noted, as the notes were damaged once."""
+    return bool(manifest.get(FIELD, {}).get(FORGOTTEN))
 
 
 def known_clusters_of(manifest: dict[str, Any], more: Collection[str] = ()) -> Iterator[str]:

@@ -23,6 +23,10 @@ _READ = (1, 2)  # 1: every vector was stored, also where copies of a photo have 
 _MANIFEST = {"encoder": dict, "dimension": int, "faces": int, "no_face": int, "failed": int, "next_face_id": int}
 COPY = "faceembed"
 """The name of the copy in the table's metadata."""
+FIELD = "derived"
+"""What was made from the index (`derived`)."""
+FORGOTTEN = "forgotten"
+"""In it: the copy has taken the JSON's place, and does not know of what was made after it was written."""
 
 
 def read_manifest(
@@ -49,7 +53,7 @@ def read_manifest(
     except ValueError as error:
         if (copy := _copy_of(files)) is None:
             raise IndexFormatError(f"{files.json} is damaged ({error}); make the index again with --fresh") from error
-        manifest = copy
+        manifest = {**copy, FIELD: {**copy.get(FIELD, {}), FORGOTTEN: [files.json.name]}}
         done = "written anew from" if mend else "read from"
         notice(
             f"{files.json} is damaged ({error}) and was {done} the copy in {files.parquet.name}, which does not know of clusters, "

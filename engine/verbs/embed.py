@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from faceembed.engine.index.derived import FIELD
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.looking import list_roots, roots_of, vanished
 from faceembed.engine.index.losses import Selection, alarm, merged
+from faceembed.engine.index.manifest import FIELD
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder

@@ -16,7 +16,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faceembed.engine.index.clusters.output import read_clusters
-from faceembed.engine.index.derived import PAGES, derived, known_clusters_of, without_faces, without_links
+from faceembed.engine.index.derived import (
+    PAGES,
+    derived,
+    is_forgetful,
+    known_clusters_of,
+    without_faces,
+    without_links,
+)
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.losses import Selection
@@ -99,6 +106,11 @@ def remove(
         counts = merge.write(files, description, dimension, kind, [], or_flat=True, notice=notice)
         written = [path for path in about if without_faces(path, ids)]
         links = without_links(manifest, ids)
+    if is_forgetful(manifest):
+        notice(
+            f"{files.json.name} was damaged once: name clusters that were made before with --clusters, and delete links and pages "
+            "of before yourself"
+        )
     return RemoveReport(
         index=str(files.faiss),
         faces=before - counts["faces"],
