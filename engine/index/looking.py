@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, is_pattern, upwards
 from faceembed.engine.index.update import Known
@@ -49,6 +50,28 @@ def roots_of(listing: Listing, known: Known) -> list[str]:
     """All folders that runs were given and that are not gone."""
     before = [root for root in (known.manifest or {}).get("roots", []) if root not in known.photos]
     return sorted({*listing.roots, *before} - set(listing.named) - set(listing.missing))
+
+
+def elsewhere(known: Known, selection: Selection, accounted: Collection[str]) -> list[str]:
+    """Lines on folders of earlier runs that this one was not given and that are not there: their photos stay and can be found.
+
+    Args:
+        known: what earlier runs have done.
+        selection: what this run looks at.
+        accounted: known paths that this run moves or drops.
+    """
+    before = {*(known.manifest or {}).get("roots", []), *(folder for one in known.selections for folder in one)}
+    not_looked_at = {f for f in before if not selection.covers(f) and f not in selection.beside}
+    lost = {folder for folder in not_looked_at if is_gone(folder)}
+    counts: collections.Counter[str] = collections.Counter()
+    faceless = {failure.photo.path for failure in known.failures}  # those taken out by hand among them
+    for path in known.photos.keys() - faceless - set(accounted) if lost else ():
+        counts.update(next(([above] for above in upwards(path) if above in lost), []))
+    return [
+        f"{count:,} photos in the index are of {printable(folder)}, which is not there and was not asked for; they stay: `faceembed remove` "
+        "takes the folder out, `faceembed relocate` says where it is now"
+        for folder, count in sorted(counts.items())
+    ]
 
 
 def vanished(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.lock import writing
-from faceembed.engine.index.looking import list_roots, roots_of, vanished
+from faceembed.engine.index.looking import elsewhere, list_roots, roots_of, vanished
 from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.manifest import FIELD
 from faceembed.engine.index.merge import Merge
@@ -192,7 +192,10 @@ def _embed(
             f"{len(merge.passed_over):,} photos in the index are among those left out now, the first is {some}; they stay, "
             "until --prune"
         )
-    for line in found.remarks(known.photos.values(), check=check):
+    for line in (
+        *found.remarks(known.photos.values(), check=check),
+        *elsewhere(known, selection, merge.gone | found.moved),
+    ):
         notice(line)
     if index_type is not None and settings.faces == "largest":
         most = len(present)

@@ -18,6 +18,7 @@ import pytest
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.photos.listing import digest_of
+from faceembed.engine.verbs.remove import remove
 from faceembed.errors import UsageError
 from tests.engine.verbs.albums import (
     Counted,
@@ -83,6 +84,42 @@ def test_a_moved_archive(index: Path, nas: Path, tmp_path: Path, counted: Counte
     again = run(tmp_path / "nas2", index)
     assert (again.unread, again.moved, again.removed) == (31, 0, 0)
     check_vectors(index)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_did_not_move_with_its_archive_is_said(tmp_path: Path, counted: Counted, named: bool) -> None:
+    before, after, index = album(tmp_path / "nas", 20), tmp_path / "nas2", tmp_path / "p.faiss"
+
+    def given(folder: Path) -> Any:
+        return [Path(path) for path in below(folder)] if named else folder
+
+    assert run(given(before), index).faces == 20
+    before.rename(after)
+    dead = [str(before / Path(path).name) for path in below(after)[:3]]
+    for path in below(after)[:3]:
+        os.unlink(path)
+    for moved in (17, 0):  # at every run, as long as it is so
+        said: list[str] = []
+        report = run(given(after), index, notice=said.append)
+        assert (report.moved, report.embedded, report.faces) == (moved, 0, 20)
+        (line,) = (line for line in said if "is not there" in line)
+        assert line.startswith(
+            f"3 photos in the index are of {before}, which is not there and was not asked for; they stay: `faceembed remove`"
+        )
+    assert remove(index, [before]).faces == 3
+    assert paths_of(index) == below(after) and not {*paths_of(index)} & {*dead}
+    said = []
+    assert run(given(after), index, notice=said.append).faces == 17
+    assert not [line for line in said if "not there" in line]
+
+
+def test_a_folder_that_is_there_and_not_asked_for_is_not_spoken_of(index: Path, nas: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    assert run(album(tmp_path / "other", 3, first=50), index, notice=said.append).faces == 33
+    assert not [line for line in said if "not there" in line]
+    shutil.rmtree(nas)
+    run(tmp_path / "other", index, notice=said.append)
+    assert sum(line.startswith(f"30 photos in the index are of {nas}, ") for line in said) == 1
 
 
 def test_folders_renamed_inside(index: Path, nas: Path, counted: Counted) -> None:
