@@ -13,13 +13,10 @@ from faceembed.engine.index.losses import Selection
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, Shard
 from faceembed.engine.index.store import load_faces, write_index
-from faceembed.engine.index.update import TRANSIENT, Known
-from faceembed.engine.photos.failures import Failure
+from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
+from faceembed.engine.photos.failures import REMOVED, Failure
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.errors import UsageError
-
-REMOVED = "removed"
-"""The stage of photos whose faces somebody took out."""
 
 
 class Merge:
@@ -83,7 +80,7 @@ class Merge:
         """
         self.drop([photo.path for photo in photos])
         self._without |= set(face_ids)
-        self._taken_out += [Failure(photo, REMOVED, "taken out of the index by hand") for photo in photos]
+        self._taken_out += [Failure(photo, REMOVED, BY_HAND) for photo in photos]
 
     def _files(self, photo: PhotoFile) -> list[PhotoFile]:
         """The files for which what is known of a photo stands now."""
@@ -125,7 +122,8 @@ class Merge:
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
-        description = {**manifest, **counts, "next_face_id": first_id + len(fresh)}
+        by_hand = removed_rows(failures)
+        description = {**manifest, **counts, "next_face_id": first_id + len(fresh), REMOVED: by_hand}
         try:
             write_index(files, faces, failures, description, index_type, notice=notice)
         except UsageError as error:

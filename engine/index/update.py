@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from faceembed.engine.index.faiss_file import AGAIN
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.shards import LATER, Shard, ShardFolder
-from faceembed.engine.photos.failures import Failure, read_errors
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.failures import REMOVED, Failure, read_errors
+from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 
 _BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
 _VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
+BY_HAND = "taken out of the index by hand"
 TRANSIENT = ("list", "read", "memory")  # stages whose failures are tried again at every run
 
 
@@ -74,7 +77,10 @@ class Known:
     def _of(cls, files: IndexFiles, manifest: dict[str, Any]) -> Known:
         table = read_parquet(files.parquet, PHOTO_COLUMNS, advice="run with --fresh")
         photos = {photo.path: photo for photo in photos_of(table)}
+        _check_not_empty(files.faiss)  # a run that finds nothing new does not read it
         failures = read_errors(files.errors)
+        listed = {failure.photo.path for failure in failures} | photos.keys()
+        failures += [failure for failure in _removed(manifest) if failure.photo.path not in listed]
         photos.update({failure.photo.path: failure.photo for failure in failures if failure.stage not in TRANSIENT})
         return cls(files, manifest, photos, failures)
 
@@ -85,6 +91,30 @@ class Known:
             failures = [failure.photo for failure in shard.failures if failure.stage not in TRANSIENT]
             self.photos.update({photo.path: photo for photo in (*shard.faces.photos(), *failures)})
         return done
+
+
+def removed_rows(failures: Iterable[Failure]) -> list[list[str | int]]:
+    """Of the photos that were taken out by hand, what tells later runs to leave them out, for the index's description.
+
+    The errors file says so, too; but that looks like a log, which anybody may empty.
+    """
+    photos = (failure.photo for failure in failures if failure.stage == REMOVED)
+    return [[encode_path(p.path), p.size, p.mtime_ns, p.ctime_ns, p.digest] for p in photos]
+
+
+def _removed(manifest: dict[str, Any]) -> Iterator[Failure]:
+    for path, *rest in manifest.get(REMOVED, []):
+        yield Failure(PhotoFile(decode_path(path), *rest), REMOVED, BY_HAND)
+
+
+def _check_not_empty(path: Path) -> None:
+    try:
+        if path.stat().st_size:
+            return
+        why = "it is empty"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise IndexFormatError(f"{path} cannot be read ({why}); {AGAIN}")
 
 
 def _show(value: object) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.errors import IndexFormatError
 
+REMOVED = "removed"
+"""The stage of photos whose faces somebody took out."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:

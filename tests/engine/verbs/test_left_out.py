@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from faceembed.engine.index import merge
 from faceembed.engine.photos import listing as listing_module
+from faceembed.engine.photos.failures import REMOVED
 from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.verbs.remove import remove
 from faceembed.errors import DataError, LossError
@@ -109,7 +109,7 @@ def test_what_was_taken_out_by_hand_stays_out(tmp_path: Path, monkeypatch: pytes
     of_an_older_version(monkeypatch, nas, index)
     remove(index, [str(nas / "@eaDir" / "00101.png")])
     assert run(nas, index, prune=True).faces == 3
-    assert failures_of(index) == {"00101.png": merge.REMOVED}
+    assert failures_of(index) == {"00101.png": REMOVED}
     assert run(nas, index, include=["@eaDir"]).faces == 5
 
 

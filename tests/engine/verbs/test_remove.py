@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.verbs import embed as module
 from faceembed.engine.verbs.cluster import ClusterSettings, cluster
 from faceembed.engine.verbs.remove import remove
-from faceembed.errors import DataError, IndexBusyError, UsageError
+from faceembed.errors import DataError, IndexBusyError, IndexFormatError, UsageError
 from tests.engine.verbs.albums import (
     Counted,
     album,
@@ -103,6 +104,37 @@ def test_it_does_not_come_back(nas: Path, tmp_path: Path, counted: Counted) -> N
     assert (report.faces, report.failed, report.no_face, counted.photos) == (20, 0, 0, 0)
     picture(nas / "jane" / "00052.png", 4711)  # another photo
     assert run(nas, index).faces == 21
+    assert run(nas, index, fresh=True).faces == 24
+
+
+@pytest.mark.parametrize("harm", ["emptied", "deleted", "and the description is damaged"])
+def test_it_does_not_come_back_without_the_errors_file(nas: Path, tmp_path: Path, harm: str) -> None:
+    """That looks like a log, which anybody may empty."""
+    index = tmp_path / "p.faiss"
+    run(nas, index)
+    remove(index, [nas / "jane"])
+    errors = Path(f"{index}.errors.csv")
+    errors.unlink() if harm == "deleted" else errors.write_bytes(b"")
+    if harm.startswith("and"):
+        Path(f"{index}.json").write_bytes(b"")
+    os.utime(nas / "jane" / "00051.png", ns=(7, 7))
+    shutil.copy(nas / "jane" / "00052.png", nas / "copy.png")
+    picture(nas / "new.png", 900)
+    for faces in (21, 21):
+        assert run(nas, index).faces == faces
+    assert set(failures_of(index).values()) == {"removed"} and len(failures_of(index)) == 5
+    assert run(nas, index, fresh=True).faces == 26
+
+
+@pytest.mark.parametrize("harm", ["emptied", "deleted"])
+def test_a_run_that_finds_nothing_new_sees_that_the_vectors_are_gone(nas: Path, tmp_path: Path, harm: str) -> None:
+    index = tmp_path / "p.faiss"
+    run(nas, index)
+    index.unlink() if harm == "deleted" else index.write_bytes(b"")
+    with pytest.raises(
+        IndexFormatError, match=r"p\.faiss cannot be read \((it is empty|No such file or directory)\); .*--fresh"
+    ):
+        run(nas, index)
     assert run(nas, index, fresh=True).faces == 24
 
 
