@@ -403,7 +403,7 @@ class HostCuda:
         if function == "cuMemsetD8Async":
             ctypes.memset(to, source, size)
         else:
-            assert function in ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync")
+            assert function in ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync")
             ctypes.memmove(to, source, size)
 
     def launch(self, stream: Any, config: Any, kernel: str, *values: Any) -> None:
