@@ -6,12 +6,11 @@ LibRaw finds it, through rawpy. The sensor's own numbers are not developed: ever
 from __future__ import annotations
 
 import io
-
-import cv2
-import numpy as np
+from typing import Any
 
 from faceembed.engine.photos.headers.jpeg import read_jpeg
 from faceembed.errors import PhotoError
+from faceembed.install import pip_install
 
 _TURNS = {3: 3, 5: 8, 6: 6}
 """LibRaw's ``flip`` as an EXIF orientation."""
@@ -35,7 +34,7 @@ def preview(data: bytes, kind: str) -> tuple[bytes, int]:
         import rawpy  # optional: raw photos
     except ImportError as error:
         raise PhotoError(
-            "decode", f"{kind}, of which the preview needs one more package; run: pip install 'faceembed[raw]'"
+            "decode", f"{kind}, of which the preview needs one more package; run: {pip_install('raw')}"
         ) from error
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
@@ -51,8 +50,15 @@ def preview(data: bytes, kind: str) -> tuple[bytes, int]:
         return found, turn if turn >= 5 and _says_nothing(found, sizes.raw_width >= sizes.raw_height) else 0
     if thumbnail.format != rawpy.ThumbFormat.BITMAP:
         raise PhotoError("decode", f"{kind} with a preview of a rare kind; export it as JPEG")
-    pixels = np.ascontiguousarray(np.asarray(thumbnail.data, np.uint8)[:, :, ::-1])
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes(), turn
+    return _as_png(thumbnail.data), turn
+
+
+def _as_png(pixels: Any) -> bytes:
+    """The file of uint8 RGB pixels (H, W, 3)."""
+    import cv2  # where there is rawpy: every command imports this file, most of them long before they need OpenCV
+    import numpy as np
+
+    return cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def _says_nothing(jpeg: bytes, wide: bool) -> bool:

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import shlex
-from importlib import metadata
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -44,6 +43,8 @@ def _requirement(origin: dict[str, Any], extras: str) -> str:
 @functools.cache
 def _origin() -> dict[str, Any]:
     """What pip noted; empty where it noted nothing that can be read."""
+    from importlib import metadata  # when something is missing: every start would pay 20 ms for it
+
     try:
         return dict(json.loads(metadata.distribution("faceembed").read_text("direct_url.json") or "{}"))
     except (

@@ -399,8 +399,12 @@ class HostCuda:
         return types.SimpleNamespace(handle=array.pointer, array=array)
 
     def driver(self, function: str, to: int, source: int, size: int, stream: int) -> None:
-        assert function in ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync") and stream == 77
-        ctypes.memmove(to, source, size)
+        assert stream == 77
+        if function == "cuMemsetD8Async":
+            ctypes.memset(to, source, size)
+        else:
+            assert function in ("cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemcpyDtoDAsync")
+            ctypes.memmove(to, source, size)
 
     def launch(self, stream: Any, config: Any, kernel: str, *values: Any) -> None:
         assert stream.handle == 77 and config.block == (256, 1, 1)
@@ -416,6 +420,7 @@ def test_a_cuda_lane_asks_cuda_core_for_the_right_things(emulated: Lane, monkeyp
     monkeypatch.setattr(lanes, "_library", lambda device, arch: compiled.append(arch))
     monkeypatch.setattr(lanes, "_kernel", lambda library, name: name)
     monkeypatch.setattr(lanes, "_driver", cuda.driver)
+    monkeypatch.setattr(lanes, "pinned", lambda nbytes: np.zeros(max(nbytes, 1), np.uint8))
     monkeypatch.setattr(core, "launch", cuda.launch)
     lane = lanes.CudaLane()
     assert compiled == ["sm_89"]

@@ -77,10 +77,10 @@ def test_others_go_on_while_one_reads(
     reading, go_on = threading.Event(), threading.Event()
     real = module.FaceIndex
 
-    def slow(path: object) -> object:
+    def slow(path: object, **told: object) -> object:
         reading.set()
         assert go_on.wait(60)
-        return real(index)
+        return real(index, **told)  # type: ignore[arg-type]
 
     album(tmp_path / "nas", 5, first=100)
     run(tmp_path / "nas", index)

@@ -49,7 +49,7 @@ def test_folders(tmp_path: Path) -> None:
     assert people.persons == ("ann", "bob")
     assert [os.path.basename(sample.path) for sample in people.of("bob")] == ["a.JPG", "b.png"]
     assert people.of("nobody") == ()
-    assert people.notes == (f"2 files in {tmp_path} are no photos by ending and content (2 .txt)",)
+    assert people.notes == (f"{tmp_path}: 2 files are no photos by ending and content and were left out (2 .txt)",)
     assert read_people(tmp_path, layout="lfw") == people
 
 
