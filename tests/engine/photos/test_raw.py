@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import re
 import struct
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from faceembed.engine.photos.probe import probe
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.serving import Embedder
 from faceembed.errors import PhotoError
+from faceembed.install import pip_install
 from tests.engine.photos import odd
 from tests.engine.photos.damage import damaged_copies, photo_or_reason
 from tests.engine.photos.odd import Array
@@ -135,5 +137,5 @@ def test_without_the_package(portrait: Array, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.delitem(sys.modules, "rawpy", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(PhotoError, match=r"raw data \(DNG\).*pip install 'faceembed\[raw\]'"):
+    with pytest.raises(PhotoError, match=rf"raw data \(DNG\).*{re.escape(pip_install('raw'))}$"):
         probe(dng(portrait, None))
