@@ -46,7 +46,7 @@ def preview(data: bytes, kind: str) -> tuple[bytes, int]:
         raise PhotoError("decode", f"{kind} that cannot be read ({reason}); export it as JPEG") from error
     turn = _TURNS.get(sizes.flip, 0)
     if thumbnail.format == rawpy.ThumbFormat.JPEG:
-        found = bytes(thumbnail.data)
+        found = _without_added(bytes(thumbnail.data))
         return found, turn if turn >= 5 and _says_nothing(found, sizes.raw_width >= sizes.raw_height) else 0
     if thumbnail.format != rawpy.ThumbFormat.BITMAP:
         raise PhotoError("decode", f"{kind} with a preview of a rare kind; export it as JPEG")
@@ -59,6 +59,23 @@ def _as_png(pixels: Any) -> bytes:
     import numpy as np
 
     return cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _without_added(jpeg: bytes) -> bytes:
+    """A preview without the EXIF segment that LibRaw puts before a JFIF segment, where the preview has EXIF data of its own behind.
+
+    That one says how the picture lies; LibRaw's says how the sensor did, and turned what the camera had turned (findings/libraw-preview-exif.sh).
+    """
+    if jpeg[2:4] != b"\xff\xe1" or jpeg[6:10] != b"Exif":
+        return jpeg
+    rest = jpeg[:2] + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :]
+    behind = 4 + int.from_bytes(rest[4:6], "big")
+    added = (
+        rest[2:4] == b"\xff\xe0"
+        and rest[behind : behind + 2] == b"\xff\xe1"
+        and rest[behind + 4 : behind + 8] == b"Exif"
+    )
+    return rest if added else jpeg
 
 
 def _says_nothing(jpeg: bytes, wide: bool) -> bool:

@@ -103,6 +103,17 @@ def test_a_preview_that_does_not_say_how_it_lies(portrait: Array, orientation: i
     assert decode(dng(upright, with_exif(upright, 1), orientation)).pixels.shape == upright.shape
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_preview_of_two_minds_is_believed_itself(portrait: Array, orientation: int) -> None:
+    """JFIF, then EXIF that says "upright": LibRaw puts EXIF data with the sensor's turn before both."""
+    upright = np.ascontiguousarray(portrait[:, :190])
+    jpeg = with_exif(upright, 1)
+    jpeg = jpeg[:2] + bytes.fromhex("ffe000104a46494600010100000100010000") + jpeg[2:]
+    photo = decode(dng(upright, jpeg, orientation))
+    assert photo.pixels.shape == upright.shape
+    assert np.abs(photo.pixels.astype(int) - upright).mean() < 4
+
+
 def test_embedding_is_hers(pipeline: Pipeline, portrait: Array) -> None:
     """Through the server's way, too."""
     embedder = Embedder.of(pipeline)
