@@ -176,7 +176,7 @@ class ModelOptions:
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
         most = None if self.max_bytes is None else parse_amount(self.max_bytes, "--max-bytes")
-        given = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
+        given: dict[str, Any] = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
         return EmbedSettings(
             encoder=self.encoder,
             aligner=self.aligner,
