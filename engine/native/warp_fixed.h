@@ -4,7 +4,7 @@
 // Rows are summed first: levels become the high bytes of 16-bit numbers, so that one instruction multiplies twice as
 // many as in floats and keeps the high half, with 8 bits behind the point. Columns come last, in pairs and in 32 bits.
 // A row's product is off by 1/512 level at most, once half of what cutting off takes is given back; weights are off by
-// 2^-17 and 2^-16; and in a turned warp a footprint's place by 1/512 pixel along each axis, or 1/256 where it is wide.
+// 2^-17 and 2^-16; and in a turned warp a footprint's place by 1/1024 pixel along each axis, or 1/512 where it is wide.
 // Together that is less than a level from the sums in warp.h before rounding, so that levels differ by one at most.
 // More rows than kFixedRows would add up to more: those stay with floats.
 

@@ -260,7 +260,7 @@ inline Tents make_tents(double r) {
         tents.places = 1 << kFractionBits;
         return tents;
     }
-    tents.places = tents.count <= 4 ? 256 : 128;  // the wider a tent, the less a place decides
+    tents.places = tents.count <= 4 ? 512 : 256;  // the wider a tent, the less a place decides
     tents.blocks = (tents.count + 3) / 4;
     tents.down.resize(std::size_t(tents.places + 1) * tents.count);
     tents.across.assign(std::size_t(tents.places + 1) * tents.blocks * 16, 0);
