@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceembed.cli.card import CardOptions, card_options
 from faceembed.cli.options import (
     ModelOptions,
     Output,
@@ -38,11 +39,7 @@ if TYPE_CHECKING:
     help="Photos a round, taken evenly from all.  [default: 512, or more to keep many cores busy]",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Take the median of so many.")
-@click.option(
-    "--gpu-memory",
-    metavar="BYTES",
-    help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
-)
+@card_options
 @output_file_option("--plot", kind="picture", metavar="FILE.png", help="Draw the rates.")
 @model_options
 @output_options
@@ -52,7 +49,7 @@ def bench(
     faces: str,
     count: int | None,
     rounds: int,
-    gpu_memory: str | None,
+    card: CardOptions,
     plot: str | None,
     models: ModelOptions,
     out: Output,
@@ -71,7 +68,6 @@ def bench(
     """
     if sample == bool(photos):
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
-    from faceembed.engine.pipeline.gpu.budget import with_gpu_memory
     from faceembed.engine.verbs.bench import bench as measure
 
     if sample:
@@ -81,7 +77,7 @@ def bench(
     with out.reporter() as reporter:
         report = measure(
             given(photos),
-            settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
+            settings=card.added_to(models.settings(faces=faces)),
             count=count,
             rounds=rounds,
             notice=reporter.notice,

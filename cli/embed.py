@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli.card import CardOptions, card_options
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import (
     ModelOptions,
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
     metavar="TYPE",
     help="flat, hnsw, ivf or a FAISS factory string.  [default: what the index has, else flat]",
 )
-@click.option(
-    "--gpu-memory",
-    metavar="BYTES",
-    help="Memory of a card for photos in flight, as in 8G.  [default: 60 % of what is free]",
-)
 @click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
 @click.option(
     "--prune",
@@ -58,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--check", is_flag=True, help="Read every photo, also those whose size and times are as they were.")
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
 @folder_options
+@card_options
 @model_options
 @output_options
 @click.pass_context
@@ -67,19 +64,19 @@ def embed(
     output: str | None,
     faces: str,
     index_type: str | None,
-    gpu_memory: str | None,
     fresh: bool,
     prune: bool,
     check: bool,
     sample: bool,
     choice: Choice,
+    card: CardOptions,
     models: ModelOptions,
     out: Output,
 ) -> None:
     """Embed photos into a searchable index.
 
     PHOTOS are folders, searched with all their subfolders, and files; @list.txt is a list of both, a line each, and - a list on
-    standard input. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
+    standard input. Photos in .tar, .zip and .parquet files are read in place, as photos.zip::a.jpg. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
     what is new or changed and drops what is gone; photos that were moved or touched are known by their bytes. Where a
     whole folder is empty or gone, as when a disk is not mounted, nothing is changed without --prune. An interrupted run
     goes on when it is started again. A photo that cannot be read or has no face is a row of INDEX.faiss.errors.csv.
@@ -97,7 +94,6 @@ def embed(
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
-    from faceembed.engine.pipeline.gpu.budget import with_gpu_memory
     from faceembed.engine.verbs.embed import embed as embed_photos
 
     query = "QUERY.jpg"
@@ -115,7 +111,7 @@ def embed(
         report = embed_photos(
             given(photos),
             output,
-            settings=with_gpu_memory(models.settings(faces=faces), gpu_memory),
+            settings=card.added_to(models.settings(faces=faces)),
             index_type=index_type,
             fresh=fresh,
             prune=prune,

@@ -147,8 +147,8 @@ def _settled(
 ) -> G:
     """Open something with a runtime and a precision that it may run at."""
     choice = choose(settings.runtime, cpu_only=cpu_only, unfit=unfit)
-    if settings.gpu_memory and choice.device == "cpu":
-        raise UsageError(f"--gpu-memory is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
+    if choice.device == "cpu" and (option := settings.of_cards):
+        raise UsageError(f"{option} is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
     opened = open_with(choice)
     if not opened.admitted:
         try:

@@ -9,6 +9,8 @@ from faceembed.engine.photos.reading import MAX_BYTES
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.errors import UsageError
 
+DECODERS = ("nvimagecodec", "dali")
+"""What decodes on a card; ``auto`` is the first."""
 PREPROCESSING = 3  # raised whenever the same photo would give another chip
 
 
@@ -38,6 +40,8 @@ class EmbedSettings:
     """Files with more bytes are refused before they are read."""
     gpu_memory: int = 0
     """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
+    decoder: str = "auto"
+    """What decodes on a card, one of `DECODERS`, or ``auto``."""
     runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
     """What computes; ``runtime.threads`` batches are computed side by side."""
 
@@ -54,9 +58,17 @@ class EmbedSettings:
             raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
         if self.gpu_memory < 0:
             raise UsageError(f"--gpu-memory {self.gpu_memory} must be 0 (most of what is free) or more")
-        if self.gpu_memory and self.runtime.device == "cpu":
-            raise UsageError("--gpu-memory is for an NVIDIA card; leave it out with --device cpu")
+        if self.decoder not in ("auto", *DECODERS):
+            raise UsageError(f"--decoder '{self.decoder}' is not one of {', '.join(DECODERS)}")
+        if self.of_cards and self.runtime.device == "cpu":
+            raise UsageError(f"{self.of_cards} is for an NVIDIA card; leave it out with --device cpu")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels {self.max_pixels} must be at least 1")
         if self.max_bytes < 1:
             raise UsageError(f"--max-bytes {self.max_bytes} must be at least 1")
+
+    @property
+    def of_cards(self) -> str:
+        """The first option given that only a card has; empty where none is."""
+        given = {"--gpu-memory": self.gpu_memory, "--decoder": self.decoder != "auto"}
+        return next((option for option, value in given.items() if value), "")

@@ -78,7 +78,12 @@ def diagnose() -> Diagnosis:
     findings = [_processor(), *_cpu_runtimes(), _faiss(), driver_finding, *_cards(driver)]
     findings += [*_tensorrt(driver), _onnxruntime_cuda(driver)]
     findings += [
-        _package(name, title, driver) for name, title in (("nvidia-dali-cuda130", "DALI"), ("cuda-core", "cuda-core"))
+        _package(name, title, driver)
+        for name, title in (
+            ("nvidia-nvimgcodec-cu13", "nvImageCodec"),
+            ("nvidia-dali-cuda130", "DALI"),
+            ("cuda-core", "cuda-core"),
+        )
     ]
     findings += [_builtin_models(), _bootstrap_models()]
     try:

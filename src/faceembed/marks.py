@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 GENERATOR = "faceembed"
+GALLERY = "faceembed.gallery"
+"""The key in a parquet file's description by which a gallery of people is known."""
 _HEAD = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -118,6 +120,7 @@ KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "answer": ("an answer", _starts("pair_id,similarity")),
     "split": ("a split", _has("train", "validate", "test")),
     "clusters": ("a file of clusters", _is_clusters),
+    "gallery": ("a gallery", lambda path: GALLERY.encode() in _tail(path)),
     "labels": ("a file of face labels", _is_labels),
     "errors": ("a file of errors", lambda path: _head(path).startswith(b"path,stage,reason,size,mtime_ns")),
     "model": ("a model", _is_model),

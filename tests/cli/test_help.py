@@ -13,9 +13,9 @@ from typing import Any
 import click
 import pytest
 
-from faceembed.cli import options
+from faceembed.cli import card, options
 from faceembed.cli.main import main
-from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import DECODERS, EmbedSettings
 from faceembed.engine.runtimes import choose
 
 HEAVY = (
@@ -83,6 +83,7 @@ def test_examples_parse(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, 
 def test_choices_are_the_engines() -> None:
     assert options.RUNTIMES == choose.RUNTIMES
     assert options.PRECISIONS == choose.PRECISIONS
+    assert card.DECODERS == DECODERS
 
 
 def test_default_encoders() -> None:

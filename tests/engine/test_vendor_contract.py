@@ -75,7 +75,13 @@ RECEIVERS: dict[str, dict[str, str]] = {
         "self.dynamic.decoders": "nvidia.dali.experimental.dynamic.decoders",
         "self.dynamic.EvalMode": "nvidia.dali.experimental.dynamic:EvalMode",
         "decoded": "nvidia.dali.experimental.dynamic:Batch",
-        "tensor": "nvidia.dali.experimental.dynamic:Tensor",
+    },
+    "pipeline/gpu/nvimagecodec.py": {
+        "module": "nvidia.nvimgcodec",
+        "module.BackendKind": "nvidia.nvimgcodec:BackendKind",
+        "module.ColorSpec": "nvidia.nvimgcodec:ColorSpec",
+        "self._module": "nvidia.nvimgcodec",
+        "self._decoder": "nvidia.nvimgcodec:Decoder",
     },
     "runtimes/onnxruntime.py": {
         "onnxruntime": "onnxruntime",

@@ -7,13 +7,11 @@ nothing else in flight, and so are all later ones.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Sequence
 
 from faceembed.engine.pipeline.amounts import parse_amount
 from faceembed.engine.pipeline.batch import Item
-from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import UsageError
 
 DEFAULT_SHARE = 0.6  # of the memory that is free once the models are loaded
@@ -32,15 +30,6 @@ def parse_bytes(text: str) -> int:
     if amount < 256 << 20:
         raise UsageError(f"--gpu-memory {text} is too little; a batch and the models need 256M at least, better 2G")
     return amount
-
-
-def with_gpu_memory(settings: EmbedSettings, text: str | None) -> EmbedSettings:
-    """The same settings with a card's memory as the user wrote it; None leaves them.
-
-    Raises:
-        UsageError: as `parse_bytes`, or there is no card in those settings.
-    """
-    return settings if text is None else dataclasses.replace(settings, gpu_memory=parse_bytes(text))
 
 
 def needed(items: Sequence[Item]) -> int:

@@ -1,4 +1,4 @@
-"""The GPU path without a card: DALI's CPU backend, any CPU session, and the CPU build of the kernels.
+"""The GPU path without a card: a decoder's CPU backend, any CPU session, and the CPU build of the kernels.
 
 It runs the whole path in tests, on real photos, and shows what a card would compute. ``--device cuda`` never comes here.
 """
@@ -20,7 +20,7 @@ from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.detect.refine import refine
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.native import _native
-from faceembed.engine.pipeline.gpu.dali import Dali
+from faceembed.engine.pipeline.gpu.decoders import open_decoder
 from faceembed.engine.pipeline.gpu.interface import Backend, Scan
 from faceembed.engine.runtimes.base import Session
 from faceembed.engine.runtimes.batching import run_in_chunks
@@ -33,22 +33,23 @@ class CpuBackend(Backend):
     """Everything in the host's memory.
 
     Args:
-        threads: of each lane's DALI operators.
+        threads: for decoding.
+        decoder: as ``--decoder``.
     """
 
     device = "cpu"
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._dali = Dali("cpu", threads=threads)
+    def __init__(self, *, threads: int = 1, decoder: str = "auto") -> None:
+        self.decoder = open_decoder(decoder, device_id=None, threads=threads)
 
     def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
-        return self._dali.lane()
+        return self.decoder.lane()
 
     def decode(self, files: Sequence[bytes]) -> list[Any]:
-        return self._dali.decode(files)
+        return self.decoder.decode(files)
 
     def upload(self, pixels: NDArray[np.uint8]) -> Any:
-        return self._dali.upload(pixels)
+        return pixels
 
     def run(self, session: Session, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         return run_in_chunks(session, pixels, chunk=CHUNK, step=8)
@@ -62,7 +63,7 @@ class CpuBackend(Backend):
         spec: ModelSpec,
         settings: OneShotSettings,
     ) -> Detections:
-        pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
+        pixels = [np.asarray(photo) for photo in photos]  # views of the decoder's memory
         parts = [self._scan(pixels, scan, detector, settings) for scan in scans]
         return refine(refiner, pixels, Detections.concatenate(parts))
 
@@ -92,7 +93,7 @@ class CpuBackend(Backend):
         spec: ModelSpec,
         size: tuple[int, int],
     ) -> NDArray[np.uint8]:
-        pixels = [np.asarray(photo) for photo in photos]  # views of DALI's memory
+        pixels = [np.asarray(photo) for photo in photos]  # views of the decoder's memory
         mean = np.array(spec.mean, np.float32)
         chips: NDArray[np.uint8] = _native.gather(
             pixels, owner, matrices, *size, mean=mean, scale=spec.scale, dtype="uint8"

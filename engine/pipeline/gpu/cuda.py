@@ -1,4 +1,4 @@
-"""The GPU path on an NVIDIA card: DALI decodes, TensorRT or ONNX Runtime computes, our kernels do the rest.
+"""The GPU path on an NVIDIA card: nvImageCodec or DALI decodes, TensorRT or ONNX Runtime computes, our kernels do the rest.
 
 Each stage has a stream of its own, the same one from first to last, so that the card works on several batches at once and what is
 prepared for a stream is prepared once; `finish` and `follow` order them with events, without the host waiting. The host waits for the
@@ -8,7 +8,7 @@ faces that a look found and for the embeddings: twice a batch, once more where p
 from __future__ import annotations
 
 import contextlib
-import importlib
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from faceembed.engine.detect.refine import TEMPLATE
 from faceembed.engine.models.oneshot import REFINED_SIDE
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.gpu import kernels, record
-from faceembed.engine.pipeline.gpu.dali import Dali
+from faceembed.engine.pipeline.gpu.decoders import open_decoder
 from faceembed.engine.pipeline.gpu.interface import Backend, Scan
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.runtimes.arrays import DeviceArray
@@ -40,20 +40,21 @@ class CudaBackend(Backend):
 
     Args:
         index: the card's number.
-        threads: of each lane's DALI operators, for what they do on the processor.
+        threads: of the decoder, for what it does on the processor.
+        decoder: as ``--decoder``.
 
     Raises:
-        DeviceError: DALI, cuda-core, the driver or the card is missing.
+        DeviceError: the decoder, cuda-core, the driver or the card is missing.
     """
 
-    def __init__(self, index: int, *, threads: int = 1) -> None:
+    def __init__(self, index: int, *, threads: int = 1, decoder: str = "auto") -> None:
         self.device = f"cuda:{index}"
         self._index = index
         self._cuda = open_cuda(index)
         self._lanes: dict[str, CudaLane] = {}
         self._warm: list[DeviceSession] = []
         self._lock = threading.Lock()
-        self._dali = Dali("gpu", device_id=index, threads=threads)
+        self.decoder = open_decoder(decoder, device_id=index, threads=threads)
         self._local = threading.local()
 
     @contextlib.contextmanager
@@ -66,7 +67,7 @@ class CudaBackend(Backend):
         before = getattr(self._local, "lane", None)
         self._local.lane = lane
         try:
-            with self._dali.lane(lane.stream):
+            with self.decoder.lane(lane.stream):
                 yield
         finally:
             with contextlib.suppress(Exception):  # a broken card has had its error reported
@@ -79,12 +80,10 @@ class CudaBackend(Backend):
         return lane
 
     def decode(self, files: Sequence[bytes]) -> list[Any]:
-        return self._dali.decode(files)
+        return self.decoder.decode(files, self._lane.stream)
 
     def upload(self, pixels: NDArray[np.uint8]) -> Any:
-        tensor = self._dali.upload(pixels)
-        self._lane.stream.sync()  # the host's pixels may go; few photos come this way
-        return tensor
+        return self._lane.put(pixels)
 
     def run(self, session: Session, pixels: DeviceArray) -> tuple[DeviceArray, ...]:
         assert isinstance(session, DeviceSession)
@@ -162,7 +161,8 @@ class CudaBackend(Backend):
     def release(self) -> None:
         for session in self._warm:
             session.release()
-        importlib.import_module("nvidia.dali.backend").ReleaseUnusedMemory()
+        if dali := sys.modules.get("nvidia.dali.backend"):
+            dali.ReleaseUnusedMemory()
         self._cuda.trim()
 
     def free_bytes(self) -> int | None:

@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.header import PLAIN, Header
-from faceembed.engine.photos.whole import is_whole
-from faceembed.engine.pipeline.gpu.interface import Undecodable
+from faceembed.engine.pipeline.gpu.decoder import Decoder
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.errors import DeviceError
 from faceembed.install import pip_install
@@ -54,43 +52,6 @@ def load() -> Any:
     return dynamic
 
 
-def readable(data: bytes, header: Header) -> bool:
-    """Whether DALI reads a file as OpenCV does; others are decoded by OpenCV, and counted.
-
-    * What has a way of its own (`ways`): the still picture of an animated PNG, BMPs with bit masks, lossless JPEGs.
-    * TIFF: planes of 16 bits come out grey without an error, and libtiff prints to stderr.
-    * WebP: only simple files, none with a `VP8X` header (animation, alpha, EXIF).
-    * JPEG: no CMYK, which no decoder of NVIDIA's does on the card.
-    * Files without an end: they are damaged most likely, and DALI prints to stderr about them. And those with zeros for their data,
-      which `decode` refuses.
-    """
-    if header.way != PLAIN or not is_whole(data, header):
-        return False
-    if header.format == "JPEG":
-        return _components(data) in (1, 3) and b"\xff\xd9" in data[-1024:]
-    if header.format == "PNG":
-        return b"IEND" in data[-1024:]
-    if header.format == "WebP":
-        return data[12:16] in (b"VP8 ", b"VP8L") and len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return header.format == "BMP"
-
-
-def _components(data: bytes) -> int:
-    """Colour components of a JPEG whose header `probe` has read."""
-    at = 2
-    while at + 9 < len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 9]
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0
-
-
 def corner_matrix(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """A (2, 3) map between pixel centres at whole numbers, as `warp_affine` wants it: between corners at whole numbers."""
     moved = np.array(matrix, np.float64)
@@ -98,14 +59,29 @@ def corner_matrix(matrix: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return moved.astype(np.float32)
 
 
-class Dali:
-    """Decoding and scaling on one device.
+class Undecodable(Exception):
+    """A batch of files that could not be decoded together.
+
+    Args:
+        reason: what DALI said.
+        suspects: positions of the files that it named, if it named any.
+    """
+
+    def __init__(self, reason: str, suspects: Sequence[int] = ()) -> None:
+        super().__init__(reason)
+        self.suspects = list(suspects)
+
+
+class Dali(Decoder):
+    """Decoding on one device. DALI refuses a whole batch for one bad file, so the batch is taken apart until the file is alone.
 
     Args:
         device: ``cpu`` or ``gpu``.
         device_id: the card's number; None for the CPU.
         threads: of each lane, for what the processor does.
     """
+
+    title = "DALI"
 
     def __init__(self, device: str, *, device_id: int | None = None, threads: int = 1) -> None:
         self.dynamic = load()
@@ -125,9 +101,36 @@ class Dali:
         with context, self.dynamic.EvalMode.sync_cpu:
             yield
 
-    def decode(self, files: Sequence[bytes]) -> list[Any]:
-        """As `Backend.decode`: DALI tensors."""
-        batch = self.dynamic.as_batch([np.frombuffer(data, np.uint8) for data in files])
+    def decode(self, files: Sequence[bytes], stream: Any = None) -> list[Any]:
+        """As `Decoder.decode`: DALI tensors."""
+        if not files:
+            return []
+        try:
+            return self.decode_together(files)
+        except Undecodable as error:
+            if len(files) == 1:
+                return [None]
+            suspects = sorted(set(error.suspects) & set(range(len(files))))
+        if 0 < len(suspects) <= len(files) // 2:
+            result: list[Any] = [None] * len(files)
+            named = set(suspects)
+            rest = [place for place in range(len(files)) if place not in named]
+            for place in suspects:
+                result[place] = self.decode([files[place]])[0]
+            for place, array in zip(rest, self.decode([files[place] for place in rest]), strict=True):
+                result[place] = array
+            return result
+        middle = len(files) // 2
+        return [*self.decode(files[:middle]), *self.decode(files[middle:])]
+
+    def decode_together(self, files: Sequence[bytes]) -> list[Any]:
+        """Decode all, or none.
+
+        Raises:
+            Undecodable: at least one of them is damaged.
+        """
+        # Of a buffer that may be written DALI makes no array of its own: 3 us a photo in place of 17.
+        batch = self.dynamic.as_batch([np.frombuffer(bytearray(data), np.uint8) for data in files])
         try:
             # Fancy upsampling is what libjpeg-turbo, and so OpenCV, does: on the CPU the two agree bit for bit.
             decoded = self.dynamic.decoders.image(
@@ -140,8 +143,3 @@ class Dali:
             text = " ".join(str(part) for part in (error, error.__cause__) if part)
             raise Undecodable(text, [int(number) for number in _SAMPLE.findall(text)]) from error
         return list(decoded.tensors)
-
-    def upload(self, pixels: NDArray[np.uint8]) -> Any:
-        """As `Backend.upload`: a DALI tensor."""
-        tensor = self.dynamic.as_tensor(np.ascontiguousarray(pixels), layout="HWC")
-        return tensor if self.device == "cpu" else tensor.gpu(self._device_id)

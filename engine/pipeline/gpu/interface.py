@@ -1,7 +1,7 @@
 """What the stages of the GPU path ask of a device. Every stage is written once, against `Backend`.
 
-Two kinds fill it: `cuda.CudaBackend` (DALI on the card, TensorRT or ONNX Runtime CUDA, our kernels) and `cpu.CpuBackend` (DALI's
-CPU backend, ONNX Runtime, the CPU build of the same kernels). The CPU one runs the whole path where there is no card, in tests
+Two kinds fill it: `cuda.CudaBackend` (a `decoder` on the card, TensorRT or ONNX Runtime CUDA, our kernels) and `cpu.CpuBackend` (the
+decoder's CPU backend, ONNX Runtime, the CPU build of the same kernels). The CPU one runs the whole path where there is no card, in tests
 and for comparison. It is never what ``--device cuda`` falls back to.
 
 What an array is, is the backend's own business: the stages hand it from one call to the next and never look inside.
@@ -22,6 +22,7 @@ from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.pipeline.gpu.decoder import Decoder
 from faceembed.engine.runtimes.base import Session
 
 Array = Any
@@ -60,36 +61,20 @@ class Scan:
     """(N, 2) canvas pixels per photo pixel, x then y."""
 
 
-class Undecodable(Exception):
-    """A batch of files that could not be decoded together.
-
-    Args:
-        reason: what the decoder said.
-        suspects: positions of the files that it named, if it named any.
-    """
-
-    def __init__(self, reason: str, suspects: Sequence[int] = ()) -> None:
-        super().__init__(reason)
-        self.suspects = list(suspects)
-
-
 class Backend(abc.ABC):
     """One device. Each stage calls from a thread of its own, inside a `lane`."""
 
     device: str
     """As the user names it: ``cuda:0``."""
+    decoder: Decoder
 
     @abc.abstractmethod
     def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
         """What the thread of a stage must be inside of: the device, and the stage's own stream, the same one every time."""
 
     @abc.abstractmethod
-    def decode(self, files: Sequence[bytes]) -> list[Array]:
-        """Decode pictures, EXIF orientation applied: uint8 RGB (H, W, 3) each.
-
-        Raises:
-            Undecodable: at least one of them is damaged, and none was decoded.
-        """
+    def decode(self, files: Sequence[bytes]) -> list[Array | None]:
+        """Decode pictures, EXIF orientation applied: uint8 RGB (H, W, 3) each, None for one that the decoder refuses."""
 
     @abc.abstractmethod
     def upload(self, pixels: NDArray[np.uint8]) -> Array:

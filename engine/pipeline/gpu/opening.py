@@ -54,7 +54,8 @@ class Opening:
             DeviceError: the device cannot serve, or the aligner has no path there.
         """
         check_aligner(self.aligner)
-        backend = open_backend(self.choice, threads=self.settings.runtime.thread_count)
+        settings = self.settings
+        backend = open_backend(self.choice, threads=settings.runtime.thread_count, decoder=settings.decoder)
         detector = None
         if self.aligner is not None:
             looks = OneShotSettings(detect_side=self.settings.detect_size)
@@ -87,15 +88,15 @@ def check_aligner(aligner: Model | None) -> None:
             raise DeviceError(reason)
 
 
-def open_backend(choice: RuntimeChoice, *, threads: int) -> Backend:
+def open_backend(choice: RuntimeChoice, *, threads: int, decoder: str = "auto") -> Backend:
     """The backend of the device that was chosen.
 
     Raises:
         DeviceError: it, or a package it needs, is not there.
     """
     if choice.device == "cpu":
-        return CpuBackend(threads=threads)
-    return CudaBackend(int(choice.device.rpartition(":")[2] or 0), threads=threads)
+        return CpuBackend(threads=threads, decoder=decoder)
+    return CudaBackend(int(choice.device.rpartition(":")[2] or 0), threads=threads, decoder=decoder)
 
 
 def free_memory(backend: Backend) -> int:

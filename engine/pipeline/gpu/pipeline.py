@@ -209,8 +209,8 @@ def remarks(decoded_by: Mapping[str, int], halvings: int, capped: int) -> list[s
     formats, refused = decoded_by.get("host: format", 0), decoded_by.get("host: refused", 0)
     if formats or refused:
         lines.append(
-            f"{formats + refused:,} photos decoded by OpenCV, on the CPU: {formats:,} of formats that DALI does not read, "
-            f"{refused:,} that it refused; {decoded_by.get('device', 0):,} by DALI"
+            f"{formats + refused:,} photos decoded by OpenCV, on the CPU: {formats:,} of formats that a card's decoder "
+            f"does not read, {refused:,} that it refused; {decoded_by.get('device', 0):,} on the card"
         )
     if halvings:
         lines.append(

@@ -1,8 +1,7 @@
 """The stages of the GPU path: decode, detect, align, encode, and the copy back. Each takes a `Batch` and adds to it.
 
-A file that the device cannot decode costs that file only: the decoder refuses a whole batch, so the batch is taken apart until
-the file is alone; then OpenCV tries it, and has the last word. Files of a kind that DALI does not read go to OpenCV at once. How
-many were decoded where is counted.
+A file that the device cannot decode costs that file only: OpenCV tries it, and has the last word. Files of a kind that the device's
+decoder does not read go to OpenCV at once. How many were decoded where is counted.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -27,8 +26,8 @@ from faceembed.engine.pipeline.batch import Faces, Item, Read, faces_of
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
-from faceembed.engine.pipeline.gpu.dali import readable
-from faceembed.engine.pipeline.gpu.interface import Array, Backend, DevicePhoto, Undecodable
+from faceembed.engine.pipeline.gpu.decoder import readable
+from faceembed.engine.pipeline.gpu.interface import Array, Backend, DevicePhoto
 from faceembed.engine.pipeline.sound import taken, without_embedding
 from faceembed.engine.runtimes.unit import is_sound, to_unit
 from faceembed.errors import PhotoError
@@ -121,7 +120,7 @@ class Stages:
         wanted = [entry for entry in batch.read if isinstance(entry, Item)]
         direct = [item for item in wanted if readable(item.data, item.header)]
         pixels: dict[int, Array] = {}
-        for item, array in zip(direct, self._decode_apart(direct), strict=True):
+        for item, array in zip(direct, self.backend.decode([item.data for item in direct]), strict=True):
             if array is not None:
                 pixels[id(item)] = array
         self.decoded_by["device"] += len(pixels)
@@ -136,28 +135,6 @@ class Stages:
                 batch.failures.append(Failure(item.photo, error.stage, error.reason))
         batch.items = [item for item in wanted if id(item) in pixels]
         batch.photos = [DevicePhoto(pixels[id(item)]) for item in batch.items]
-
-    def _decode_apart(self, items: Sequence[Item]) -> list[Array | None]:
-        """Decode as many at once as the decoder accepts; None for those it refuses even alone."""
-        if not items:
-            return []
-        try:
-            return list(self.backend.decode([item.data for item in items]))
-        except Undecodable as error:
-            if len(items) == 1:
-                return [None]
-            suspects = sorted(set(error.suspects) & set(range(len(items))))
-        if 0 < len(suspects) <= len(items) // 2:
-            result: list[Array | None] = [None] * len(items)
-            named = set(suspects)
-            rest = [place for place in range(len(items)) if place not in named]
-            for places in ([place] for place in suspects):
-                result[places[0]] = self._decode_apart([items[places[0]]])[0]
-            for place, array in zip(rest, self._decode_apart([items[place] for place in rest]), strict=True):
-                result[place] = array
-            return result
-        middle = len(items) // 2
-        return [*self._decode_apart(items[:middle]), *self._decode_apart(items[middle:])]
 
     def detect(self, batch: Batch) -> None:
         """Photos to faces; their few numbers come to the host."""

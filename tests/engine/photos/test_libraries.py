@@ -219,19 +219,22 @@ ORIENTED: dict[str, Any] = {
     "AVIF": lambda p, o: odd.encoded(p, "AVIF", quality=95, exif=_exif(o)),
 }
 TURNS: dict[str, dict[str, bool]] = {
-    # whether the decoder hands on upright pixels: OpenCV by itself, OpenCV told to ignore it, Pillow, DALI on the CPU
-    "JPEG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True},
-    "PNG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True},
+    # whether the decoder hands on upright pixels: OpenCV by itself, OpenCV told to ignore it, Pillow, DALI and nvImageCodec on the CPU
+    "JPEG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True, "nvImageCodec": True},
+    "PNG": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False, "DALI": True, "nvImageCodec": True},
     "WebP": {"OpenCV": True, "OpenCV, ignoring": False, "Pillow": False},
-    "TIFF": {"OpenCV": True, "OpenCV, ignoring": True, "Pillow": True, "DALI": True},
+    "TIFF": {"OpenCV": True, "OpenCV, ignoring": True, "Pillow": True, "DALI": True, "nvImageCodec": True},
     "AVIF": {"OpenCV": False, "OpenCV, ignoring": False, "Pillow": False},
 }
 
 
-def _decoders(backend: Any) -> dict[str, Any]:
-    def dali(data: bytes) -> Array:
-        with backend.lane("decode"):
-            return np.array(backend.decode([data])[0])
+def _decoders(backends: dict[str, Any]) -> dict[str, Any]:
+    def by(backend: Any) -> Any:
+        def decode(data: bytes) -> Array:
+            with backend.lane("decode"):
+                return np.array(backend.decode([data])[0])
+
+        return decode
 
     def by_pillow(data: bytes) -> Array:
         with Image.open(io.BytesIO(data)) as image:
@@ -241,7 +244,7 @@ def _decoders(backend: Any) -> dict[str, Any]:
         "OpenCV": lambda data: read(data, cv2.IMREAD_COLOR_RGB),
         "OpenCV, ignoring": read,
         "Pillow": by_pillow,
-        "DALI": dali,
+        **{title: by(backend) for title, backend in backends.items()},
     }
 
 
@@ -253,7 +256,8 @@ def test_who_turns_what(picture: Array, kind: str) -> None:
     pytest.importorskip("nvidia.dali")
     upright = np.full((64, 96, 3), 30, np.uint8)
     upright[:16, :32] = 220
-    decoders = _decoders(CpuBackend(threads=1))
+    names = {"DALI": "dali", "nvImageCodec": "nvimagecodec"}
+    decoders = _decoders({title: CpuBackend(threads=1, decoder=name) for title, name in names.items()})
     for name, turns in TURNS[kind].items():
         for orientation in range(2, 9):
             stored = odd.oriented(upright, orientation)

@@ -18,7 +18,7 @@ from faceembed.engine.photos.headers.tiff import File
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.rewrite import put
 from faceembed.engine.photos.tiff_pieces import lzw_length, pieces
-from faceembed.engine.pipeline.gpu.dali import readable
+from faceembed.engine.pipeline.gpu.decoder import readable
 from faceembed.errors import PhotoError
 from tests.engine.photos import odd
 from tests.engine.photos.odd import Array, page, tiff

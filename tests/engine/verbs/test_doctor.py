@@ -56,6 +56,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
             return RuntimeChoice("openvino", "cpu", "fp32", "test")
 
         known = {"openvino": "2026.4", "onnxruntime": "1.32", "nvidia-dali-cuda130": "2.4.0", "cuda-core": "1.2"}
+        known["nvidia-nvimgcodec-cu13"] = "0.9.0"
         monkeypatch.setattr(doctor, "probe", probe)
         monkeypatch.setattr(doctor, "load", load)
         monkeypatch.setattr(doctor, "installed", lambda: tuple(packages or {}))

@@ -63,7 +63,7 @@ def white_cells(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def backend() -> CpuBackend:
-    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI is not installed")
+    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI, which brings nvImageCodec, is not installed")
     return CpuBackend()
 
 

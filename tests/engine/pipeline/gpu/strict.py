@@ -1,6 +1,6 @@
 """A card made of the host's memory, as bad-tempered as one may be: what is put into a stream happens when somebody waits, and not before.
 
-It stands in for `cuda.core`, for the functions of `cuda.bindings.driver` that we call, and for TensorRT's contexts. Memory holds `POISON`
+It stands in for `cuda.core`, for the functions of `cuda.bindings.driver` that we call, for nvImageCodec, and for TensorRT's contexts. Memory holds `POISON`
 until work writes it, and again from the moment that it is freed. A stream comes only as far as a wait needs: another stream's work is
 done where an event asks for it, else it is not done. So a wait or an event that is missing shows as pixels and embeddings of poison.
 
@@ -10,17 +10,15 @@ Frees are as late as the order of streams allows, or, with ``eager``, as early: 
 from __future__ import annotations
 
 import collections
-import contextlib
 import ctypes
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
-from faceembed.engine.runtimes.arrays import DeviceArray
 from tests.engine.runtimes.test_tensorrt import FakeContext, FakeEngine
 
 POISON = 0xA5
@@ -238,38 +236,39 @@ class Card:
             cuMemPoolTrimTo=lambda pool, keep: (0,),
         )
 
-    def dali(self) -> Any:
-        """`pipeline.gpu.dali.Dali`: OpenCV decodes, and the pixels are there when the stream has come so far."""
-        card, local = self, threading.local()
+    def nvimgcodec(self) -> Any:
+        """`nvidia.nvimgcodec`: OpenCV decodes, and the pixels are there when the stream has come so far."""
+        card = self
+        nobodys = Stream(self, 0)  # the default stream, for which nobody here waits
 
-        class StandIn:
-            def __init__(self, device: str, *, device_id: int, threads: int) -> None:
-                assert device == "gpu"
+        class Decoder:
+            def __init__(self, device_id: int, max_num_cpu_threads: int, backends: Any, options: str) -> None:
+                assert device_id == 0 and backends is None
 
-            @contextlib.contextmanager
-            def lane(self, stream: Stream) -> Iterator[None]:
-                before, local.stream = getattr(local, "stream", None), stream
-                yield
-                local.stream = before
+            def decode(self, srcs: Sequence[bytes], *, params: Any, cuda_stream: int) -> list[Any]:
+                stream = card.stream(cuda_stream) if cuda_stream else nobodys
+                return [self._image(data, stream) for data in srcs]
 
-            def decode(self, files: Sequence[bytes]) -> list[DeviceArray]:
-                pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) for data in files]
-                return [self.upload(picture, pictures) for picture in pictures]
-
-            def upload(self, pixels: np.ndarray, keep: Any = None) -> DeviceArray:
-                source = np.ascontiguousarray(pixels)
+            def _image(self, data: bytes, stream: Stream) -> Any:
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+                if pixels is None:
+                    return None
                 with card.lock:
-                    memory = Memory(card, source.nbytes, local.stream)
-                address, kept = source.ctypes.data, keep if keep is not None else None
+                    card.bury()
+                    memory = Memory(card, pixels.nbytes, stream)
+                target = memory.handle
+                stream.put(lambda: ctypes.memmove(target, pixels.ctypes.data, pixels.nbytes) and None)
+                interface = {"shape": pixels.shape, "typestr": "|u1", "data": (target, False), "version": 3}
+                return types.SimpleNamespace(__cuda_array_interface__=interface, memory=memory)
 
-                def copy(kept: Any = kept) -> None:
-                    ctypes.memmove(memory_of, address, size)
-
-                memory_of, size = memory.handle, source.nbytes
-                local.stream.put(copy)
-                return DeviceArray(memory.handle, source.shape, source.dtype, memory)
-
-        return StandIn
+        return types.SimpleNamespace(
+            Decoder=Decoder,
+            CodeStream=lambda data: data,
+            DecodeParams=lambda **options: None,
+            ColorSpec=types.SimpleNamespace(SRGB=1),
+            Backend=lambda kind: kind,
+            BackendKind=types.SimpleNamespace(CPU_ONLY=1),
+        )
 
     def engine(self) -> type[FakeEngine]:
         """TensorRT's engine, whose contexts put their work into streams."""

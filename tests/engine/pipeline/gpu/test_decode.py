@@ -1,4 +1,4 @@
-"""DALI's pixels against OpenCV's for every kind of file, and bad files among good ones."""
+"""DALI's and nvImageCodec's pixels against OpenCV's for every kind of file, and bad files among good ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceembed.engine.models.spec import Model
 from faceembed.engine.photos.decode import decode as by_opencv
 from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.photos.probe import probe
+from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.gpu import nvimagecodec
 from faceembed.engine.pipeline.gpu.cpu import CpuBackend
-from faceembed.engine.pipeline.gpu.dali import load, readable
-from faceembed.engine.pipeline.gpu.interface import Undecodable
+from faceembed.engine.pipeline.gpu.dali import Dali, Undecodable, load
+from faceembed.engine.pipeline.gpu.decoder import readable
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
+from faceembed.engine.pipeline.settings import DECODERS
 from faceembed.install import pip_install
-from tests.engine.pipeline.gpu.conftest import faces_of, failures_of
+from tests.engine.pipeline.gpu.conftest import CHOICE, faces_of, failures_of
 
 Open = Callable[..., DevicePipeline]
 
@@ -38,13 +42,26 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def pixels_of(backend: CpuBackend, *files: bytes) -> list[np.ndarray]:
+@pytest.fixture(scope="module", params=DECODERS)
+def either(request: pytest.FixtureRequest) -> CpuBackend:
+    """The backend with each decoder in turn."""
+    pytest.importorskip("nvidia.dali", reason="NVIDIA DALI, which brings nvImageCodec, is not installed")
+    return CpuBackend(decoder=request.param)
+
+
+@pytest.fixture
+def by_dali() -> CpuBackend:
+    pytest.importorskip("nvidia.dali")
+    return CpuBackend(decoder="dali")
+
+
+def pixels_of(backend: CpuBackend, *files: bytes) -> list[np.ndarray | None]:
     with backend.lane("decode"):
-        return [np.array(tensor) for tensor in backend.decode(files)]
+        return [None if tensor is None else np.array(tensor) for tensor in backend.decode(files)]
 
 
 @pytest.fixture(scope="module")
-def read_by_dali(picture: Image.Image) -> dict[str, bytes]:
+def read_there(picture: Image.Image) -> dict[str, bytes]:
     veiled = picture.convert("RGBA")
     veiled.putalpha(Image.fromarray((np.indices((201, 301)).sum(0) % 256).astype(np.uint8)))
     deep = np.asarray(picture).astype(np.uint16) * 257
@@ -73,17 +90,42 @@ def read_by_dali(picture: Image.Image) -> dict[str, bytes]:
     return files
 
 
-def test_pixels_are_those_of_opencv(backend: CpuBackend, read_by_dali: dict[str, bytes]) -> None:
-    """On the CPU backend, bit for bit, orientation included."""
-    for name, data in read_by_dali.items():
+def test_pixels_are_those_of_opencv(either: CpuBackend, read_there: dict[str, bytes]) -> None:
+    """On the CPU backend, bit for bit, orientation included: the largest and the mean difference are 0."""
+    for name, data in read_there.items():
         assert readable(data, probe(data)), name
-    for name, ours in zip(read_by_dali, pixels_of(backend, *read_by_dali.values()), strict=True):
-        np.testing.assert_array_equal(ours, by_opencv(read_by_dali[name]).pixels, err_msg=name)
+    for name, ours in zip(read_there, pixels_of(either, *read_there.values()), strict=True):
+        np.testing.assert_array_equal(ours, by_opencv(read_there[name]).pixels, err_msg=name)
+
+
+def test_cmyk_is_a_level_off_in_nvimagecodec(picture: Image.Image) -> None:
+    """So it is OpenCV's. DALI's is farther off."""
+    data = encoded(picture.convert("CMYK"), "JPEG")
+    expected = by_opencv(data).pixels.astype(int)
+    for name, most in (("nvimagecodec", 1), ("dali", 255)):
+        (ours,) = pixels_of(CpuBackend(decoder=name), data)
+        assert ours is not None and 0 < np.abs(ours - expected).max() <= most, name
+
+
+@pytest.mark.data
+def test_real_photos_give_the_same_embeddings(wild: list[Path], either: CpuBackend, encoder_model: Model) -> None:
+    """Pixels and embeddings of whole photos, squeezed to chips: the decoder alone makes the difference, and there is none."""
+    encoder = Encoder(encoder_model, CHOICE, threads=1)
+    files = [path.read_bytes() for path in wild[:16]]
+    ours = pixels_of(either, *files)
+    theirs = [by_opencv(data).pixels for data in files]
+    differences = [np.abs(one.astype(int) - other) for one, other in zip(ours, theirs, strict=True) if one is not None]
+    assert len(differences) == len(files)
+    assert max(int(difference.max()) for difference in differences) == 0
+    side = encoder_model.spec.input_size[::-1]
+    chips = [np.stack([cv2.resize(pixels, side) for pixels in some]) for some in (ours, theirs)]
+    (one, _), (other, _) = (encoder.encode(some) for some in chips)
+    assert (one * other).sum(axis=1).min() > 0.99999
 
 
 @pytest.fixture(scope="module")
 def left_to_opencv(picture: Image.Image) -> dict[str, bytes]:
-    """Files that DALI does not read, or not as OpenCV does."""
+    """Files that one of the two does not read, or not as OpenCV does."""
     exif = Image.Exif()
     exif[274] = 6
     veiled = picture.convert("RGBA")
@@ -158,24 +200,59 @@ BAD = {
 }
 
 
-def test_a_bad_file_costs_that_file_only(open_tiny: Open, mixed: Path) -> None:
-    pipeline = open_tiny(batch_size=64)
+def test_a_bad_file_costs_that_file_only(
+    open_tiny: Open, mixed: Path, either: CpuBackend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = open_tiny(on=either, batch_size=64)
     photos = list_photos([mixed]).photos
     outcomes = list(pipeline.run(photos))
     assert [photo.path for outcome in outcomes for photo in outcome.photos] == [photo.path for photo in photos]
     assert {name: stage for name, (stage, _) in failures_of(outcomes).items()} == BAD
     good = {Path(path).name for path in faces_of(outcomes)}
     assert good == {Path(photo.path).name for photo in photos} - set(BAD)
-    # None is hidden: 20 JPEGs and the one that is not square by DALI, five kinds that are OpenCV's.
+    # None is hidden: 20 JPEGs and the one that is not square by the decoder, five kinds that are OpenCV's.
     assert pipeline.decoded_by["device"] == 21
     assert pipeline.decoded_by["host: format"] == 5
+    assert "nvimgcodec" not in capfd.readouterr().err  # it prints about damaged files unless it is told not to
 
 
-def test_what_the_decoder_refuses_opencv_tries(
-    open_tiny: Open, mixed: Path, backend: CpuBackend, monkeypatch: pytest.MonkeyPatch
+def test_nvimagecodec_gives_none_for_each_bad_file(mixed: Path) -> None:
+    """In one call, the others decoded."""
+    files = {path.name: path.read_bytes() for path in sorted(mixed.iterdir())}
+    ours = dict(zip(files, pixels_of(CpuBackend(decoder="nvimagecodec"), *files.values()), strict=True))
+    assert {name for name, pixels in ours.items() if pixels is None} >= {
+        "03 broken table.jpg",
+        "05 no end.jpg",
+        "07 empty.jpg",
+        "08 text.png",
+        "09 no end.png",
+    }
+    for number in range(20):
+        pixels = ours[f"{number:02d}.jpg"]
+        assert pixels is not None and np.array_equal(pixels, by_opencv(files[f"{number:02d}.jpg"]).pixels)
+
+
+def test_what_nvimagecodec_refuses_opencv_tries(open_tiny: Open, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = CpuBackend(decoder="nvimagecodec")
+    decode = backend.decode
+    hated = (mixed / "10.jpg").read_bytes()
+    monkeypatch.setattr(
+        backend,
+        "decode",
+        lambda files: [None if data == hated else one for data, one in zip(files, decode(files), strict=True)],
+    )
+    pipeline = open_tiny(on=backend, batch_size=64)
+    photos = [photo for photo in list_photos([mixed]).photos if Path(photo.path).stem.isdigit()]
+    assert len(faces_of(list(pipeline.run(photos)))) == 20
+    assert pipeline.decoded_by == {"device": 19, "host: refused": 1}
+
+
+def test_what_dali_refuses_opencv_tries(
+    open_tiny: Open, mixed: Path, by_dali: CpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that only DALI refuses is not lost, and counted; the others of its batch stay with DALI."""
-    decode = backend.decode
+    assert isinstance(by_dali.decoder, Dali)
+    decode = by_dali.decoder.decode_together
     calls: list[int] = []
     hated = (mixed / "10.jpg").read_bytes()
 
@@ -185,8 +262,8 @@ def test_what_the_decoder_refuses_opencv_tries(
             raise Undecodable("something about a file")  # without its number, as for a header that DALI cannot parse
         return decode(files)
 
-    monkeypatch.setattr(backend, "decode", picky)
-    pipeline = open_tiny(batch_size=64)
+    monkeypatch.setattr(by_dali.decoder, "decode_together", picky)
+    pipeline = open_tiny(on=by_dali, batch_size=64)
     photos = [photo for photo in list_photos([mixed]).photos if Path(photo.path).stem.isdigit()]
     assert len(faces_of(list(pipeline.run(photos)))) == 20
     assert pipeline.decoded_by == {"device": 19, "host: refused": 1}
@@ -194,9 +271,10 @@ def test_what_the_decoder_refuses_opencv_tries(
 
 
 def test_a_named_sample_is_taken_out_at_once(
-    open_tiny: Open, mixed: Path, backend: CpuBackend, monkeypatch: pytest.MonkeyPatch
+    open_tiny: Open, mixed: Path, by_dali: CpuBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = backend.decode
+    assert isinstance(by_dali.decoder, Dali)
+    decode = by_dali.decoder.decode_together
     calls: list[int] = []
     hated = (mixed / "10.jpg").read_bytes()
 
@@ -206,17 +284,18 @@ def test_a_named_sample_is_taken_out_at_once(
             raise Undecodable("Failed to decode sample", [files.index(hated)])
         return decode(files)
 
-    monkeypatch.setattr(backend, "decode", picky)
+    monkeypatch.setattr(by_dali.decoder, "decode_together", picky)
     photos = [photo for photo in list_photos([mixed]).photos if Path(photo.path).stem.isdigit()]
-    assert len(faces_of(list(open_tiny(batch_size=64).run(photos)))) == 20
+    assert len(faces_of(list(open_tiny(on=by_dali, batch_size=64).run(photos)))) == 20
     assert calls == [20, 1, 19]
 
 
-def test_dali_names_the_sample(backend: CpuBackend, picture: Image.Image) -> None:
+def test_dali_names_the_sample(by_dali: CpuBackend, picture: Image.Image) -> None:
     """The words that `Dali.decode` reads the number from are DALI's."""
     sound = encoded(picture, "JPEG")
-    with pytest.raises(Undecodable) as refused:
-        pixels_of(backend, sound, sound[: len(sound) // 2], sound)
+    assert isinstance(by_dali.decoder, Dali)
+    with by_dali.lane("decode"), pytest.raises(Undecodable) as refused:
+        by_dali.decoder.decode_together([sound, sound[: len(sound) // 2], sound])
     assert refused.value.suspects == [1]
 
 
@@ -234,6 +313,17 @@ def test_without_dali_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(DeviceError, match=rf"DALI cannot be loaded .*{re.escape(pip_install('gpu'))}"):
         load()
+
+
+def test_without_nvimagecodec_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from faceembed.errors import DeviceError
+
+    monkeypatch.delitem(sys.modules, "nvidia.nvimgcodec", raising=False)
+    monkeypatch.setitem(sys.modules, "nvidia", None)
+    with pytest.raises(DeviceError, match=rf"nvImageCodec cannot be loaded .*{re.escape(pip_install('gpu'))}"):
+        nvimagecodec.load()
 
 
 @pytest.fixture
