@@ -49,6 +49,7 @@ def verify(
     \b
     Example:
         faceembed verify a.jpg b.jpg
+        faceembed verify photos.zip::a.jpg b.jpg
         faceembed verify --sample
     """
     if len(photos) != (0 if sample else 2):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.errors import DataError, PairListError
 
 Kind = str
@@ -128,7 +128,7 @@ def check_files(pairs: PairList) -> None:
         raise PairListError(
             f"{pairs.source}: the list names faces of an index by face_id; eval takes it, with --index INDEX.faiss"
         )
-    missing = [photo for photo in pairs.photos if not os.path.isfile(photo)]
+    missing = [photo for photo in pairs.photos if not is_photo_file(photo)]
     if not missing:
         return
     first = missing[0]
