@@ -11,6 +11,7 @@ is taught map by map.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ class SlimFace(nn.Module):
         )
         self.middle = nn.Sequential(*(layer for _ in _KEPT for layer in _pair(_MAP, _MAP)))
         self.tail = nn.Sequential(*_pair(_MAP, last, 2), *_pair(last, last))
-        self.fc = nn.Linear(last * _SIDE * _SIDE, dimension)
+        self.fc = nn.Linear(last * _SIDE**2, dimension)
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What SFace's maps teach: (N, 512, 14, 14) after the front, the same after the middle, (N, last, 7, 7) at the end."""
@@ -119,16 +120,47 @@ def load_sface(model: SlimFace, graph: Any) -> None:
     Raises:
         ModelError: another graph.
     """
+    weights, ending = _parts(graph)
     try:
-        weights, scale, (last, shift) = _folded(graph)
-        _load(model, weights, scale, last, shift)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"not SFace's graph: its layers do not fit slimface ({error})") from error
+        _load(model, weights, ending)
+    except (KeyError, ValueError) as error:
+        raise _not_sface(error) from error
+    lift, shift = first_lift(model, graph)
+    if model.fc.out_features == len(ending.last):
+        merge_ending(model, graph, lift, shift)
 
 
-def _load(
-    model: SlimFace, weights: Mapping[str, Folded], scale: Folded, last: NDArray[np.float32], shift: NDArray[np.float32]
-) -> None:
+def first_lift(model: SlimFace, graph: Any) -> tuple[Tensor, Tensor]:
+    """From the network's last map to all of SFace's channels, behind its normalisation: at first each kept one to itself.
+
+    Returns:
+        float32 (1024, last) and (1024,).
+    """
+    weights, ending = _parts(graph)
+    count = model.fc.in_features // _SIDE**2
+    ends = _ends(weights, ending, count)
+    lift = torch.zeros(len(ending.scale), count)
+    lift[ends, range(count)] = torch.from_numpy(ending.scale[ends])
+    return lift, torch.from_numpy(ending.shift)
+
+
+@torch.no_grad()
+def merge_ending(model: SlimFace, graph: Any, lift: Tensor, shift: Tensor) -> None:
+    """Make the embedding layer SFace's own behind a linear layer to its channels: two linear layers are one.
+
+    Args:
+        model: the network, of SFace's 128 numbers.
+        graph: SFace's.
+        lift: float32 (1024, last), of every place of the map.
+        shift: float32 (1024,).
+    """
+    _, ending = _parts(graph)
+    last = torch.from_numpy(ending.last)
+    model.fc.weight.copy_(torch.einsum("ocp,cl->olp", last, lift.detach()).flatten(1))
+    model.fc.bias.copy_(torch.from_numpy(ending.bias) + torch.einsum("ocp,c->o", last, shift.detach()))
+
+
+def _load(model: SlimFace, weights: Mapping[str, Folded], ending: _Ending) -> None:
     middle = [layer for layer in model.middle if isinstance(layer, nn.Conv2d)]
     for number, name in enumerate(_KEPT):
         _put(middle[2 * number], *weights[f"{name}_dw_relu"])
@@ -136,19 +168,17 @@ def _load(
     spread, into, again, onto = (layer for layer in model.tail if isinstance(layer, nn.Conv2d))
     count = into.out_channels
     wide, between, final = (weights[name][0] for name in ("conv_13_relu", "conv_14_dw_relu", "conv_14_relu"))
-    rows = last.reshape(len(last), len(final), _SIDE * _SIDE)
     kept = _strongest(_norms(wide, 0) * _norms(between, 0) * _norms(final, 1), count)
-    ends = _strongest(_norms(final, 0) * np.abs(scale[0]) * np.linalg.norm(rows, axis=(0, 2)), count)
+    ends = _ends(weights, ending, count)
     _put(spread, *weights["conv_13_dw_relu"])
     _put(into, wide[kept], weights["conv_13_relu"][1][kept])
     _put(again, between[kept], weights["conv_14_dw_relu"][1][kept])
     _put(onto, final[ends][:, kept], weights["conv_14_relu"][1][ends])
-    if model.fc.out_features == len(last):
-        _put(
-            model.fc,
-            (rows * scale[0][:, None])[:, ends].reshape(len(last), -1),
-            shift + (rows * scale[1][:, None]).sum((1, 2)),
-        )
+
+
+def _ends(weights: Mapping[str, Folded], ending: _Ending, count: int) -> NDArray[np.int64]:
+    ahead = _norms(weights["conv_14_relu"][0], 0) * np.abs(ending.scale)
+    return _strongest(ahead * np.linalg.norm(ending.last, axis=(0, 2)), count)
 
 
 def _norms(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
@@ -168,9 +198,24 @@ def _put(layer: nn.Conv2d | nn.Linear, weight: NDArray[np.float32], bias: NDArra
     layer.bias.copy_(torch.from_numpy(np.ascontiguousarray(bias, np.float32)))
 
 
-def _folded(graph: Any) -> tuple[dict[str, Folded], Folded, Folded]:
-    """Every convolution with its batch normalisation, by the name of the PReLU behind it; the scale and shift before the last layer;
-    the last layer with the normalisation behind it."""
+@dataclasses.dataclass(frozen=True)
+class _Ending:
+    """What follows SFace's last PReLU."""
+
+    scale: NDArray[np.float32]
+    """(1024,), of its batch normalisation."""
+    shift: NDArray[np.float32]
+    last: NDArray[np.float32]
+    """(128, 1024, 49): of the last layer with the normalisation behind it."""
+    bias: NDArray[np.float32]
+
+
+def _parts(graph: Any) -> tuple[dict[str, Folded], _Ending]:
+    """Every convolution with its batch normalisation, by the name of the PReLU behind it; and the ending.
+
+    Raises:
+        ModelError: another graph.
+    """
     from onnx import numpy_helper
 
     values = {item.name: np.asarray(numpy_helper.to_array(item), np.float32) for item in graph.graph.initializer}
@@ -182,17 +227,28 @@ def _folded(graph: Any) -> tuple[dict[str, Folded], Folded, Folded]:
         scale = gamma / np.sqrt(variance + epsilon)
         return scale, beta - mean * scale
 
+    def biased(node: Any, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> NDArray[np.float32]:
+        return shift + values[node.input[2]] * scale if len(node.input) > 2 else shift
+
     found: dict[str, Folded] = {}
-    for node in graph.graph.node:
-        if node.op_type == "PRelu":
-            behind = makers[node.input[0]]
-            conv = makers[behind.input[0]]
-            scale, shift = norm(behind)
-            bias = values[conv.input[2]] * scale if len(conv.input) > 2 else 0.0
-            found[node.output[0]] = values[conv.input[1]] * scale[:, None, None, None], shift + bias
-    product = makers["pre_fc1"]
-    turned = any(item.name == "transB" and item.i for item in product.attribute)
-    weight = values[product.input[1]] if turned else values[product.input[1]].T
-    scale, shift = norm(makers["fc1"])
-    bias = values[product.input[2]] * scale if len(product.input) > 2 else 0.0
-    return found, norm(makers["bn1"]), (weight * scale[:, None], shift + bias)
+    try:
+        for node in graph.graph.node:
+            if node.op_type == "PRelu":
+                behind = makers[node.input[0]]
+                conv = makers[behind.input[0]]
+                scale, shift = norm(behind)
+                weight = values[conv.input[1]] * scale[:, None, None, None]
+                found[node.output[0]] = weight, biased(conv, scale, shift)
+        product = makers["pre_fc1"]
+        turned = any(item.name == "transB" and item.i for item in product.attribute)
+        rows = values[product.input[1]] if turned else values[product.input[1]].T
+        scale, shift = norm(makers["fc1"])
+        before = norm(makers["bn1"])
+        last = (rows * scale[:, None]).reshape(len(rows), len(before[0]), _SIDE**2)
+    except (KeyError, ValueError) as error:
+        raise _not_sface(error) from error
+    return found, _Ending(*before, last, biased(product, scale, shift))
+
+
+def _not_sface(error: Exception) -> ModelError:
+    return ModelError(f"not SFace's graph: its layers do not fit slimface ({error})")
