@@ -31,6 +31,7 @@ from faceembed.engine.people.gallery import (
 )
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import decode_path, encode_path, photo_file, printable
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -291,7 +292,9 @@ def _check_usable(gallery: Gallery, what: str) -> None:
 
 
 def _readable(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.R_OK)
+    return is_photo_file(path) and (
+        os.access(path, os.R_OK) or not os.path.exists(path)
+    )  # the second of one in an archive
 
 
 @contextlib.contextmanager
