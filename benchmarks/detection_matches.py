@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.parity.detectors import SAME_FACE
 
@@ -17,18 +17,9 @@ def unsupported(found: Detections, supported: Detections) -> int:
     starts = np.searchsorted(supported.photo[order], found.photo)
     ends = np.searchsorted(supported.photo[order], found.photo, side="right")
     return sum(
-        not (_overlap(box, supported.boxes[order[start:end]]) >= TOUCHING).any()
+        not (overlaps(box[None], supported.boxes[order[start:end]])[0] >= TOUCHING).any()
         for box, start, end in zip(found.boxes, starts, ends, strict=True)
     )
-
-
-def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of one box with (N, 4) others."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    overlap: NDArray[np.float32] = shared / np.maximum(areas - shared, 1e-6)
-    return overlap
 
 
 def compare(found: Detections, wanted: Detections) -> dict[str, float]:

@@ -17,7 +17,9 @@ from faceembed.cli.embed import embed
 from faceembed.cli.evaluate import evaluate
 from faceembed.cli.explain import explain
 from faceembed.cli.export import export
+from faceembed.cli.gallery import enrol, gallery
 from faceembed.cli.group import Program
+from faceembed.cli.identify import identify
 from faceembed.cli.libraries import keep_at_home, keep_small
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
@@ -53,6 +55,9 @@ for _command in (
     search,
     verify,
     matrix,
+    enrol,
+    identify,
+    gallery,
     cluster,
     project,
     remove,

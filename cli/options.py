@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from faceembed.cli.reporter import Reporter
 from faceembed.cli.streams import check_redirections
@@ -141,6 +142,27 @@ class ModelOptions:
     detect_size: int
     max_pixels: int | None
     max_bytes: str | None
+
+    def settings_for_gallery(self, ctx: click.Context, gallery: str) -> EmbedSettings:
+        """The same, with the models that made a gallery wherever the user names none.
+
+        Raises:
+            UsageError: values that cannot be met.
+            IndexFormatError: the gallery is damaged.
+        """
+        from faceembed.engine.people.enrolling import settings_of
+        from faceembed.engine.people.gallery import is_gallery, read_gallery
+
+        settings = self.settings(faces="all")
+        if not is_gallery(gallery):
+            return settings
+        made = settings_of(read_gallery(gallery), settings)
+        named = {name: ctx.get_parameter_source(name) != ParameterSource.DEFAULT for name in ("encoder", "aligner")}
+        return dataclasses.replace(
+            settings,
+            encoder=settings.encoder if named["encoder"] else made.encoder,
+            aligner=settings.aligner if named["aligner"] else made.aligner,
+        )
 
     def settings(self, *, faces: str = "largest") -> EmbedSettings:
         """The library's settings.
@@ -276,6 +298,15 @@ faces_option = click.option(
     help="The largest face of each photo, or all of them.",
 )
 """For commands that compare the faces of photos."""
+
+several_option = click.option(
+    "--several",
+    type=click.Choice(["refuse", "largest"]),
+    default="refuse",
+    show_default=True,
+    help="Photos of people with several faces: not used, or the largest is taken.",
+)
+"""For commands that take photos of people by name."""
 
 threshold_option = click.option(
     "--threshold",

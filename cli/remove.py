@@ -8,6 +8,7 @@ import click
 
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_options
+from faceembed.cli.reporter import amount
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def remove(ctx: click.Context, index: str, what: tuple[str, ...], clusters: tupl
 
 
 def _summary(report: RemoveReport) -> str:
-    faces = "1 face" if report.faces == 1 else f"{report.faces:,} faces"
+    faces = amount(report.faces, "face")
     lines = [f"{faces} taken out, {report.left:,} left in {report.index}"]
     if report.on_disk:
         lines.append(f"still there, and left out of later runs: {report.on_disk:,} of these photos")

@@ -115,10 +115,15 @@ def photo_status(progress: Progress, rate: float) -> str:
     parts = [f"{progress.done:,}/{progress.total:,} photos"]
     if rate > 0:
         parts += [per_second(rate), f"{clock((progress.total - progress.done) / rate)} left"]
-    parts.append(f"{progress.faces:,} faces")
+    parts.append(amount(progress.faces, "face"))
     if progress.failures:
-        parts.append(f"{progress.failures:,} failures")
+        parts.append(amount(progress.failures, "failure"))
     return " · ".join(parts)
+
+
+def amount(number: int, noun: str) -> str:
+    """``1 face``, ``12,790 faces``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def per_second(rate: float) -> str:

@@ -49,7 +49,7 @@ def search(
 ) -> None:
     """Find the faces of an index most similar to a photo's.
 
-    QUERY is a photo, a folder, or a list of them (@list.txt, or - for standard input); the largest face of each photo is looked for, or with --faces all every one. Similarities are
+    QUERY is a photo (in an archive: photos.zip::a.jpg), a folder, or a list of them (@list.txt, or - for standard input); the largest face of each photo is looked for, or with --faces all every one. Similarities are
     cosines: the higher, the more alike. What is below the threshold is marked: it is no match, only the nearest there is.
 
     \b

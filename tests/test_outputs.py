@@ -50,6 +50,12 @@ def _clusters(path: Path) -> None:
     write_clusters(path, SCHEMA.empty_table(), About("e", "0", 0.5, 0))
 
 
+def _gallery(path: Path) -> None:
+    from faceembed.engine.people.gallery import Gallery, write_gallery
+
+    write_gallery(path, Gallery({"encoder": {"sha256": "0"}, "dimension": 4}, ()))
+
+
 def _pairs(path: Path) -> None:
     path.write_text("path_a,path_b,label,kind,method\r\na.jpg,b.jpg,1,same,\r\n")
 
@@ -137,6 +143,7 @@ OURS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "answer": ("x.csv", lambda path: path.write_text("pair_id,similarity\n1,0.5\n")),
     "split": ("x.json", _split),
     "clusters": ("x.parquet", _clusters),
+    "gallery": ("x.gallery", _gallery),
     "labels": ("x.parquet", _labels),
     "errors": ("x.errors.csv", lambda path: path.write_text("path,stage,reason,size,mtime_ns\n")),
     "spec": (
@@ -251,6 +258,7 @@ COMMANDS = {
     "bench": ["bench", "photo.png", "--plot", "OUT"],
     "cluster": ["cluster", "p.faiss", "-o", "OUT"],
     "project": ["project", "p.faiss", "-o", "OUT"],
+    "enrol": ["enrol", "people", "-o", "OUT"],
     "split": ["data", "split", "people", "-o", "OUT", "--train", "1", "--validate", "1", "--test", "1"],
     "faces": ["data", "faces", "people", "-o", "OUT"],
     "export": ["export", "dlib-resnet", "-o", "OUT"],

@@ -15,7 +15,7 @@ from faceembed.engine.index.files import IndexFiles, Signature, read_whole
 from faceembed.engine.index.manifest import check_encoder
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path, photo_file
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.realness import Likeness
@@ -143,11 +143,7 @@ class Gallery:
         return self._shelf
 
     def _picture(self, path: str, shelf: _Shelf) -> bytes | None:
-        try:
-            info = os.stat(path)
-        except OSError:
-            return None
-        stamp = (info.st_size, info.st_mtime_ns)
+        stamp = photo_file(path).stamp
         if stamp != shelf.stamps[path]:  # another file has taken its place
             return None
         return self._thumbnail(path, stamp)

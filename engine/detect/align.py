@@ -43,7 +43,7 @@ def warp_chips(
         uint8 RGB (F, height, width, 3); black outside the photo.
     """
     height, width = spec.input_size
-    return _native.warp_many(list(photos), np.ascontiguousarray(owner, np.int32), matrices, height, width)
+    return _native.warp_many(list(photos), np.ascontiguousarray(owner, np.int32), matrices, height, width, exact=False)
 
 
 def crop_landmarks(height: int, width: int) -> NDArray[np.float32]:

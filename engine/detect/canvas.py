@@ -54,7 +54,7 @@ def paint(
     for index, (photo, side) in enumerate(zip(photos, sides.tolist(), strict=True)):
         height, width = photo.shape[:2]
         rows, columns = copy_size(height, width, side)
-        _native.resize_into(photo, canvases[index], 0, 0, rows, columns)
+        _native.resize_into(photo, canvases[index], 0, 0, rows, columns, exact=False)
         scales[index] = columns / width, rows / height
     return canvases, scales
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect import canvas, refine
+from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
@@ -207,7 +208,7 @@ class OneShotDetector(Detector):
         weight = (
             found.scores
             * (kept.photo[:, None] == found.photo)
-            * (_overlaps(kept.boxes, found.boxes) >= self.settings.blend)
+            * (overlaps(kept.boxes, found.boxes) >= self.settings.blend)
         )
         weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
         boxes = weight @ found.boxes
@@ -243,13 +244,3 @@ def _canvases_at_once(shape: Shape) -> int:
     """How many canvases fit `CANVAS_PIXELS`: 1, or a multiple of 4 up to 32."""
     fitting = CANVAS_PIXELS // (shape.height * shape.width)
     return min(fitting - fitting % 4, 32) or 1
-
-
-def _overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of (K, 4) with (F, 4) boxes: (K, F)."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=2)
-    area, other = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
-    overlap: NDArray[np.float32] = shared / np.maximum(area[:, None] + other[None] - shared, 1e-6)
-    return overlap

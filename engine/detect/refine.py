@@ -47,7 +47,7 @@ def refine(session: Session, photos: Sequence[NDArray[np.uint8]], faces: Detecti
         return Detections(faces.photo, faces.boxes, faces.landmarks, np.zeros(len(faces), np.float32))
     matrices = np.ascontiguousarray(matrices[sound])
     crops = _native.warp_many(
-        list(photos), np.ascontiguousarray(faces.photo[sound]), matrices, REFINED_SIDE, REFINED_SIDE
+        list(photos), np.ascontiguousarray(faces.photo[sound]), matrices, REFINED_SIDE, REFINED_SIDE, exact=False
     )
     (answers,) = run_in_chunks(session, crops, chunk=64, step=8)
     exact = TEMPLATE + answers[:, 1:].reshape(-1, 5, 2)  # crop pixels

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.flaws import flaws_of, people_of
+from faceembed.engine.evaluate.groups import Groups, rates_by_group
 from faceembed.engine.evaluate.intervals import auc_bounds, eer_interval, share_bounds
 from faceembed.engine.evaluate.pairs import PairList
 from faceembed.errors import DataError
@@ -87,6 +88,8 @@ class Evaluation:
     contradictory_pairs: int
     flaws: list[str]
     """These in words."""
+    groups: Groups | None = None
+    """By group, at ``threshold``; None where the list has no column ``group``."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """The fields as JSON types; what the data cannot tell is null, and ``cannot_tell`` says why, by the field's name."""
@@ -105,6 +108,8 @@ class Evaluation:
             found |= _too_few(f"kinds.{kind}.fnmr_at_fmr", rates.fnmr_at_fmr, rates.negatives)
         if self.accuracy_10fold is None:
             found["accuracy_10fold"] = "fewer than ten pairs of a class, or a fold without the others' classes"
+        if self.groups is None:
+            found["groups"] = "the list has no column group"
         if self.failure_to_enrol is None:
             found["failure_to_enrol"] = "a list of scores, without photos"
         return found
@@ -177,6 +182,7 @@ def evaluate(
         pairs_with_itself=flaws.with_itself,
         contradictory_pairs=flaws.contradictory,
         flaws=flaws.texts(),
+        groups=rates_by_group(scores, labels, pairs.groups[kept], judged.once, every.threshold),
     )
 
 

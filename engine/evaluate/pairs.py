@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.errors import DataError, PairListError
 
 Kind = str
@@ -34,6 +34,8 @@ class Pair:
     fold: int | None = None
     """The list's own fold for cross-validation, from 0."""
     pair_id: str | None = None
+    group: str | None = None
+    """Age, origin, sex, camera … of the pair, where the list says one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,11 @@ class PairList:
         return np.array([pair.kind or "" for pair in self.pairs], dtype=np.str_)
 
     @functools.cached_property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """``(n,)`` the group of each pair; empty strings where there is none."""
+        return np.array([pair.group or "" for pair in self.pairs], dtype=np.str_)
+
+    @functools.cached_property
     def negative_kinds(self) -> tuple[str, ...]:
         """The kinds of its negatives: ``other`` and ``fake`` first, then the rest by name."""
         found = sorted({pair.kind for pair in self.pairs if pair.kind and pair.kind != "same"})
@@ -121,7 +128,7 @@ def check_files(pairs: PairList) -> None:
         raise PairListError(
             f"{pairs.source}: the list names faces of an index by face_id; eval takes it, with --index INDEX.faiss"
         )
-    missing = [photo for photo in pairs.photos if not os.path.isfile(photo)]
+    missing = [photo for photo in pairs.photos if not is_photo_file(photo)]
     if not missing:
         return
     first = missing[0]

@@ -8,8 +8,9 @@ import os
 import stat
 from collections.abc import Callable, Collection, Sequence
 
-from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, is_pattern, upwards
+from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, is_pattern
 from faceembed.engine.index.update import Known
+from faceembed.engine.photos.archives.names import parent, upwards
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import Listing, list_photos, printable
 from faceembed.engine.photos.places import is_gone, real_place
@@ -22,7 +23,7 @@ def list_roots(roots: Sequence[str | os.PathLike[str]], known: Known, choice: Ch
     named = {folder for folders in known.selections for folder in folders}
 
     def knew(path: str) -> bool:
-        return path in known.photos or path in folders or (is_pattern(path) and os.path.dirname(path) in named)
+        return path in known.photos or path in folders or (is_pattern(path) and parent(path) in named)
 
     return list_photos(roots, place=_place(known, folders), may_be_gone=knew, choice=choice)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
+from faceembed.engine.photos.archives.names import parent, upwards
 from faceembed.engine.photos.listing import Listing, PhotoFile, printable
 from faceembed.engine.photos.places import is_gone
 
@@ -32,7 +33,7 @@ class Selection:
         self.folders = set(listing.roots) - set(listing.named)
         """Roots that are, or were, folders."""
         self.named = files
-        self.beside = {os.path.dirname(path) for path in (*listing.named, *listing.missing)}
+        self.beside = {parent(path) for path in (*listing.named, *listing.missing)}
         """Folders of files that are named; with them those that an earlier run named in one breath."""
         for folders in earlier:
             if self.beside & set(folders):
@@ -43,33 +44,26 @@ class Selection:
 
     def covers(self, path: str) -> bool:
         """Whether the run named a path or walked a folder above it."""
-        return path in self.named or any(parent in self.folders for parent in upwards(path))
+        return path in self.named or any(above in self.folders for above in upwards(path))
 
     def leaves_out(self, path: str) -> bool:
         """Whether the run passed over a path because of its name or a folder's."""
         left_out = self._left_out
-        return bool(left_out) and (path in left_out or any(parent in left_out for parent in upwards(path)))
+        return bool(left_out) and (path in left_out or any(above in left_out for above in upwards(path)))
 
     def lost(self, path: str) -> bool:
         """Whether a path that is not listed is gone. What the run leaves out it knows nothing of."""
         if self.leaves_out(path):
             return self._prune
-        if any(parent in self._unread for parent in (path, *upwards(path))):
+        if any(above in self._unread for above in (path, *upwards(path))):
             return False
-        return self.covers(path) or (os.path.dirname(path) in self.beside and is_gone(path))
+        return self.covers(path) or (parent(path) in self.beside and is_gone(path))
 
 
 def merged(earlier: Iterable[Collection[str]], selection: Selection) -> list[list[str]]:
     """What later runs should know of the folders whose files were named."""
     kept = [sorted(folders) for folders in earlier if not selection.beside & set(folders)]
     return [*kept, sorted(selection.beside)] if selection.named else kept
-
-
-def upwards(path: str) -> Iterator[str]:
-    """The folders above a path, the nearest first."""
-    while (parent := os.path.dirname(path)) != path:
-        yield parent
-        path = parent
 
 
 def alarm(gone: Collection[str], known: Mapping[str, PhotoFile], present: Iterable[str], selection: Selection) -> str:
@@ -106,9 +100,9 @@ def _emptied(gone: Collection[str], present: Iterable[str], selection: Selection
             counts.pop(folder, None)
     below: dict[str, list[str]] = collections.defaultdict(list)
     for folder in sorted(counts):
-        below[os.path.dirname(folder)].append(folder)
+        below[parent(folder)].append(folder)
     found = []
-    for top in (folder for folder in sorted(counts) if os.path.dirname(folder) not in counts):
+    for top in (folder for folder in sorted(counts) if parent(folder) not in counts):
         at = top
         while len(inner := below[at]) == 1 and counts[inner[0]] == counts[at] and os.path.isdir(inner[0]):
             at = inner[0]

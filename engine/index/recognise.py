@@ -13,8 +13,9 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from faceembed.engine.photos.archives.names import split
 from faceembed.engine.photos.listing import PhotoFile, printable
-from faceembed.engine.photos.places import is_gone
+from faceembed.engine.photos.places import is_gone, real_place
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError
 
@@ -169,7 +170,7 @@ def _find_elsewhere(
         # of an older version nothing but the file itself can be known again
         twins = [path for path in (same_bytes or by_stamp.get(photo.stamp, [])) if path not in listed]
         if twin := next((path for path in twins if _is_one_file(path, photo.path)), None):
-            if os.path.realpath(twin) == photo.path and twin not in found.moved:  # indexed through a link before
+            if real_place(twin) == photo.path and twin not in found.moved:  # indexed through a link before
                 _move(found, twin, photo)
             else:
                 found.aliases.append((photo.path, twin))
@@ -198,6 +199,9 @@ def _is_free(path: str, found: Recognised, listed: set[str]) -> bool:
 
 def _is_one_file(path: str, other: str) -> bool:
     """Whether two paths lead to one file that has one name: hard links are photos of their own."""
+    inside, other_inside = split(path), split(other)
+    if inside and other_inside and inside[1] == other_inside[1]:
+        path, other = inside[0], other_inside[0]
     try:
         a, b = os.stat(path), os.stat(other)
     except OSError:

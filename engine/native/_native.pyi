@@ -11,6 +11,7 @@ def warp(
     *,
     border: str = "constant",
     threads: int = 1,
+    exact: bool = True,
 ) -> NDArray[np.uint8]: ...
 def warp_many(
     images: list[NDArray[np.uint8]],
@@ -21,8 +22,9 @@ def warp_many(
     *,
     border: str = "constant",
     threads: int = 1,
+    exact: bool = True,
 ) -> NDArray[np.uint8]: ...
-def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]: ...
+def resize(image: NDArray[np.uint8], height: int, width: int, *, exact: bool = True) -> NDArray[np.uint8]: ...
 def resize_into(
     image: NDArray[np.uint8],
     canvas: NDArray[np.uint8],
@@ -30,6 +32,8 @@ def resize_into(
     x: int,
     height: int,
     width: int,
+    *,
+    exact: bool = True,
 ) -> None: ...
 def nms(
     boxes: NDArray[np.float32],

@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "warp_plans.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FE_X86_CLONES 1
 #include <immintrin.h>
@@ -19,48 +21,16 @@
 namespace faceembed {
 namespace {
 
-// Per output row: footprints, and values before rounding. Pointers into one block, so that the loops see plain arrays.
-struct WarpScratch {
-    WarpScratch(int width, int count)
-        : ints_(2 * std::size_t(width)),
-          floats_(4 * std::size_t(width) + 3 * std::size_t(width) + 1 + std::size_t(count) + 16) {
-        x_first = ints_.data();
-        y_first = x_first + width;
-        x_offset = floats_.data();
-        y_offset = x_offset + width;
-        x_scale = y_offset + width;
-        y_scale = x_scale + width;
-        row = y_scale + width;  // 3 width + 1: pixels are stored four floats at a time
-        row_weights = row + 3 * std::size_t(width) + 1;
-    }
-
-    int *x_first, *y_first;
-    float *x_offset, *y_offset, *x_scale, *y_scale, *row, *row_weights;
-
-  private:
-    std::vector<int> ints_;
-    std::vector<float> floats_;
-};
-
-// The source rows of each output row.
-struct Rows {
-    std::vector<int> first, count;
-    std::vector<std::size_t> at;  // where a row's weights begin
-    std::vector<float> weights;
-};
-
-// The source columns of each output column, as `sum_columns` wants them: blocks of five pixels, each weight three
-// times, and a 0.
-struct Columns {
-    int begin = 0, end = 0;      // source columns that are needed at all
-    int most = 0, blocks = 0;    // source columns of the widest output; five to a block
-    std::vector<int> first;      // where an output's columns begin: floats from `begin`
-    std::vector<float> weights;  // 16 floats a block
-};
-
 struct Kernels {
     void (*warp_turned)(const Image&, const Matrix&, Border, const Canvas&, WarpScratch&);
     void (*resample)(const Image&, const Rows&, const Columns&, const Canvas&, float* line, float* row);
+};
+
+// The same in fixed point, for what `fit` and `fits` let pass.
+struct FixedKernels {
+    void (*warp_turned)(const Image&, const Matrix&, Border, const Canvas&, const Tents&, FixedScratch&);
+    void (*resize)(const Image&, const Spans&, const FixedColumns&, const Canvas&);
+    bool gather;  // for `make_fixed_columns`
 };
 
 inline __attribute__((always_inline)) void round_row(const float* values, int count, unsigned char* out) {
@@ -103,6 +73,7 @@ using QuadLanes = std::int32_t __attribute__((vector_size(16)));
 #define FE_ISA avx2
 #define FE_WIDTH 8
 #include "warp_kernels.h"
+#include "warp_fixed.h"
 #undef FE_ISA
 #undef FE_WIDTH
 #pragma GCC pop_options
@@ -111,6 +82,7 @@ using QuadLanes = std::int32_t __attribute__((vector_size(16)));
 #define FE_ISA avx512
 #define FE_WIDTH 16
 #include "warp_kernels.h"
+#include "warp_fixed.h"
 #undef FE_ISA
 #undef FE_WIDTH
 #pragma GCC pop_options
@@ -134,46 +106,15 @@ std::atomic<InstructionSet>& chosen() {
     return set;
 }
 
-// Axis i of n, by `axis_of(i)` -> Axis.
-template <typename AxisOf>
-Rows make_rows(int n, const AxisOf& axis_of) {
-    Rows rows;
-    for (int i = 0; i < n; ++i) {
-        const Axis axis = axis_of(i);
-        rows.first.push_back(axis.begin);
-        rows.count.push_back(std::max(axis.end - axis.begin, 0));
-        rows.at.push_back(rows.weights.size());
-        for (int p = axis.begin; p < axis.end; ++p)
-            rows.weights.push_back(static_cast<float>(axis.weight(p) / axis.sum));
-    }
-    return rows;
-}
-
-template <typename AxisOf>
-Columns make_columns(int n, int size, const AxisOf& axis_of) {
-    std::vector<Axis> axes;
-    Columns columns;
-    columns.begin = size;
-    for (int i = 0; i < n; ++i) {
-        axes.push_back(axis_of(i));
-        if (axes[i].begin >= axes[i].end) continue;
-        columns.begin = std::min(columns.begin, axes[i].begin);
-        columns.end = std::max(columns.end, axes[i].end);
-        columns.most = std::max(columns.most, axes[i].end - axes[i].begin);
-    }
-    columns.blocks = std::max(1, (columns.most + 4) / 5);
-    columns.first.assign(n, 0);
-    columns.weights.assign(std::size_t(n) * columns.blocks * 16, 0.0f);
-    for (int i = 0; i < n; ++i) {
-        if (axes[i].begin >= axes[i].end) continue;
-        columns.first[i] = 3 * (axes[i].begin - columns.begin);
-        float* block = columns.weights.data() + std::size_t(i) * columns.blocks * 16;
-        for (int k = 0; k < axes[i].end - axes[i].begin; ++k) {
-            float* w = block + k / 5 * 16 + k % 5 * 3;
-            w[0] = w[1] = w[2] = static_cast<float>(axes[i].weight(axes[i].begin + k) / axes[i].sum);
-        }
-    }
-    return columns;
+// Null where there are none, or they are not wanted.
+const FixedKernels* fixed_kernels_of(InstructionSet set, Arithmetic arithmetic) {
+    if (arithmetic == Arithmetic::floats) return nullptr;
+#ifdef FE_X86_CLONES
+    if (set == InstructionSet::avx512) return &avx512::fixed_kernels;
+    if (set == InstructionSet::avx2) return &avx2::fixed_kernels;
+#endif
+    (void)set;
+    return nullptr;
 }
 
 void resample(const Image& image, const Rows& rows, const Columns& columns, const Canvas& out) {
@@ -182,6 +123,22 @@ void resample(const Image& image, const Rows& rows, const Columns& columns, cons
     // number.
     std::vector<float> line(needed + 15 * std::size_t(columns.blocks) + 16, 0.0f), row(3 * std::size_t(out.width) + 1);
     kernels_of(chosen()).resample(image, rows, columns, out, line.data(), row.data());
+}
+
+// Whether the loops in fixed point may take an image: their offsets are 32-bit numbers, and they read in vectors.
+bool fits_vectors(const Image& image) {
+    return image.width >= kFixedWidth && image.stride <= (std::int64_t{1} << 30) / image.height;
+}
+
+// Whether they may make a warp of it.
+bool fits_warp(const Image& image, double r, const Canvas& out) {
+    return fits_vectors(image) && std::ceil(2.0 * r) <= kFixedRows && r * out.width <= kFixedReach && out.width >= 4;
+}
+
+// Whether they may resize it.
+bool fits_resize(const Image& image, const Canvas& out) {
+    const auto few = [](std::int64_t source, std::int64_t target) { return 2 * source <= kFixedRows * target; };
+    return fits_vectors(image) && few(image.height, out.height) && few(image.width, out.width);
 }
 
 }  // namespace
@@ -199,14 +156,18 @@ InstructionSet best_instruction_set() {
 
 void use_instruction_set(InstructionSet set) { chosen() = std::min(set, best_instruction_set()); }
 
-void warp(const Image& image, const Matrix& m, Border border, const Canvas& out) {
+void warp(const Image& image, const Matrix& m, Border border, const Canvas& out, Arithmetic arithmetic) {
     const double r = tent_radius(m);
     if (m.b == 0.0 && m.c == 0.0) {
-        const Rows rows =
-            make_rows(out.height, [&](int y) { return make_axis(m.d * y + m.ty, r, image.height, border); });
-        const Columns columns = make_columns(out.width, image.width,
-                                             [&](int x) { return make_axis(m.a * x + m.tx, r, image.width, border); });
-        return resample(image, rows, columns, out);
+        const auto rows =
+            make_axes(out.height, [&](int y) { return make_axis(m.d * y + m.ty, r, image.height, border); });
+        const auto columns =
+            make_axes(out.width, [&](int x) { return make_axis(m.a * x + m.tx, r, image.width, border); });
+        return resample(image, make_rows(rows), make_columns(columns, image.width), out);
+    }
+    if (const FixedKernels* const fixed = fixed_kernels_of(chosen(), arithmetic); fixed && fits_warp(image, r, out)) {
+        FixedScratch scratch(out.width);
+        return fixed->warp_turned(image, m, border, out, make_tents(r), scratch);
     }
     // A footprint as large as the image is never inside it, so its scratch need not grow beyond the image.
     const int count = static_cast<int>(std::min(std::ceil(2.0 * r), double(std::min(image.width, image.height))));
@@ -214,11 +175,19 @@ void warp(const Image& image, const Matrix& m, Border border, const Canvas& out)
     kernels_of(chosen()).warp_turned(image, m, border, out, scratch);
 }
 
-void resize(const Image& image, const Canvas& out) {
-    const Rows rows = make_rows(out.height, [&](int y) { return resize_axis(y, image.height, out.height); });
-    const Columns columns =
-        make_columns(out.width, image.width, [&](int x) { return resize_axis(x, image.width, out.width); });
-    resample(image, rows, columns, out);
+void resize(const Image& image, const Canvas& out, Arithmetic arithmetic) {
+    if (image.height == out.height && image.width == out.width) {
+        for (int y = 0; y < out.height; ++y)
+            std::memcpy(out.data + y * out.stride, image.data + y * image.stride, 3 * std::size_t(out.width));
+        return;
+    }
+    if (const FixedKernels* const fixed = fixed_kernels_of(chosen(), arithmetic); fixed && fits_resize(image, out)) {
+        const FixedColumns columns = make_fixed_columns(make_spans(image.width, out.width), fixed->gather);
+        return fixed->resize(image, make_spans(image.height, out.height), columns, out);
+    }
+    const auto rows = make_axes(out.height, [&](int y) { return resize_axis(y, image.height, out.height); });
+    const auto columns = make_axes(out.width, [&](int x) { return resize_axis(x, image.width, out.width); });
+    resample(image, make_rows(rows), make_columns(columns, image.width), out);
 }
 
 }  // namespace faceembed

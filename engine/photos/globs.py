@@ -5,6 +5,7 @@
     2019/*/raw       the end of a path, folder by folder
     /mnt/nas/old     a whole path
     trip/**/*.png    ** is any number of folders
+    2019.zip/raw/    an archive is a folder as others; 2019.zip::raw/ is the same
 
 ``*`` and ``?`` stand for what has no ``/`` in it, ``[a-f]`` and ``[!a-f]`` for one sign. Upper and lower case are told apart.
 """
@@ -15,6 +16,7 @@ import dataclasses
 import os
 import re
 
+from faceembed.engine.photos.archives.names import as_folders
 from faceembed.errors import UsageError
 
 
@@ -32,14 +34,14 @@ class Glob:
     def __post_init__(self) -> None:
         if not self.text.strip("/") and not self.base:
             raise UsageError(f"{self.text!r} is no pattern; give one as in --exclude '*.png' or --exclude private/")
-        object.__setattr__(self, "_pattern", re.compile(_regex(self.text, self.base), re.DOTALL))
+        object.__setattr__(self, "_pattern", re.compile(_regex(self.text, as_folders(self.base)), re.DOTALL))
 
     def matches(self, path: str, *, folder: bool) -> bool:
         """Whether it names a file or folder by its absolute path."""
         if self.text.endswith("/") and not folder:
             return False
         pattern: re.Pattern[str] = vars(self)["_pattern"]
-        return pattern.fullmatch(path) is not None
+        return pattern.fullmatch(as_folders(path)) is not None
 
 
 def _regex(text: str, base: str) -> str:
@@ -61,6 +63,9 @@ def _translated(glob: str) -> str:
             at += 3
         elif glob.startswith("**", at):
             out.append(".*")
+            at += 2
+        elif glob.startswith("::", at):
+            out.append("(?:::|/)")
             at += 2
         elif glob[at] == "[" and (end := glob.find("]", at + 2 + (glob[at + 1 : at + 2] == "!"))) > 0:
             inner = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^")

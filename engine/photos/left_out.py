@@ -113,6 +113,12 @@ def made_by_a_system(name: str, path: str) -> str:
     return ""
 
 
+def patterns_of(data: bytes) -> list[str]:
+    """The lines of a `.faceembedignore` that say something."""
+    text = data.decode("utf-8-sig", "surrogateescape")
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
 def count_files(folder: str) -> int:
     """How many files there are below a folder, by their names alone; links are not followed."""
     count, left = 0, [folder]

@@ -11,10 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import blake3
 
+from faceembed.engine.photos.archives.names import ENDINGS, SEPARATOR, split
+from faceembed.engine.photos.archives.opened import COMPRESSED, NOT_READ, kind_of, open_archive
 from faceembed.engine.photos.file_list import FileList
-from faceembed.engine.photos.left_out import IGNORE, LINKS, NO_MEDIA, Choice, Rules, count_files, made_by_a_system
+from faceembed.engine.photos.inside import look_inside
+from faceembed.engine.photos.left_out import (
+    IGNORE,
+    LINKS,
+    NO_MEDIA,
+    Choice,
+    Rules,
+    count_files,
+    made_by_a_system,
+    patterns_of,
+)
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
-from faceembed.errors import DataError
+from faceembed.errors import DataError, PhotoError
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
@@ -24,7 +36,10 @@ SUFFIXES = frozenset(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PhotoFile:
-    """One file to embed. ``path`` is absolute; bytes that are not UTF-8 are in it as lone surrogates (PEP 383)."""
+    """One file to embed. ``path`` is absolute; bytes that are not UTF-8 are in it as lone surrogates (PEP 383).
+
+    Of a photo in an archive, ``size`` is its own and the times are the archive's: where that was written, all of it is looked at.
+    """
 
     path: str
     size: int
@@ -104,7 +119,7 @@ def list_photos(
     loop of links ends.
 
     Args:
-        roots: folders and files, and lists of such (`FileList`).
+        roots: folders, files, archives and what is in these (`archives`), and lists of such (`FileList`).
         place: the absolute path by which a root is called.
         may_be_gone: whether a root that does not exist is listed as missing instead of raising.
         choice: what is left out of folders and what is taken, besides the rules of `left_out`.
@@ -134,6 +149,7 @@ class _Walk:
         self._rules = rules
         self._folders: set[tuple[int, int, bool]] = set()
         self._paths: set[str] = set()
+        self._archives: set[tuple[str, str]] = set()
 
     def add(self, path: str, may_be_gone: Callable[[str], bool], *, from_list: bool = False) -> None:
         """List one root; what a list holds and is not there is a failure and no error."""
@@ -141,7 +157,10 @@ class _Walk:
         try:
             info = os.stat(path)
         except OSError as error:
-            if isinstance(error, (FileNotFoundError, NotADirectoryError)) and may_be_gone(path):
+            gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+            if gone and SEPARATOR in path and self._add_inside(path, from_list=from_list):
+                return
+            if gone and may_be_gone(path):
                 listing.roots.append(path)
                 listing.missing.append(path)
             elif from_list:
@@ -158,10 +177,37 @@ class _Walk:
             raise DataError(f"{printable(path)} is neither a folder nor a file")
         elif (glob := self._rules.excluding(path, folder=False)) and not self._taken(path, self._rules, folder=False):
             self._leave(path, glob.says, 1)
+        elif kind_of(path) or os.path.splitext(path)[1].lower() in ENDINGS:
+            listing.roots.append(path)
+            self._take(self._inside(path, info, self._rules))
         else:
             listing.roots.append(path)
             listing.named.append(path)
             self._take([_photo(path, info)])
+
+    def _add_inside(self, path: str, *, from_list: bool) -> bool:
+        """List a photo or a folder in an archive; False if there is no such thing."""
+        archive, name = split(path) or ("", "")
+        try:
+            info = os.stat(archive)
+            opened = open_archive(archive)
+            if opened.has(name):
+                self.listing.roots.append(path)
+                self.listing.named.append(path)
+                self._take([_photo(path, info, opened.size(name))])
+                return True
+        except PhotoError as error:
+            if from_list:
+                self.listing.failures.append((path, error.reason))
+                return True
+            raise DataError(f"{printable(path)}: {error.reason}") from error
+        except OSError:
+            return False
+        found = list(self._inside(archive, info, self._rules, within=name))
+        if found:
+            self.listing.roots.append(path)
+            self._take(found)
+        return bool(found)
 
     def _take(self, found: Iterable[PhotoFile]) -> None:
         for photo in found:
@@ -212,14 +258,46 @@ class _Walk:
                 stack.append(self._open(path, child, rules, rule))
                 continue
             rule = level.rule or (name.startswith("._") and not _is_picture(path) and "._*") or ""
-            if rules.exclude and not rule and (glob := rules.excluding(path, folder=False)):
-                rule = glob.says
+            inside = suffix in ENDINGS and stat.S_ISREG(child.st_mode) and not _is_picture(path)
+            if rules.exclude and not rule:
+                glob = rules.excluding(path, folder=False) or (inside and rules.excluding(path, folder=True)) or None
+                rule = glob.says if glob else ""
             if rule and not (rules.include and self._taken(path, rules, folder=False)):
                 self._leave(path, rule, 1)
+            elif inside:
+                yield from self._inside(path, child, rules)
+            elif name.lower().endswith(COMPRESSED):
+                self.listing.failures.append((path, NOT_READ))
             elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(path)):
                 yield _photo(path, child)
             else:
                 self.listing.ignored[suffix or "(none)"] += 1
+
+    def _inside(self, path: str, info: os.stat_result, rules: Rules, *, within: str = "") -> Iterator[PhotoFile]:
+        """The photos of an archive; it is counted as a file itself only where it has none to give."""
+        if (path, within) in self._archives:
+            return
+        self._archives.add((path, within))
+        try:
+            archive = open_archive(path)
+            empty = True
+            for found in look_inside(path, archive, rules, SUFFIXES, within):
+                empty = False
+                self.used.update(found.used)
+                if found.rule:
+                    self._leave(found.path, found.rule, 1)
+                elif found.ignored:
+                    self.listing.ignored[found.ignored] += 1
+                elif found.reason:
+                    self.listing.failures.append((found.path, found.reason))
+                else:
+                    yield _photo(found.path, info, found.size)
+        except PhotoError as error:
+            self.listing.failures.append((path, error.reason))
+            return
+        self.listing.failures += [(path, problem) for problem in archive.problems]
+        if empty and not archive.problems:
+            self.listing.ignored[os.path.splitext(path)[1].lower() or "(none)"] += 1
 
     def _open(self, folder: str, info: os.stat_result, rules: Rules, rule: str, *, root: bool = False) -> _Level:
         """A folder's entries in the byte order of their names; none if it was entered before, cannot be read, or is left out whole."""
@@ -255,8 +333,8 @@ class _Walk:
     def _lines(self, path: str) -> list[str]:
         """The patterns of a folder's list; none if it is empty, or cannot be read: then nothing of the folder is taken."""
         try:
-            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-                return [line for line in file.read().splitlines() if line.strip() and not line.startswith("#")]
+            with open(path, "rb") as file:
+                return patterns_of(file.read())
         except OSError as error:
             self.listing.failures.append((path, f"{error.strerror or error}; its folder was left out"))
             return []
@@ -281,8 +359,8 @@ def _is_picture(path: str) -> bool:
         return False
 
 
-def _photo(path: str, info: os.stat_result) -> PhotoFile:
-    return PhotoFile(path, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+def _photo(path: str, info: os.stat_result, size: int | None = None) -> PhotoFile:
+    return PhotoFile(path, info.st_size if size is None else size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 def photo_file(path: str) -> PhotoFile:
@@ -290,6 +368,14 @@ def photo_file(path: str) -> PhotoFile:
     try:
         return _photo(path, os.stat(path))
     except OSError:
+        inside = split(path) if SEPARATOR in path else None
+    try:
+        return (
+            _photo(path, os.stat(inside[0]), open_archive(inside[0]).size(inside[1]))
+            if inside
+            else PhotoFile(path, 0, 0)
+        )
+    except (OSError, PhotoError):
         return PhotoFile(path, 0, 0)
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from faceembed.engine.photos.archives.names import SEPARATOR, joined, split
+from faceembed.engine.photos.archives.opened import open_archive
+from faceembed.errors import PhotoError
+
 
 def real_place(path: str) -> str:
     """The path of a root without links, so that a folder has one name however it is reached."""
-    return os.path.realpath(path)
+    inside = split(path) if SEPARATOR in path and not os.path.lexists(path) else None
+    return joined(os.path.realpath(inside[0]), inside[1]) if inside else os.path.realpath(path)
 
 
 def as_listed(path: str, roots: Sequence[str]) -> str:
@@ -22,12 +27,29 @@ def is_gone(path: str) -> bool:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        inside = split(path) if SEPARATOR in path else None
+        return inside is None or _is_gone_from(*inside)
     except OSError:
         return False
     return False
 
 
+def is_photo_file(path: str) -> bool:
+    """Whether there is a file of that path, or one in an archive."""
+    return os.path.isfile(path) or (SEPARATOR in path and split(path) is not None and not is_gone(path))
+
+
+def _is_gone_from(archive: str, name: str) -> bool:
+    """Whether an archive has no such photo any more: what one holds that cannot be read is not gone."""
+    if is_gone(archive):
+        return True
+    try:
+        opened = open_archive(archive)
+        return not opened.has(name) and not opened.problems
+    except PhotoError:
+        return False
+
+
 def is_below(path: str, roots: Sequence[str]) -> bool:
     """Whether ``path`` is one of ``roots`` or lies below one."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+    return any(path == root or path.startswith((root.rstrip(os.sep) + os.sep, root + SEPARATOR)) for root in roots)

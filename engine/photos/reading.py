@@ -2,6 +2,7 @@
 
     data = read_file("a.jpg")                 # bytes, or a PhotoError with stage ``read``
     data = read_file("/dev/fd/63")            # a pipe, as in: verify <(cat a.jpg) b.jpg
+    data = read_file("photos.zip::a.jpg")     # a photo in an archive
 
 A file that is larger than the limit, a device, a pipe into which nobody writes: each is a bad photo, found out before memory is taken
 or time passes. Of a large file the first bytes are looked at before the rest is read.
@@ -14,6 +15,8 @@ import select
 import stat
 import time
 
+from faceembed.engine.photos.archives.names import SEPARATOR, split
+from faceembed.engine.photos.archives.opened import open_archive
 from faceembed.engine.photos.probe import check_kind
 from faceembed.errors import PhotoError
 
@@ -31,7 +34,7 @@ def read_file(path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
     """A photo's bytes.
 
     Args:
-        path: a file, or a pipe.
+        path: a file, a pipe, or a photo in an archive (`archives`).
         max_bytes: refuse what is larger.
 
     Raises:
@@ -44,6 +47,25 @@ def read_file(path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
             return _read(descriptor, max_bytes)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        if gone and SEPARATOR in path and (inside := split(path)) and os.path.exists(inside[0]):
+            return _read_inside(*inside, max_bytes)
+        raise PhotoError("read", error.strerror or str(error)) from error
+    except MemoryError as error:
+        raise PhotoError(
+            "memory", "out of memory: its bytes do not fit into what is left; --max-bytes refuses such files at once"
+        ) from error
+
+
+def _read_inside(path: str, name: str, max_bytes: int) -> bytes:
+    try:
+        archive = open_archive(path)
+        size = archive.size(name)
+        check_bytes(size, max_bytes)
+        if size >= _LARGE_BYTES:
+            check_kind(archive.read(name, _HEAD_BYTES))
+        return archive.read(name)
     except OSError as error:
         raise PhotoError("read", error.strerror or str(error)) from error
     except MemoryError as error:

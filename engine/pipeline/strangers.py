@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.likelihood import fit_odds
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.strangers import describe
 from faceembed.engine.models.thresholds import USUAL, levels, rate_text
@@ -31,7 +32,7 @@ from faceembed.errors import DataError
 def described(
     model: Model, chips: NDArray[np.uint8], people: Sequence[str], *, source: str, threads: int = 0
 ) -> ModelSpec:
-    """A model's spec with the strangers' spread, templates and thresholds. Its own threshold, where it has one, stays.
+    """A model's spec with the strangers' spread, templates and thresholds, and the odds of a similarity. Its own threshold, where it has one, stays.
 
     Args:
         model: an encoder on disk.
@@ -49,7 +50,10 @@ def described(
     spread, templates = describe(embeddings, people)
     words = f"{source}: {len(set(people))} people, {len(chips):,} photos, FP32"
     found = levels(embeddings, people)
-    spec = dataclasses.replace(model.spec, spread=spread, spread_source=words, templates=templates, thresholds=found)
+    odds = fit_odds(embeddings, people) if len(set(people)) < len(people) else None  # else nobody has two photos
+    spec = dataclasses.replace(
+        model.spec, spread=spread, spread_source=words, templates=templates, thresholds=found, odds=odds
+    )
     usual = next((level for level in found if level.fmr == USUAL), None)
     if spec.threshold is None and usual is not None:
         source = f"FMR {rate_text(usual.fmr)} over strangers: {words}"

@@ -178,6 +178,8 @@ def cluster(
         ids = faces.rows.column("face_id").to_numpy()
         made = write_links(links, paths, ids, groups, least_faces=settings.least_faces)
         note(index, LINKS, links, notice)
+        if made.inside:
+            notice(f"{made.inside:,} photos lie in archives and have no link; the clusters' file has their paths")
         if made.missing:
             notice(
                 f"{len(made.missing):,} photos are not where the index says and have no link, the first is {printable(made.missing[0])}; "

@@ -7,6 +7,8 @@ The verbs of the command line, for Python:
     faceembed.embed("photos", "people.faiss")
     faceembed.search("people.faiss", ["query.jpg"], k=5)
     faceembed.verify("a.jpg", "b.jpg").same
+    faceembed.enrol("people", "staff.gallery")
+    faceembed.identify("staff.gallery", ["party.jpg"]).photos[0].faces[0].name
     faceembed.matrix(["a.jpg", "b.jpg", "c.jpg"]).similarity
     faceembed.evaluate("pairs.csv").eer
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from faceembed.engine.verbs.embed import embed
     from faceembed.engine.verbs.embedder import Embedder
     from faceembed.engine.verbs.evaluate import evaluate_pairs as evaluate
+    from faceembed.engine.verbs.gallery import enrol
+    from faceembed.engine.verbs.identify import identify
     from faceembed.engine.verbs.matrix import matrix
     from faceembed.engine.verbs.search import search
     from faceembed.engine.verbs.verify import verify
@@ -48,7 +52,9 @@ __all__ = [
     "RuntimeSettings",
     "__version__",
     "embed",
+    "enrol",
     "evaluate",
+    "identify",
     "matrix",
     "search",
     "verify",
@@ -61,6 +67,8 @@ _HOMES = {
     "Face": ("faceembed.engine.pipeline.serving", "Face"),
     "RuntimeSettings": ("faceembed.engine.runtimes.choose", "RuntimeSettings"),
     "embed": ("faceembed.engine.verbs.embed", "embed"),
+    "enrol": ("faceembed.engine.verbs.gallery", "enrol"),
+    "identify": ("faceembed.engine.verbs.identify", "identify"),
     "evaluate": ("faceembed.engine.verbs.evaluate", "evaluate_pairs"),
     "matrix": ("faceembed.engine.verbs.matrix", "matrix"),
     "search": ("faceembed.engine.verbs.search", "search"),

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 GENERATOR = "faceembed"
+GALLERY = "faceembed.gallery"
+"""The key in a parquet file's description by which a gallery of people is known."""
 _HEAD = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -93,7 +95,7 @@ def _line(first: str, *rest: str) -> Callable[[str], bool]:
 
 def _is_checkpoint(path: str) -> bool:
     head = _head(path)  # PyTorch's zip stores the pickle first, and of that the format
-    return head.startswith(b"PK") and re.search(rb"faceembed-(checkpoint|aligner|refiner)", head) is not None
+    return head.startswith(b"PK") and re.search(rb"faceembed-(checkpoint|aligner|refiner|maps)", head) is not None
 
 
 def _is_training(path: str) -> bool:
@@ -118,6 +120,7 @@ KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "answer": ("an answer", _starts("pair_id,similarity")),
     "split": ("a split", _has("train", "validate", "test")),
     "clusters": ("a file of clusters", _is_clusters),
+    "gallery": ("a gallery", lambda path: GALLERY.encode() in _tail(path)),
     "labels": ("a file of face labels", _is_labels),
     "errors": ("a file of errors", lambda path: _head(path).startswith(b"path,stage,reason,size,mtime_ns")),
     "model": ("a model", _is_model),

@@ -18,7 +18,7 @@ from faceembed.engine.pipeline.progress import Progress
             312.4,
             "12,800/13,233 photos · 312/s · 0:01 left · 12,790 faces · 4 failures",
         ),
-        (Progress(1, 3, 1, 0), 0, "1/3 photos · 1 faces"),
+        (Progress(1, 3, 1, 0), 0, "1/3 photos · 1 face"),
         (Progress(10, 20000, 9, 0), 2.5, "10/20,000 photos · 2.5/s · 2:13:16 left · 9 faces"),
     ],
 )

@@ -43,9 +43,10 @@ static fe::Matrix turn(double scale, double angle, double x, double y) {
 }
 
 // Largest distance between the fast warp and the definition, in levels, before rounding the latter.
-static float worst_difference(const Pixels& source, const fe::Matrix& m, fe::Border border, int height, int width) {
+static float worst_difference(const Pixels& source, const fe::Matrix& m, fe::Border border, int height, int width,
+                              fe::Arithmetic arithmetic = fe::Arithmetic::floats) {
     Pixels out(height, width);
-    fe::warp(source.image(), m, border, out.canvas());
+    fe::warp(source.image(), m, border, out.canvas(), arithmetic);
     float worst = 0.0f;
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x) {
@@ -76,26 +77,61 @@ static void test_warp_follows_the_definition() {
     CHECK(worst_difference(source, turn(fe::kMaxScale, 0.3, 0.0, 0.0), fe::Border::replicate, 5, 5) < 0.51f);
 }
 
+// Of pixels that are made one by one in floats and of those in vectors, at every count that has loops of its own, and of
+// one without; images that are a vector wide and a pixel less.
+static void test_fixed_point_is_a_level_away_at_most() {
+    const double scales[] = {0.2, 0.93, 1.0, 1.2, 1.7, 2.2, 2.8, 3.3, 3.9, 4.2, 4.8, 5.4, 5.9, 7.6, 31.9, 33.0};
+    const int sizes[][2] = {{1, 22}, {9, 21}, {30, 22}, {64, 50}, {90, 140}};
+    for (const auto& size : sizes) {
+        const Pixels source(size[0], size[1]);
+        for (double scale : scales)
+            for (double angle : {1e-9, 0.4, -2.8})
+                for (fe::Border border : {fe::Border::constant, fe::Border::replicate}) {
+                    const fe::Matrix m = turn(scale, angle, size[1] * 0.4, size[0] * 0.3);
+                    CHECK(worst_difference(source, m, border, 11, 24, fe::Arithmetic::fixed) < 1.4f);
+                }
+        for (int height : {1, 7, 40, 90})
+            for (int width : {1, 5, 9, 33, 140}) {
+                Pixels exact(height, width), fixed(height, width);
+                fe::resize(source.image(), exact.canvas());
+                fe::resize(source.image(), fixed.canvas(), fe::Arithmetic::fixed);
+                int worst = 0;
+                for (std::size_t i = 0; i < exact.bytes.size(); ++i)
+                    worst = std::max(worst, std::abs(int(exact.bytes[i]) - int(fixed.bytes[i])));
+                CHECK(worst <= 1);
+            }
+    }
+    const Pixels source(40, 40);
+    for (double far : {1e5, -1e5, 1e18, -1e300})
+        CHECK(worst_difference(source, turn(3.0, 0.3, far, -far), fe::Border::replicate, 5, 5, fe::Arithmetic::fixed) <
+              1.4f);
+}
+
 static void test_resize_keeps_a_constant_and_its_rectangle() {
     for (int from : {1, 2, 5, 6, 16, 47, 100})
         for (int to : {1, 2, 7, 31, 48}) {
             Pixels source(from, from + 3), out(to, to + 1);
             std::fill(source.bytes.begin(), source.bytes.end(), static_cast<unsigned char>(201));
-            fe::resize(source.image(), out.canvas());
-            bool constant = true;
-            for (unsigned char byte : out.bytes) constant = constant && byte == 201;
-            CHECK(constant);
+            for (fe::Arithmetic arithmetic : {fe::Arithmetic::floats, fe::Arithmetic::fixed}) {
+                fe::resize(source.image(), out.canvas(), arithmetic);
+                bool constant = true;
+                for (unsigned char byte : out.bytes) constant = constant && byte == 201;
+                CHECK(constant);
+            }
         }
-    Pixels source(40, 30), around(20, 20, 5);
-    const Pixels before = around;
-    fe::resize(source.image(), {around.bytes.data() + 3 * (4 * 20 + 6), 10, 9, 60});
-    bool untouched = true;
-    for (int y = 0; y < 20; ++y)
-        for (int x = 0; x < 20; ++x)
-            if (y < 4 || y >= 14 || x < 6 || x >= 15)
-                for (int k = 0; k < 3; ++k)
-                    untouched = untouched && around.bytes[3 * (y * 20 + x) + k] == before.bytes[3 * (y * 20 + x) + k];
-    CHECK(untouched);
+    for (fe::Arithmetic arithmetic : {fe::Arithmetic::floats, fe::Arithmetic::fixed}) {
+        Pixels source(40, 30), around(20, 20, 5);
+        const Pixels before = around;
+        fe::resize(source.image(), {around.bytes.data() + 3 * (4 * 20 + 6), 10, 9, 60}, arithmetic);
+        bool untouched = true;
+        for (int y = 0; y < 20; ++y)
+            for (int x = 0; x < 20; ++x)
+                if (y < 4 || y >= 14 || x < 6 || x >= 15)
+                    for (int k = 0; k < 3; ++k)
+                        untouched =
+                            untouched && around.bytes[3 * (y * 20 + x) + k] == before.bytes[3 * (y * 20 + x) + k];
+        CHECK(untouched);
+    }
 }
 
 static void test_matrices_are_judged() {
@@ -157,6 +193,7 @@ int main() {
         std::printf("instruction set %d\n", static_cast<int>(set));
         fe::use_instruction_set(set);
         test_warp_follows_the_definition();
+        test_fixed_point_is_a_level_away_at_most();
         test_resize_keeps_a_constant_and_its_rectangle();
     }
     test_matrices_are_judged();

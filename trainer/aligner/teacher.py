@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.native import _native
@@ -95,7 +96,7 @@ def _agree(
     doubtful: list[NDArray[np.float32]] = []
     left = np.argsort(-found.scores, kind="stable")
     while len(left):
-        near = _overlap(found.boxes[left[0]], found.boxes[left]) >= settings.overlap
+        near = overlaps(found.boxes[left[0]][None], found.boxes[left])[0] >= settings.overlap
         near[0] = True
         members = left[near]
         left = left[~near]
@@ -123,12 +124,3 @@ def _agree(
         np.array(points, np.float32).reshape(-1, 5, 2),
         np.array(doubtful, np.float32).reshape(-1, 4),
     )
-
-
-def _overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of one box with (N, 4) others."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    overlap: NDArray[np.float32] = shared / np.maximum(areas - shared, 1e-6)
-    return overlap

@@ -22,7 +22,10 @@ from typing import Literal, get_args
 
 from faceembed.engine.evaluate.kryptonite import real_and_fake
 from faceembed.engine.evaluate.pair_formats import read_pairs
+from faceembed.engine.photos.archives.names import as_folders
+from faceembed.engine.photos.archives.opened import kind_of
 from faceembed.engine.photos.listing import decode_path, list_photos, printable
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, PairListError, UsageError
 from faceembed.trainer.data.crops import read_crops
@@ -76,7 +79,7 @@ def read_people(
 
     Args:
         path: a folder, or for ``celeba`` the identity list.
-        layout: ``auto`` looks: a file is CelebA's list, a folder with ``fakes.parquet`` or ``crops.parquet`` is what our
+        layout: ``auto`` looks: a file is CelebA's list, or an archive of a folder for each person, a folder with ``fakes.parquet`` or ``crops.parquet`` is what our
             commands wrote, one with ``meta.json`` is Kryptonite's, any other holds a folder for each person.
         images: the folder of the photos that CelebA's list names. Default: ``img_celeba`` or ``img_align_celeba`` beside it.
 
@@ -202,7 +205,7 @@ def _order(sample: Sample) -> tuple[str, bool, str]:
 
 def _look(source: str) -> str:
     if not os.path.isdir(source):
-        return "celeba"
+        return "folders" if kind_of(source) else "celeba"
     for name, layout in ((FAKES_FILE, "fakes"), (CROPS_FILE, "crops"), ("meta.json", "kryptonite")):
         if os.path.isfile(os.path.join(source, name)):
             return layout
@@ -220,7 +223,7 @@ def _read_folders(source: str, notes: list[str]) -> list[Sample]:
     notes += [f"{source}: {line}" for line in listing.remarks(options=False)]
     samples: list[Sample] = []
     for photo in listing.photos:
-        parts = os.path.relpath(photo.path, source).split(os.sep)
+        parts = os.path.relpath(as_folders(photo.path), source).split(os.sep)
         if len(parts) != 2:
             where = "in no person's folder" if len(parts) == 1 else "deeper than in a person's folder"
             raise DataError(
@@ -248,7 +251,7 @@ def _read_list(source: str, images: str) -> list[Sample]:
             raise DataError(f"{where}: {name!r} is listed twice")
         persons[name] = person
     samples = [Sample(os.path.join(images, name), person) for name, person in persons.items()]
-    if missing := [sample.path for sample in samples if not os.path.isfile(sample.path)]:
+    if missing := [sample.path for sample in samples if not is_photo_file(sample.path)]:
         raise DataError(
             f"{printable(source)}: {len(missing):,} of {len(samples):,} photos are missing, the first is "
             f"{printable(missing[0])}; is the data set unpacked completely, and --images its folder?"

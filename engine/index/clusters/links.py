@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.index.graph import Ints
+from faceembed.engine.photos.archives.names import split
 from faceembed.engine.photos.left_out import LINKS
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.photos.places import is_gone
@@ -52,6 +53,8 @@ class Links:
     links: int
     missing: list[str]
     """Photos that are not there: they get no link, which would lead nowhere."""
+    inside: int = 0
+    """Photos in archives, to which no link can lead."""
 
 
 def write_links(
@@ -74,8 +77,9 @@ def write_links(
         OSError: a link cannot be made.
     """
     check_links(folder)
-    missing = sorted(path for path in set(paths) if is_gone(path))
-    if missing and len(missing) == len(set(paths)):
+    inside = {path for path in set(paths) if split(path) and not os.path.lexists(path)}
+    missing = sorted(path for path in set(paths) - inside if is_gone(path))
+    if missing and len(missing) == len(set(paths) - inside):
         raise DataError(
             f"none of the {len(missing):,} photos is where the index says, the first is {printable(missing[0])}: is a disk not mounted? "
             "If they are elsewhere now: faceembed relocate INDEX OLD NEW"
@@ -92,7 +96,7 @@ def write_links(
                 old.rmdir()
     members: dict[int, list[int]] = {}
     seen: set[tuple[int, str]] = set()
-    absent = set(missing)
+    absent = inside.union(missing)
     for row, cluster in enumerate(clusters.tolist()):
         if paths[row] not in absent and (cluster, paths[row]) not in seen:
             seen.add((cluster, paths[row]))
@@ -104,7 +108,7 @@ def write_links(
         person.mkdir(exist_ok=True)
         for row in rows:
             os.symlink(paths[row], person / safe_name(paths[row], int(ids[row])))
-    return Links(len(chosen), sum(map(len, chosen.values())), missing)
+    return Links(len(chosen), sum(map(len, chosen.values())), missing, len(inside))
 
 
 def safe_name(path: str, number: int) -> str:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.evaluate.pairs import Pair, check_files
 from faceembed.errors import DataError, PairListError
+from tests.engine.photos.archives_made import make_zip, png
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -326,3 +327,13 @@ def test_check_files_counts_and_names_the_first(tmp_path: Path) -> None:
     for name in ("c", "d"):
         write(tmp_path / name, b"x")
     check_files(pairs)
+
+
+def test_photos_in_archives_exist(tmp_path: Path) -> None:
+    make_zip(tmp_path / "x.zip", {"a.png": png(1), "d/b.png": png(2)})
+    source = tmp_path / "pairs.csv"
+    source.write_text("path_a,path_b,label\nx.zip::a.png,x.zip::d/b.png,1\nx.zip::a.png,x.zip::d/b.png,0\n")
+    check_files(read_pairs(source))
+    source.write_text("path_a,path_b,label\nx.zip::a.png,x.zip::d/c.png,1\nx.zip::a.png,x.zip::d,0\n")
+    with pytest.raises(PairListError, match=r"2 of 3 photos are missing, the first is '.*x\.zip::d/c\.png'"):
+        check_files(read_pairs(source))

@@ -112,6 +112,61 @@ def test_warp_matches_the_reference_anywhere(
     assert_close(_native.warp(image, matrix, 9, 13, border=border)[0], reference(image, matrix[0], 9, 13, border))
 
 
+@quick
+@given(
+    scale=st.floats(0.05, 40),
+    degrees=st.floats(-180, 180),
+    x=st.floats(-60, 120),
+    y=st.floats(-60, 120),
+    mirror=st.booleans(),
+    border=st.sampled_from(["constant", "replicate"]),
+    size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    hard=st.booleans(),
+)
+def test_fixed_point_is_a_level_away_at_most(
+    scale: float, degrees: float, x: float, y: float, mirror: bool, border: str, size: tuple[int, int], hard: bool
+) -> None:
+    image = noise(*size)
+    image = np.where(image > 127, 255, 0).astype(np.uint8) if hard else image  # what rounding of weights shows most in
+    matrix = similarity(scale, degrees, (x, y), mirror)
+    exact, fixed = (_native.warp(image, matrix, 21, 26, border=border, exact=kind)[0] for kind in (True, False))
+    assert np.abs(exact.astype(int) - fixed).max() <= 1
+
+
+@quick
+@given(
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    target=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    hard=st.booleans(),
+)
+def test_resize_in_fixed_point_is_a_level_away_at_most(
+    size: tuple[int, int], target: tuple[int, int], hard: bool
+) -> None:
+    image = noise(*size)
+    image = np.where(image > 127, 255, 0).astype(np.uint8) if hard else image
+    exact, fixed = (_native.resize(image, *target, exact=kind).astype(int) for kind in (True, False))
+    assert np.abs(exact - fixed).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.4, 2.8, 6.0])
+def test_fixed_point_is_off_nowhere_in_particular(scale: float) -> None:
+    """No shade is added: what rounds differently is rare, and falls to both sides."""
+    image = noise(500, 500)
+    matrix = similarity(scale, 12.0, at=(90, 20))
+    exact, fixed = (_native.warp(image, matrix, 60, 60, exact=kind).astype(int) for kind in (True, False))
+    assert np.abs(exact - fixed).mean() <= 0.1  # of pixels without any order
+    assert abs((exact - fixed).mean()) <= 0.01
+    assert (exact != 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("level", [0, 1, 254, 255])
+@pytest.mark.parametrize("scale", [0.5, 1.5, 2.9, 9.0, 31.0])
+def test_a_constant_stays_one_in_fixed_point(scale: float, level: int) -> None:
+    image = np.full((700, 700, 3), level, np.uint8)
+    assert (_native.warp(image, similarity(scale, 0.5, at=(40, 40)), 20, 20, exact=False) == level).all()
+    assert (_native.resize(image, round(700 / scale), 170, exact=False) == level).all()
+
+
 @pytest.mark.parametrize("scale", [0.4, 1.0, 1.7, 2.5, 6.0, 19.0])
 def test_axis_aligned_path_equals_the_general_one(scale: float) -> None:
     image = noise(200, 260)

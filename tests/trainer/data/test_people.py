@@ -22,6 +22,7 @@ from faceembed.trainer.data.people import (
     read_people,
 )
 from faceembed.trainer.data.samples import Sample
+from tests.engine.photos.archives_made import make_tar, make_zip, png
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -240,3 +241,25 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(module, "list_photos", failing)
     with pytest.raises(FaceEmbedError, match=r"bob cannot be read \(Permission denied\)"):
         read_people(tmp_path)
+
+
+def test_people_in_an_archive(tmp_path: Path) -> None:
+    people = read_people(
+        make_zip(tmp_path / "people.zip", {"ann/1.png": png(1), "bob/1.png": png(2), "ann/2.png": png(3)})
+    )
+    assert people.persons == ("ann", "bob")
+    assert [sample.path for sample in people.of("ann")] == [f"{tmp_path}/people.zip::ann/{n}.png" for n in (1, 2)]
+    with pytest.raises(DataError, match=r"must hold <person>/<photo>, but 1\.png lies in no person's folder"):
+        read_people(make_tar(tmp_path / "flat.tar", {"1.png": png(1)}))
+    with pytest.raises(DataError, match=r"people\.zip/ann/1\.png lies deeper than in a person's folder"):
+        read_people(tmp_path)
+
+
+def test_a_list_of_photos_in_an_archive(tmp_path: Path) -> None:
+    make_tar(tmp_path / "img.tar", {"1.png": png(1), "2.png": png(2)})
+    source = tmp_path / "identity.txt"
+    source.write_text("img.tar::1.png 7\nimg.tar::2.png 8\n")
+    assert read_people(source, images=tmp_path).persons == ("7", "8")
+    source.write_text("img.tar::1.png 7\nimg.tar::3.png 8\n")
+    with pytest.raises(DataError, match=r"1 of 2 photos are missing, the first is .*img\.tar::3\.png"):
+        read_people(source, images=tmp_path)

@@ -1,0 +1,334 @@
+"""The verbs of a gallery: `enrol` people, and change who is in it.
+
+    enrol(["people"], "staff.gallery")
+    add("staff.gallery", ["new"]); rename("staff.gallery", "ann", "Ann Lee"); remove("staff.gallery", ["bob"])
+    update("staff.gallery", settings=EmbedSettings(encoder="sface"))      # another encoder: photos again, names stay
+
+A gallery is one file, exchanged whole or not at all, by one writer at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from faceembed.engine.evaluate.people_lists import PeopleList, read_people_list
+from faceembed.engine.index.lock import writing
+from faceembed.engine.people import enrolling
+from faceembed.engine.people.gallery import (
+    Gallery,
+    Person,
+    Photo,
+    check_alike,
+    good_name,
+    is_gallery,
+    read_gallery,
+    write_gallery,
+)
+from faceembed.engine.photos.left_out import Choice
+from faceembed.engine.photos.listing import decode_path, encode_path, photo_file, printable
+from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.progress import Notify, OnProgress
+from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.errors import DataError, UsageError
+from faceembed.outputs import check_output
+
+Source = str | os.PathLike[str]
+_NOBODY_MISSING = "put them back, or leave them out with --drop-missing; nothing was changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class GalleryReport:
+    """What a gallery holds after a change; the fields of ``--json``."""
+
+    gallery: str
+    people: int
+    photos: int
+    """Photos that can be used."""
+    added: int
+    """Of them, those that this run looked at."""
+    unusable: list[dict[str, str]]
+    """Photos of these people that cannot be used: ``person``, ``path``, ``reason``."""
+    without: list[str]
+    """People of whom no photo can be used: nobody can be taken for them."""
+
+
+def enrol(
+    people: Source | Sequence[Source],
+    output: Source,
+    *,
+    settings: EmbedSettings | None = None,
+    several: str = "refuse",
+    root: Source | None = None,
+    choice: Choice | None = None,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> GalleryReport:
+    """Make a gallery of people, or add them to one that is there.
+
+    Args:
+        people: folders of people and tables ``name,path`` (`read_people_list`).
+        output: the gallery. If it is there, people are added, and photos that are in it and have not changed are not computed again.
+        settings: models and runtime; None: those that made the gallery, or the defaults for a new one.
+        several: what becomes of a photo with several faces: ``refuse``, a row with the reason, or ``largest``.
+        root: what a table's paths are relative to.
+        choice: what is left out of folders and what is taken.
+        notice, progress: called with lines for the user, and after every batch.
+
+    Raises:
+        DataError: nobody is in what was given, or none of its photos can be used; then nothing was written.
+        UsageError: two people of one name, a name that is none, or a file of that name that is no gallery.
+        IndexFormatError: the gallery is damaged, or another encoder's.
+        IndexBusyError: another process is writing it.
+    """
+    sources = [people] if isinstance(people, str | os.PathLike) else list(people)
+    if several not in enrolling.SEVERAL:
+        raise UsageError(f"--several '{several}' is none of {', '.join(enrolling.SEVERAL)}")
+    check_output(output, "gallery", sources)
+    listed = _listed(sources, root, choice, notice)
+    with writing(Path(os.path.abspath(output))):
+        old = read_gallery(output) if os.path.exists(output) and os.path.getsize(output) else None
+        return _enrolled(old, listed, output, settings, several, notice, progress)
+
+
+def add(gallery: Source, people: Source | Sequence[Source], **options: object) -> GalleryReport:
+    """`enrol` into a gallery that must be there; arguments and errors otherwise the same.
+
+    Raises:
+        DataError: there is no such gallery.
+    """
+    read_gallery(gallery)
+    return enrol(people, gallery, **options)  # type: ignore[arg-type]
+
+
+def remove(gallery: Source, names: Sequence[str]) -> list[Person]:
+    """Take people out, with all that is kept of them.
+
+    Returns:
+        Those who were taken out.
+
+    Raises:
+        DataError: no such gallery, or nobody of one of these names; then nothing was changed.
+    """
+    with _changing(gallery) as (opened, write):
+        gone = [_person(opened, name, gallery) for name in dict.fromkeys(names)]
+        out = {person.name for person in gone}
+        write(opened.with_photos(photo for photo in opened.photos if photo.person not in out))
+    return gone
+
+
+def rename(gallery: Source, name: str, new: str, *, merge: bool = False) -> None:
+    """Call somebody by another name.
+
+    Args:
+        merge: whether they are put together with somebody who has that name already.
+
+    Raises:
+        DataError: no such gallery, or nobody of that name.
+        UsageError: the new name is somebody else's, or is none.
+    """
+    new = good_name(new, "the new name")
+    with _changing(gallery) as (opened, write):
+        old = _person(opened, name, gallery).name
+        if new in opened.people and new != old and not merge:
+            raise UsageError(
+                f"{printable(os.fspath(gallery))} has somebody called '{printable(new)}' already; give another name, or --merge if they are one person"
+            )
+        named = [dataclasses.replace(p, person=new) if p.person == old else p for p in opened.photos]
+        check_alike(dict.fromkeys(photo.person for photo in named))
+        write(opened.with_photos(named))
+
+
+def update(
+    gallery: Source,
+    *,
+    settings: EmbedSettings | None = None,
+    several: str = "refuse",
+    drop_missing: bool = False,
+    notice: Notify = lambda line: None,
+    progress: OnProgress = lambda progress: None,
+) -> GalleryReport:
+    """Embed all photos of a gallery again, as after a change of encoder; names stay.
+
+    Args:
+        settings: the models from now on; None: the defaults.
+        several: as for `enrol`.
+        drop_missing: leave out photos that are gone or cannot be read; else they end the run and nothing is changed.
+        notice, progress: called with lines for the user, and after every batch.
+
+    Raises:
+        DataError: no such gallery, or photos that could be used before and cannot be looked at any more.
+    """
+    settings = settings or EmbedSettings()
+    with _changing(gallery) as (opened, write):
+        models = loading.resolve_models(settings)
+        listed = [(photo.person, decode_path(photo.path)) for photo in opened.photos]
+        gone = [
+            n for n, photo in enumerate(opened.photos) if photo.embedding is not None and not _readable(listed[n][1])
+        ]
+        if gone and not drop_missing:
+            raise DataError(
+                f"{len(gone)} of {len(listed)} photos are gone or cannot be read, the first is {printable(listed[gone[0]][1])} of "
+                f"'{printable(listed[gone[0]][0])}'; {_NOBODY_MISSING}"
+            )
+        listed = [entry for number, entry in enumerate(listed) if number not in set(gone)]
+        photos = enrolling.embed_people(listed, settings, models, several=several, notice=notice, progress=progress)
+        new = Gallery(enrolling.about_of(settings, models), tuple(photos))
+        _check_usable(new, os.fspath(gallery))
+        write(new)
+    return _report(gallery, new, {photo.person for photo in photos}, len(photos))
+
+
+def list_people(gallery: Source) -> list[Person]:
+    """Who is in a gallery, by name.
+
+    Raises:
+        DataError, IndexFormatError: as `read_gallery`.
+    """
+    return list(read_gallery(gallery).people.values())
+
+
+def enrolled_in_memory(
+    people: Source,
+    *,
+    settings: EmbedSettings,
+    several: str,
+    choice: Choice | None,
+    notice: Notify,
+    progress: OnProgress = lambda progress: None,
+) -> Gallery:
+    """A gallery that is written nowhere; arguments and errors as for `enrol`."""
+    listed = _listed([people], None, choice, notice)
+    models = loading.resolve_models(settings)
+    photos = enrolling.embed_people(listed, settings, models, several=several, notice=notice, progress=progress)
+    made = Gallery(enrolling.about_of(settings, models), tuple(photos))
+    _check_usable(made, os.fspath(people))
+    for photo in photos:
+        if photo.reason is not None:
+            notice(f"{printable(decode_path(photo.path))}: {photo.reason}")
+    return made
+
+
+def _enrolled(
+    old: Gallery | None,
+    listed: Sequence[tuple[str, str]],
+    output: Source,
+    settings: EmbedSettings | None,
+    several: str,
+    notice: Notify,
+    progress: OnProgress,
+) -> GalleryReport:
+    if old is not None and settings is None:
+        settings = enrolling.settings_of(old, EmbedSettings())
+    settings = settings or EmbedSettings()
+    models = loading.resolve_models(settings)
+    if old is not None:
+        enrolling.check_models(old, printable(os.fspath(output)), models)
+    known = {(photo.person, photo.path): photo for photo in (old.photos if old else ())}
+    check_alike(dict.fromkeys([*(person for person, _ in known), *(person for person, _ in listed)]))
+    todo = [entry for entry in dict.fromkeys(listed) if not _unchanged(known.get((entry[0], encode_path(entry[1]))))]
+    fresh = (
+        enrolling.embed_people(todo, settings, models, several=several, notice=notice, progress=progress)
+        if todo
+        else []
+    )
+    merged = {**known, **{(photo.person, photo.path): photo for photo in fresh}}
+    new = Gallery(old.about if old else enrolling.about_of(settings, models), tuple(merged.values()))
+    _check_usable(new, ", ".join(sorted({person for person, _ in listed})[:3]))
+    write_gallery(output, new)
+    return _report(output, new, {person for person, _ in listed}, len(fresh))
+
+
+def _unchanged(photo: Photo | None) -> bool:
+    """Whether a photo of the gallery can be used and its file is as it was."""
+    if photo is None or photo.embedding is None:
+        return False
+    now = photo_file(decode_path(photo.path))
+    return now.stamp == (photo.row["size"], photo.row["mtime_ns"])
+
+
+def _listed(
+    sources: Sequence[Source], root: Source | None, choice: Choice | None, notice: Notify
+) -> list[tuple[str, str]]:
+    """Name and path of every photo, with names as they are kept."""
+    places: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
+    for source in sources:
+        listed: PeopleList = read_people_list(source, root=root, choice=choice)
+        for line in listed.remarks:
+            notice(line)
+        for name in listed.empty:
+            notice(
+                f"{printable(os.path.join(listed.source, name))}: no photo is in it, so nobody can be taken for them"
+            )
+        clean = {name: good_name(name, listed.source) for name in dict.fromkeys(name for name, _ in listed.photos)}
+        for name, place in listed.places.items():
+            if places.setdefault(clean[name], place) != place:
+                raise UsageError(
+                    f"{printable(places[clean[name]])} and {printable(place)} are two people of one name, or one person in two places; "
+                    "rename one, or enrol them one after the other"
+                )
+        found += [(clean[name], path) for name, path in listed.photos]
+    check_alike(dict.fromkeys(name for name, _ in found))
+    return found
+
+
+def _check_usable(gallery: Gallery, what: str) -> None:
+    if any(photo.embedding is not None for photo in gallery.photos):
+        return
+    first = gallery.photos[0] if gallery.photos else None
+    why = f"; the first is {printable(decode_path(first.path))}: {first.reason}" if first else ""
+    raise DataError(f"{printable(what)}: none of {len(gallery.photos)} photos of people can be used{why}")
+
+
+def _readable(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+@contextlib.contextmanager
+def _changing(gallery: Source) -> Iterator[tuple[Gallery, Callable[[Gallery], None]]]:
+    """A gallery that is there, held for the block, and what writes it anew."""
+    read_gallery(gallery)  # before a lock is left where there is none
+    with writing(Path(os.path.abspath(gallery))):
+        yield read_gallery(gallery), lambda new: write_gallery(gallery, new)
+
+
+def _person(gallery: Gallery, name: str, path: Source) -> Person:
+    """Somebody by their name.
+
+    Raises:
+        DataError: nobody is called so.
+    """
+    wanted = good_name(name, "the name")
+    if wanted in gallery.people:
+        return gallery.people[wanted]
+    near = difflib.get_close_matches(wanted, gallery.people, n=3, cutoff=0.5)
+    said = " or ".join(f"'{printable(other)}'" for other in near)
+    raise DataError(
+        f"{printable(os.fspath(path))} has nobody called '{printable(wanted)}'"
+        + (f"; did you mean {said}?" if near else "; see: faceembed gallery list")
+    )
+
+
+def _report(path: Source, gallery: Gallery, about: set[str], added: int) -> GalleryReport:
+    people = gallery.people
+    unusable = [
+        {"person": photo.person, "path": photo.path, "reason": photo.reason}
+        for photo in gallery.photos
+        if photo.reason is not None and photo.person in about
+    ]
+    return GalleryReport(
+        gallery=encode_path(os.fspath(path)),
+        people=len(people),
+        photos=sum(len(person.usable) for person in people.values()),
+        added=added,
+        unusable=unusable,
+        without=[name for name, person in people.items() if not person.usable],
+    )
+
+
+__all__ = ["GalleryReport", "add", "enrol", "is_gallery", "list_people", "remove", "rename", "update"]
