@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
+from faceembed.engine.pipeline.quality import percentile, pose
 from faceembed.engine.pipeline.realness import realness
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
 
     vectors, boxes, landmarks, sizes = (joined(name) for name in ("embeddings", "boxes", "landmarks", "sizes"))
     photos = [outcome.photos[index] for outcome in outcomes for index in outcome.faces.photo.tolist()]
-    looks = realness(vectors, spec)
+    looks, norms = realness(vectors, spec), joined("norms")
+    quality, (yaw, roll) = percentile(norms, spec), pose(landmarks)
+    nothing = pa.nulls(len(photos), pa.float32())
     columns = {
         "face_id": np.full(len(photos), -1, np.int64),
         "face": joined("face"),
@@ -39,11 +42,21 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
         "h": boxes[:, 3] - boxes[:, 1],
         "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(landmarks.ravel().astype(np.float32)), 10),
         "score": joined("scores"),
-        "norm": joined("norms"),
+        "norm": norms,
         "image_width": sizes[:, 0],
         "image_height": sizes[:, 1],
         **file_columns(photos),
-        "real": pa.nulls(len(photos), pa.float32()) if looks is None else looks,
+        "real": nothing if looks is None else looks,
+        "quality": nothing if quality is None else quality,
+        "sharpness": pa.concat_arrays([_sharpness(outcome) for outcome in outcomes]),
+        "yaw": yaw,
+        "roll": roll,
     }
     arrays = [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA), vectors
+
+
+def _sharpness(outcome: Outcome) -> pa.Array:
+    """Of a batch's faces; null where their pixels were not on the host."""
+    known = outcome.faces.sharpness
+    return pa.nulls(len(outcome.faces.photo), pa.float32()) if known is None else pa.array(known, pa.float32())
