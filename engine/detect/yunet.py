@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect import refine
+from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Photos
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.oneshot import STRIDES
 from faceembed.engine.models.spec import Model
+from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 
@@ -88,8 +90,32 @@ class YunetDetector(OneShotDetector):
         """As `Detector.sharpened`: what the refiner says of finer pixels."""
         return self._refined([photo], faces)
 
-    def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
-        return decode(levels, self.settings.candidate_score)
+    def _read(
+        self, levels: Sequence[NDArray[np.float32]], scales: NDArray[np.float32], owner: NDArray[np.int32]
+    ) -> Detections:
+        found = self._merged(decode(levels, self.settings.candidate_score))
+        scale = scales[found.photo]  # (F, 2)
+        return Detections(
+            owner[found.photo],
+            (found.boxes / np.tile(scale, 2)).astype(np.float32),
+            found.landmarks / scale[:, None],
+            found.scores,
+        )
+
+    def _merged(self, found: Detections) -> Detections:
+        """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
+        kept = found.take(_native.nms(found.boxes, found.scores, found.photo, self.settings.overlap, "union"))
+        if len(kept) == 0:
+            return kept
+        weight = (
+            found.scores
+            * (kept.photo[:, None] == found.photo)
+            * (overlaps(kept.boxes, found.boxes) >= self.settings.blend)
+        )
+        weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
+        boxes = weight @ found.boxes
+        landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
+        return Detections(kept.photo, boxes, landmarks, kept.scores)
 
     def _judged(self, photos: Photos, faces: Detections) -> Detections:
         """As they are: the refiner has no say in scores, so it need not see what a look finds and nobody wants."""
