@@ -93,7 +93,8 @@ class YunetDetector(OneShotDetector):
     def _read(
         self, levels: Sequence[NDArray[np.float32]], scales: NDArray[np.float32], owner: NDArray[np.int32]
     ) -> Detections:
-        found = self._merged(decode(levels, self.settings.candidate_score))
+        settings = self.settings
+        found = merged(decode(levels, settings.candidate_score), overlap=settings.overlap, blend=settings.blend)
         scale = scales[found.photo]  # (F, 2)
         return Detections(
             owner[found.photo],
@@ -101,21 +102,6 @@ class YunetDetector(OneShotDetector):
             found.landmarks / scale[:, None],
             found.scores,
         )
-
-    def _merged(self, found: Detections) -> Detections:
-        """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
-        kept = found.take(_native.nms(found.boxes, found.scores, found.photo, self.settings.overlap, "union"))
-        if len(kept) == 0:
-            return kept
-        weight = (
-            found.scores
-            * (kept.photo[:, None] == found.photo)
-            * (overlaps(kept.boxes, found.boxes) >= self.settings.blend)
-        )
-        weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
-        boxes = weight @ found.boxes
-        landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
-        return Detections(kept.photo, boxes, landmarks, kept.scores)
 
     def _judged(self, photos: Photos, faces: Detections) -> Detections:
         """As they are: the refiner has no say in scores, so it need not see what a look finds and nobody wants."""
@@ -164,6 +150,24 @@ def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:
             )
         )
     return Detections.concatenate(parts)
+
+
+def merged(found: Detections, *, overlap: float, blend: float) -> Detections:
+    """One face of all answers for it: the best one's place in the order and score, and the mean of those that agree, weighted by score.
+
+    Args:
+        found: the answers.
+        overlap: intersection over union of boxes that are one face.
+        blend: and from which on an answer is averaged into it.
+    """
+    kept = found.take(_native.nms(found.boxes, found.scores, found.photo, overlap, "union"))
+    if len(kept) == 0:
+        return kept
+    weight = found.scores * (kept.photo[:, None] == found.photo) * (overlaps(kept.boxes, found.boxes) >= blend)
+    weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
+    boxes = weight @ found.boxes
+    landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
+    return Detections(kept.photo, boxes, landmarks, kept.scores)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -31,7 +31,9 @@ class Judge:
     """Lowers scores as it was told, and counts whom it saw; a face is known by its box."""
 
     def __init__(self, faces: Detections, final: list[float]) -> None:
-        self.final = {box.tobytes(): score for box, score in zip(faces.boxes + faces.photo[:, None], final, strict=True)}
+        self.final = {
+            box.tobytes(): score for box, score in zip(faces.boxes + faces.photo[:, None], final, strict=True)
+        }
         self.seen = 0
 
     def __call__(self, faces: Detections) -> Detections:
