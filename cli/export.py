@@ -24,6 +24,7 @@ ARCHITECTURES = (
     "ir101",
     "resnet29",
     "resnet29-131",
+    "slimface",
     "mobilefacenet",
     "ghostfacenet",
     "inception-resnet-v1",

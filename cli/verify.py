@@ -73,6 +73,13 @@ def verify(
     document = {"photos": [encode_path(photo) for photo in photos], **dataclasses.asdict(result)}
     verdict = "the same person" if result.same else "different people"
     lines = [f"{verdict}: similarity {result.similarity:.4f}, threshold {result.threshold:.4f}"]
+    if result.strangers:
+        even = (
+            ""
+            if result.probability is None
+            else f"; one person with probability {result.probability:.3f}, at even odds"
+        )
+        lines.append(result.strangers + even)
     lines += likeness(result.identity, result.real)
     if result.remark:
         lines.append(result.remark)

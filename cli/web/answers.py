@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.cli.web.gallery import Found
+from faceembed.engine.models.likelihood import probability, strangers_as_alike
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.pipeline.realness import Likeness, looks_altered
 from faceembed.engine.pipeline.serving import Face, SeenPhoto
@@ -47,23 +48,28 @@ def look(real: float | None) -> dict[str, Any]:
     return {"real": None if real is None else round(real, 4), "altered": looks_altered(real)}
 
 
-def comparison(similarity: float | None, identity: float | None, threshold: float | None) -> dict[str, Any]:
+def comparison(similarity: float | None, identity: float | None, spec: ModelSpec) -> dict[str, Any]:
     """How alike two faces are, in every answer alike; what is not known is None. Without a face there is no similarity."""
-    same = None if similarity is None or threshold is None else similarity >= threshold
+    same = None if similarity is None or spec.threshold is None else similarity >= spec.threshold
+    alike = None if similarity is None else strangers_as_alike(spec, similarity)
+    odds = None if similarity is None else probability(spec, similarity)
     return {
         "similarity": None if similarity is None else round(similarity, 6),
         "identity": None if identity is None else round(identity, 6),
         "same": same,
         "verdict": "no_face" if similarity is None else _VERDICTS[same],
+        "fmr": None if alike is None else float(f"{alike.rate:.3g}"),
+        "fmr_side": None if alike is None else alike.side,
+        "probability": None if odds is None else round(odds, 4),
     }
 
 
-def hit(found: Found, threshold: float | None) -> dict[str, Any]:
+def hit(found: Found, spec: ModelSpec) -> dict[str, Any]:
     """One face of an index, beside the one that was looked for."""
     return {
         "path": found.path,
         "face": found.face,
-        **comparison(found.similarity, found.likeness.identity, threshold),
+        **comparison(found.similarity, found.likeness.identity, spec),
         **look(found.likeness.real_b),
         "thumbnail": data_url(found.thumbnail, "image/jpeg") if found.thumbnail else None,
     }
@@ -112,11 +118,11 @@ def identities(faces: Sequence[Face | None], spec: ModelSpec) -> list[list[float
 
 
 def pairs(
-    table: Sequence[Sequence[float | None]], identity: Sequence[Sequence[float | None]], threshold: float | None
+    table: Sequence[Sequence[float | None]], identity: Sequence[Sequence[float | None]], spec: ModelSpec
 ) -> list[dict[str, Any]]:
     """Each pair of photos once."""
     return [
-        {"a": a, "b": b, **comparison(table[a][b], identity[a][b], threshold)}
+        {"a": a, "b": b, **comparison(table[a][b], identity[a][b], spec)}
         for a in range(len(table))
         for b in range(a + 1, len(table))
     ]

@@ -197,7 +197,7 @@ def _compared(
         "similarity": table,
         "threshold": spec.threshold,
         "threshold_source": spec.threshold_source,
-        "pairs": answers.pairs(table, identity, spec.threshold),
+        "pairs": answers.pairs(table, identity, spec),
         "resists_fakes": resists_fakes(service),
     }
 
@@ -227,7 +227,7 @@ def _found(
     return {
         "photo": {**photo, "chosen": number},
         "face": None if number is None else photo["faces"][number],
-        "hits": [answers.hit(one, spec.threshold) for one in found],
+        "hits": [answers.hit(one, spec) for one in found],
         "threshold": spec.threshold,
         "threshold_source": spec.threshold_source,
     }

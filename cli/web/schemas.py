@@ -133,6 +133,11 @@ class Comparison(BaseModel):
     )
     same: bool | None = Field(description="Whether the similarity is at or above the threshold.")
     verdict: Literal["same", "different", "no_face"] | None
+    fmr: float | None = Field(description="The share of strangers who are as alike; null if no rates were measured.")
+    fmr_side: Literal["about", "below", "above"] | None = Field(
+        description="Whether it is about that, or below or above it: outside of the measured rates there is a bound alone."
+    )
+    probability: float | None = Field(description="That it is one person, at even odds; null if it was not fitted.")
 
 
 class Pair(Comparison):

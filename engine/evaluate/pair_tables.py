@@ -85,7 +85,8 @@ def read_table(source: str, text: str, *, base: str, root: str | None) -> PairLi
             a, b = (_face(cell, row.where) for cell in what)
         else:
             a, b = (_photo(base, path, row.where) for path in what)
-        pairs.append(Pair(a, b, value, meaning))
+        group = row.cells[columns["group"]].strip() if "group" in columns else ""
+        pairs.append(Pair(a, b, value, meaning, group=group or None))
     lines = tuple(row.line for row in body)
     return PairList(source, tuple(pairs), lines, tuple(scores) if len(names) == 2 else None, names == ROWS)
 

@@ -34,6 +34,8 @@ class Pair:
     fold: int | None = None
     """The list's own fold for cross-validation, from 0."""
     pair_id: str | None = None
+    group: str | None = None
+    """Age, origin, sex, camera … of the pair, where the list says one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,11 @@ class PairList:
     def kinds(self) -> npt.NDArray[np.str_]:
         """``(n,)`` of ``same``, ``other``, ``fake`` or another word; an empty string for a pair without a label."""
         return np.array([pair.kind or "" for pair in self.pairs], dtype=np.str_)
+
+    @functools.cached_property
+    def groups(self) -> npt.NDArray[np.str_]:
+        """``(n,)`` the group of each pair; empty strings where there is none."""
+        return np.array([pair.group or "" for pair in self.pairs], dtype=np.str_)
 
     @functools.cached_property
     def negative_kinds(self) -> tuple[str, ...]:

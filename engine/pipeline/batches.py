@@ -22,6 +22,7 @@ from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.quality import sharpness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.sound import only_sound
 from faceembed.engine.runtimes.unit import is_sound
@@ -34,6 +35,8 @@ class FaceBatch(Faces):
     norms: NDArray[np.float32]
     embeddings: NDArray[np.float32]
     """(F, D), unit length."""
+    sharpness: NDArray[np.float32] | None = None
+    """(F,) as `quality.sharpness` has it; None where chips stay on a card."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,5 +136,7 @@ class Pipeline:
         seconds = {**cut.seconds, "encode": time.perf_counter() - started}
         sound = is_sound(embeddings)
         cut = only_sound(cut, sound)
-        faces = FaceBatch(**vars(cut.faces), norms=norms[sound], embeddings=embeddings[sound])
+        faces = FaceBatch(
+            **vars(cut.faces), norms=norms[sound], embeddings=embeddings[sound], sharpness=sharpness(cut.chips)
+        )
         return Outcome(cut.photos, faces, cut.failures, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from faceembed.engine.people.templates import RULE, Templates, template
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import list_photos, printable
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
+from faceembed.engine.pipeline.looking import look
+from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.gallery import enrolled_in_memory
 from faceembed.errors import DataError
@@ -166,28 +166,13 @@ def identify(
     asked = Identifier(opened, models.encoder.spec, fpir=fpir, threshold=threshold)
     if not asked.names:
         raise DataError(f"{printable(os.fspath(gallery))}: nobody in it has a photo that can be used")
-    pipeline = loading.open_pipeline(settings, models, listing.photos, notice=notice)
-    seen: dict[str, SeenPeople] = {}
-    faces = failed = 0
-    with contextlib.closing(pipeline.run(listing.photos)) as outcomes:
-        for outcome in outcomes:
-            batch = outcome.faces
-            found: dict[int, list[Identified]] = {}
-            answers = asked.candidates(batch.embeddings, k=k) if len(batch.embeddings) else []
-            boxes = batch.boxes.tolist()
-            for place, number, box, (name, best) in zip(
-                batch.photo.tolist(), batch.face.tolist(), boxes, answers, strict=True
-            ):
-                left, top, right, bottom = box
-                one = Identified(number, (left, top, right - left, bottom - top), name, best)
-                found.setdefault(place, []).append(one)
-            for place, mine in found.items():
-                path = outcome.photos[place].path
-                seen[path] = SeenPeople(path, tuple(sorted(mine, key=lambda one: one.face)))
-            for failure in outcome.failures:
-                seen[failure.photo.path] = SeenPeople(failure.photo.path, (), failure.reason)
-            faces, failed = faces + len(answers), failed + len(outcome.failures)
-            progress(Progress(len(seen), len(listing.photos), faces, failed))
+    looked = look(listing.photos, settings, models, notice=notice, progress=progress)
+    seen = {path: SeenPeople(path, (), failure.reason) for path, failure in looked.failures.items()}
+    for path, faces in looked.faces.items():
+        answers = asked.candidates(np.stack([face.embedding for face in faces]), k=k)
+        named = zip(faces, answers, strict=True)
+        found = [Identified(int(face.row["face"]), face.box, name, best) for face, (name, best) in named]
+        seen[path] = SeenPeople(path, tuple(found))
     return Identification([seen[photo.path] for photo in listing.photos], len(asked.names), asked.limit)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.likelihood import probability, strangers_as_alike
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.models.thresholds import threshold_of
 from faceembed.engine.photos.listing import printable
@@ -44,6 +45,14 @@ class Verification:
     """With ``--faces all``: the pair of faces that is most alike, from 0, largest first; None: the largest of each."""
     similarities: list[list[float]] | None = None
     """With ``--faces all``: of each face of the first photo to each of the second."""
+    fmr: float | None = None
+    """The share of strangers who are as alike, or more; None where no rates were measured for the encoder."""
+    fmr_side: str | None = None
+    """``about``; or ``below`` or ``above`` where the similarity lies outside of the rates that were measured, and ``fmr`` is the nearest."""
+    strangers: str | None = None
+    """The same in words."""
+    probability: float | None = None
+    """That it is one person, at even odds; None where it was not fitted for the encoder."""
 
 
 def verify(
@@ -133,6 +142,7 @@ def judged(
     """
     similarity = float(a @ b)
     likeness = Likeness.of(a, b, spec)
+    alike = strangers_as_alike(spec, similarity)
     first, second = likeness.altered
     return Verification(
         similarity,
@@ -144,4 +154,8 @@ def judged(
         None if likeness.real_a is None or likeness.real_b is None else (likeness.real_a, likeness.real_b),
         None if first is None or second is None else (first, second),
         likeness.remark(similarity, limit, names),
+        fmr=None if alike is None else alike.rate,
+        fmr_side=None if alike is None else alike.side,
+        strangers=None if alike is None else alike.text,
+        probability=probability(spec, similarity),
     )

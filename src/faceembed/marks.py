@@ -95,7 +95,7 @@ def _line(first: str, *rest: str) -> Callable[[str], bool]:
 
 def _is_checkpoint(path: str) -> bool:
     head = _head(path)  # PyTorch's zip stores the pickle first, and of that the format
-    return head.startswith(b"PK") and re.search(rb"faceembed-(checkpoint|aligner|refiner)", head) is not None
+    return head.startswith(b"PK") and re.search(rb"faceembed-(checkpoint|aligner|refiner|maps)", head) is not None
 
 
 def _is_training(path: str) -> bool:

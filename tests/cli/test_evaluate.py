@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 FIELDS = {
+    "groups",
+    "discard",
     "pairs",
     "positives",
     "negatives",
@@ -99,3 +101,30 @@ def test_bad_lists(run: Any, tmp_path: Path, text: str, said: str) -> None:
 def test_missing_list_and_outputs(run: Any, pairs: Path, tmp_path: Path) -> None:
     assert "nix.csv" in run("eval", tmp_path / "nix.csv", code=1).stderr
     assert "does its folder exist" in run("eval", pairs, "--report", tmp_path / "nix/r.html", code=1).stderr
+
+
+def test_a_search(run: Any, run_json: Any, samples: Path, tmp_path: Path) -> None:
+    for name, source in (
+        ("g/Eileen/1.png", "astronaut.png"),
+        ("p/Eileen/2.jpg", "darker.jpg"),
+        ("p/x/3.jpg", "mirrored.jpg"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes((samples / source).read_bytes())
+    document = run_json("eval", tmp_path / "p", "--gallery", tmp_path / "g")
+    assert (document["gallery"], document["mated"], document["non_mated"]) == (1, 1, 1)
+    assert document["rank"] == {"1": 1.0} and document["fnir_at_fpir"]["1e-1"] is None
+    assert document["cannot_tell"]["fnir_at_fpir.1e-1"] == "needs 10 probes of strangers, there are 1"
+    text = run("eval", tmp_path / "p", "--gallery", tmp_path / "g", "-q").stdout
+    assert "rank-1" in text and "insufficient data" in text
+    refused = run("eval", tmp_path / "p", "--gallery", tmp_path / "g", "--skip-failures", code=2).stderr
+    assert "--gallery measures a search" in refused
+
+
+def test_groups_in_text(run: Any, tmp_path: Path) -> None:
+    rows = [
+        f"{0.9 - 0.1 * (n % 3) if n % 2 else 0.1 * (n % 7)},{n % 2},{'old' if n % 3 else 'young'}" for n in range(60)
+    ]
+    (tmp_path / "s.csv").write_text("score,label,group\n" + "\n".join(rows))
+    text = run("eval", tmp_path / "s.csv").stdout
+    assert "by group" in text and "  old" in text and "worst FMR" in text

@@ -15,8 +15,11 @@ def test_sample_is_one_person(run_json: Any) -> None:
     assert set(document) == {
         *("photos", "similarity", "threshold", "same", "encoder", "threshold_source"),
         *("identity", "real", "altered", "remark", "faces", "chosen", "similarities"),
+        *("fmr", "fmr_side", "strangers", "probability"),
     }
     assert document["identity"] >= document["similarity"] - 1e-6 and min(document["real"]) > 0.5
+    assert 0 < document["fmr"] < 0.01 and document["fmr_side"] in ("about", "below")
+    assert "strangers" in document["strangers"] and 0.9 < document["probability"] < 1
     assert document["altered"] == [False, False]
     assert document["faces"] == [1, 1] and document["remark"] is document["chosen"] is None
     assert document["same"] is True

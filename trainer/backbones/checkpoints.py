@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from faceembed.engine.models import dlib_resnet
+from faceembed.engine.models import dlib_resnet, sface
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Colour, ModelSpec
 from faceembed.errors import ModelError, UsageError
@@ -27,10 +27,11 @@ from faceembed.files import atomic_write
 from faceembed.trainer.backbones.foreign import is_safetensors, load_pickle, read_weights
 from faceembed.trainer.backbones.registry import ARCHITECTURES, GATE, find
 from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
+from faceembed.trainer.backbones.slimface import SlimFace, load_sface
 
 FORMAT = "faceembed-checkpoint"
 VERSION = 1
-DLIB = "dlib-resnet"
+DLIB, SFACE = "dlib-resnet", "sface"
 _DLIB_ARCHS = ("resnet29", "resnet29-131")  # the second with a last layer of its own, which training fits
 
 
@@ -137,7 +138,7 @@ def load_encoder(
 
     Args:
         source: a checkpoint of ours or of another project (see `foreign`), or ``dlib-resnet`` for its CC0 weights in a
-            `resnet29`.
+            `resnet29`, or ``sface`` for what a `slimface` takes over of it (Apache-2.0): all but its first layers.
         arch: the architecture; needed for other projects' files, which do not name it.
         colour: channel order of the network's input, for files that do not tell.
 
@@ -152,6 +153,8 @@ def load_encoder(
         find(arch)
     if os.fspath(source) == DLIB:
         return _dlib(arch)
+    if os.fspath(source) == SFACE:
+        return _sface(arch)
     if (checkpoint := _load_ours(source)) is None:
         if arch is None:
             raise ModelError(
@@ -204,6 +207,16 @@ def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
     assert isinstance(model, ResNet29)
     load_dlib(model, dlib_resnet.package_layers(), last_too=arch == _DLIB_ARCHS[0])
     return model.eval(), spec, arch
+
+
+def _sface(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
+    slim = find("slimface")
+    if arch not in (None, slim.name):
+        raise ModelError(f"{SFACE} can start a '{slim.name}', not '{arch}'; leave --arch out")
+    model = slim.build(slim.spec.dimension)
+    assert isinstance(model, SlimFace)
+    load_sface(model, sface.package_graph())
+    return model.eval(), slim.spec, slim.name
 
 
 def _first_lines(error: Exception) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import UsageError
-from faceembed.trainer.backbones import gated, ghostfacenet, inception, iresnet, mobilefacenet, resnet29
+from faceembed.trainer.backbones import gated, ghostfacenet, inception, iresnet, mobilefacenet, resnet29, slimface
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _ir("ir101"),
         Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC, "fc.weight"),
         Architecture("resnet29-131", resnet29.small, resnet29.SMALL_SPEC, "fc.weight"),
+        Architecture("slimface", slimface.SlimFace, slimface.SPEC, "fc.weight"),
         Architecture("mobilefacenet", mobilefacenet.MobileFaceNet, mobilefacenet.SPEC, "fc.weight"),
         Architecture("ghostfacenet", ghostfacenet.GhostFaceNet, ghostfacenet.SPEC, "fc.weight"),
         Architecture("inception-resnet-v1", inception.InceptionResNetV1, inception.SPEC, "last_linear.weight"),

@@ -36,6 +36,7 @@ from faceembed.trainer.loop.epochs import Loop, TrainProgress
 from faceembed.trainer.loop.fit import fit_embedding
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
 from faceembed.trainer.loop.learner import make_learner, wanted_losses
+from faceembed.trainer.loop.maps import MAPS, teach_first
 from faceembed.trainer.loop.start import Start, gated, make_start, trained_spec
 from faceembed.trainer.loop.state import Row, seed_everything
 from faceembed.trainer.loop.validate import check_leaks, make_validation, write_pairs
@@ -50,6 +51,7 @@ _FILES = {
     runlog.SPEED: "speeds",
     runlog.PLOT: "picture",
     runlog.CONFIG: "training",
+    MAPS: "checkpoint",
     UNREADABLE: "unreadable",
     VALIDATION: "pair list",
 }
@@ -146,6 +148,8 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     else:
         task = PairTask(cache, parts.train, config)
     real = parts.train[~crops.fake[parts.train]]
+    if config.maps.total:
+        teach_first(start, cache, config, folder, processes=accelerator.num_processes, notice=tell.notice)
     if config.model.centre:
         _centre(start, cache, real, accelerator.device, share=config.model.centre, notice=tell.notice)
     if config.model.balance:
@@ -153,7 +157,7 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         example = next(_sample(start, cache, real[:1], accelerator.device))
         layers = balance_weights(start.body, find(start.arch).last, example)
         tell.notice(f"the start is balanced: {layers} layers had weights smaller than usual")
-    if targets is not None and config.model.start:
+    if targets is not None and config.model.start and not config.maps.total:  # else it has its teacher's own
         start.body.to(accelerator.device)
         chosen = _evenly(task.crops, _FIT_CROPS)
         cosine = fit_embedding(

@@ -74,6 +74,35 @@ class Teachers:
 
 
 @dataclasses.dataclass(frozen=True)
+class Maps:
+    """A `slimface` that starts from ``sface`` is taught SFace's maps before it is taught embeddings; see `loop/maps.py`."""
+
+    front_steps: int = 0
+    """Steps in which what stands in place of SFace's first layers learns alone."""
+    steps: int = 0
+    """Steps in which the whole network learns, after those; 0 of both: nothing is taught."""
+    batch_size: int = 64
+    """Crops a step."""
+    lr: float = 1e-3
+    """First rate of each of the two; it falls along half a cosine to a fiftieth."""
+    weight_decay: float = 0.02
+    """Of the weights, by AdamW."""
+
+    def __post_init__(self) -> None:
+        at_least("maps.front_steps", self.front_steps, 0)
+        at_least("maps.steps", self.steps, 0)
+        at_least("maps.batch_size", self.batch_size, 1)
+        at_least("maps.weight_decay", self.weight_decay, 0)
+        if not self.lr > 0:
+            raise UsageError(f"maps.lr is {self.lr}; expected a rate above 0")
+
+    @property
+    def total(self) -> int:
+        """Steps of both kinds."""
+        return self.front_steps + self.steps
+
+
+@dataclasses.dataclass(frozen=True)
 class Authenticity:
     """What a gated encoder (`model.gate`) learns of real and fake, beside its pairs."""
 

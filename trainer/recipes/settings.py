@@ -2,7 +2,7 @@
 
 The values here are neutral; the recipes are `configs/pretrain.toml` and `configs/finetune.toml`, which the two commands start
 from. `reading.py` reads files into these classes. Nothing here knows torch. Tables: `model` here; `data`, `validation`, `augment` in
-`crops.py`; `loss`, `batch_loss`, `distillation`, `teachers`, `authenticity`, `adversarial` in `goals.py`; `optimizer`, `schedule`,
+`crops.py`; `loss`, `batch_loss`, `distillation`, `teachers`, `maps`, `authenticity`, `adversarial` in `goals.py`; `optimizer`, `schedule`,
 `loop` in `steps.py`.
 """
 
@@ -13,7 +13,7 @@ import dataclasses
 from faceembed.errors import UsageError
 from faceembed.trainer.recipes.checks import at_least, one_of
 from faceembed.trainer.recipes.crops import Augment, Data, Validation
-from faceembed.trainer.recipes.goals import Adversarial, Authenticity, Distillation, Loss, Teachers
+from faceembed.trainer.recipes.goals import Adversarial, Authenticity, Distillation, Loss, Maps, Teachers
 from faceembed.trainer.recipes.steps import Loop, Optimizer, Schedule
 
 
@@ -89,6 +89,7 @@ class TrainConfig:
     loop: Loop = dataclasses.field(default_factory=Loop)
     validation: Validation = dataclasses.field(default_factory=Validation)
     augment: Augment = dataclasses.field(default_factory=Augment)
+    maps: Maps = dataclasses.field(default_factory=Maps)
 
     def __post_init__(self) -> None:
         one_of("task", self.task, ("pretrain", "finetune"))
@@ -122,6 +123,8 @@ class TrainConfig:
             raise UsageError(
                 "teachers.indexes is for pre-training; what fine-tuning holds on to is its start (distillation.weight)"
             )
+        if self.maps.total and self.model.start != "sface":
+            raise UsageError("maps.steps and maps.front_steps are for model.start = 'sface'; set them to 0")
         if self.distillation.weight and not self.model.start:
             raise UsageError("distillation.weight without model.start: there is no teacher; give a start, or weight 0")
         if self.schedule.metric == "val_loss" and self.task == "pretrain":

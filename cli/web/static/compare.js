@@ -206,14 +206,19 @@ function select(first, second) {
   const [a, b] = [shown.indexOf(first), shown.indexOf(second)].sort((x, y) => x - y);
   selected = [shown[a], shown[b]];
   matrix.select(a, b);
-  const told = { threshold: threshold.value, resistsFakes: answer.resists_fakes, identity: identity(a, b) };
+  const told = { threshold: threshold.value, resistsFakes: answer.resists_fakes, identity: identity(a, b), meaning: pairOf(a, b) };
   pair.show(shown[a], shown[b], answer.similarity[a][b], told);
 }
 
 /** How alike two photos' faces are by identity alone; null where the model does not say. */
 function identity(first, second) {
+  return pairOf(first, second)?.identity ?? null;
+}
+
+/** What the server says of a pair; null where there is no such pair. */
+function pairOf(first, second) {
   const [a, b] = [Math.min(first, second), Math.max(first, second)];
-  return answer.pairs?.find((one) => one.a === a && one.b === b)?.identity ?? null;
+  return answer.pairs?.find((one) => one.a === a && one.b === b) ?? null;
 }
 
 /** The threshold moved: the verdicts are computed here, the server is not asked. */

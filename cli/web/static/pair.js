@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { bind, h, icon, say } from "./dom.js";
 import { number, t } from "./i18n.js";
 import { errorNotice } from "./notices.js";
-import { alteredText, similarityText, verdict, verdictLabel } from "./verdict.js";
+import { alteredText, similarityText, verdict, verdictLabel, strangersText } from "./verdict.js";
 
 export class Pair {
   constructor() {
@@ -18,6 +18,7 @@ export class Pair {
     this.figure = h("p", { class: "big" });
     this.label = h("p", { class: "label" });
     this.alike = h("p", { class: "soft alike" });
+    this.strangers = h("p", { class: "soft strangers" });
     this.note = h("div", {});
     this.build();
   }
@@ -41,6 +42,7 @@ export class Pair {
       this.title,
       h("div", { class: "sides" }, ...sides),
       h("div", { class: "outcome" }, this.figure, this.label),
+      this.strangers,
       this.alike,
       this.note,
       this.tools,
@@ -63,7 +65,7 @@ export class Pair {
   }
 
   /** Show the cards `a` and `b`, and their similarity. */
-  show(a, b, similarity, { threshold, resistsFakes, identity = null }) {
+  show(a, b, similarity, { threshold, resistsFakes, identity = null, meaning = null }) {
     this.a = a;
     this.b = b;
     this.similarity = similarity;
@@ -72,6 +74,9 @@ export class Pair {
     bind(this.title, "text", () => t("pair.title", { a: a.number, b: b.number }));
     for (const [side, card] of [a, b].entries()) bind(this.captions[side], "text", () => `${card.number} · ${card.name}`);
     bind(this.figure, "text", () => (this.similarity === null ? "–" : similarityText(this.similarity)));
+    this.meaning = meaning;
+    this.strangers.hidden = (meaning?.fmr ?? null) === null;
+    bind(this.strangers, "text", () => strangersText(this.meaning));
     this.alike.hidden = this.identity === null;
     bind(this.alike, "text", () => (this.identity === null ? "" : t("pair.identity", { identity: similarityText(this.identity) })));
     this.tools.hidden = this.methods.length === 0 || similarity === null;

@@ -38,6 +38,19 @@ export function realLine(face) {
   return h("p", { class: face.altered ? "real altered" : "real", title: () => t("face.real.help") }, face.altered && icon("warning"), words);
 }
 
+const STRANGERS = { about: "strangers.about", below: "strangers.below", above: "strangers.above" };
+
+/**
+ * What a similarity means: how many strangers are as alike, to two digits, and how probable one person is. `meaning` is a pair of the
+ * server's answer; an empty text where it does not say.
+ */
+export function strangersText(meaning) {
+  if ((meaning?.fmr ?? null) === null) return "";
+  const strangers = t(STRANGERS[meaning.fmr_side], { n: number(Number((1 / meaning.fmr).toPrecision(2)), 0) });
+  if ((meaning.probability ?? null) === null) return strangers;
+  return `${strangers} ${t("strangers.odds", { percent: number(100 * meaning.probability, 1) })}`;
+}
+
 /** A similarity as it is written everywhere: three decimals, because thresholds differ in the third. */
 export function similarityText(similarity) {
   return similarity === null ? "–" : number(similarity, 3);

@@ -298,6 +298,7 @@ def test_search(post: Any, picture: Any, embedder: Embedder, gallery: Gallery) -
     assert best.keys() - {"path", "face", "thumbnail"} == {
         *("similarity", "identity", "same", "verdict"),
         *("real", "altered"),
+        *("fmr", "fmr_side", "probability"),
     }
     assert (best["same"], best["verdict"], best["identity"], best["altered"]) == (True, "same", None, None)
     assert pixels(best["thumbnail"], "jpeg").shape == (128, 128, 3)

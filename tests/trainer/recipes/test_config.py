@@ -16,7 +16,7 @@ from faceembed.trainer.recipes.settings import TrainConfig
 
 @pytest.mark.parametrize("name", shipped())
 def test_recipes(name: str) -> None:
-    task = "pretrain" if name in ("pretrain", "taught") else "finetune"
+    task = "pretrain" if name in ("pretrain", "taught", "slim") else "finetune"
     config = read_config(task, name)
     assert config.task == task
     assert wanted_losses(config) or (config.model.gate and config.authenticity.weight)

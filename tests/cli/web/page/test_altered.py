@@ -79,6 +79,9 @@ def test_compared(gated: Any) -> None:
     gated.cell(1, 3).click()
     pair = gated.tab.locator(".pair")
     expect(pair.locator(".alike")).to_contain_text("By identity alone: 0.9")
+    expect(pair.locator(".strangers")).to_have_text(
+        "More than one in 100 strangers is as alike. One person with a probability of 0.0 %, at even odds."
+    )
     expect(pair.locator(".fake")).to_contain_text("but photo 3 looks altered (0.")
     gated.tab.locator(".threshold input[type=number]").fill("0.1")  # now they are one person all the same
     expect(gated.tab.locator(".matrix .apart")).to_have_count(0)
