@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from faceembed.trainer.export.encoder import Precision
 
 EDGEFACE = ("edgeface-xs", "edgeface-xxs")  # written out as ARCHITECTURES is; rewritten by the engine, without torch
-YUNET = "yunet"  # an aligner, and an ONNX file as OpenCV publishes it
+ALIGNERS = ("retinaface", "scrfd", "yunet")  # rewritten by the engine too
 
 
 @click.group(cls=Group)
@@ -89,8 +89,8 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @click.option("--name", help="What the model will be called.  [default for EdgeFace: the name of --arch]")
 @click.option(
     "--arch",
-    type=click.Choice((*ARCHITECTURES, *EDGEFACE, YUNET)),
-    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace needs no PyTorch. yunet: OpenCV's ONNX file.",
+    type=click.Choice((*ARCHITECTURES, *EDGEFACE, *ALIGNERS)),
+    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace and the aligners (retinaface: biubug6's checkpoints; scrfd, yunet: ONNX files) need no PyTorch.",
 )
 @click.option(
     "--precision", type=click.Choice(EXPORT_PRECISIONS), help="Of a checkpoint's conversion.  [default: fp32]"
@@ -142,6 +142,7 @@ def import_(
         faceembed models import adaface_ir50_ms1mv2.ckpt --arch ir50 --name mine
         faceembed models import edgeface_xs_q.pt --arch edgeface-xs
         faceembed models import face_detection_yunet_2026may.onnx --name yunet-2026may
+        faceembed models import mobilenet0.25_Final.pth --arch retinaface --name retinaface
     """
     from faceembed.engine.models import registry
     from faceembed.engine.models.catalog import CATALOG
@@ -150,7 +151,7 @@ def import_(
     name = name or (arch if arch in EDGEFACE else None)
     if name is None:
         raise click.UsageError("Missing option '--name'.")
-    if arch in (*EDGEFACE, YUNET):
+    if arch in (*EDGEFACE, *ALIGNERS):
         if any((colour, mean, scale, template, input_size, precision, photos)) or threshold is not None:
             raise click.UsageError(
                 f"--arch {arch} says what pixels it wants, and is rewritten exactly; give --name, --licence, --source and "
@@ -234,10 +235,10 @@ def _import_rewritten(
                 f"{name} is a known model: leave --licence, --source and --replace out, or give a --name"
             )
         return pull_model(name, sha256=sha256, file=file, agree=agree)
-    from faceembed.engine.models.import_file import import_edgeface, import_yunet
+    from faceembed.engine.models.import_file import import_aligner, import_edgeface
 
-    if arch == YUNET:
-        import_yunet(file, name=name, licence=licence, source=source, replace=replace)
+    if arch in ALIGNERS:
+        import_aligner(file, arch=arch, name=name, licence=licence, source=source, replace=replace)
     else:
         import_edgeface(file, arch=arch, name=name, licence=licence, source=source, replace=replace, agree=agree)
     return registry.info(name)

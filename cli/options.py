@@ -245,7 +245,7 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         type=click.IntRange(min=0),
         default=0,
         metavar="PX",
-        help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800]",
+        help="Smallest face looked for, in pixels of the photo.  [default: 20, or 1/40 of the longer side above 800; with --faces all 40 at most]",
     ),
     click.option(
         "--min-score",

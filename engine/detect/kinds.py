@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faceembed.engine.detect.anchored import RetinaFaceDetector, ScrfdDetector
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
@@ -12,6 +13,8 @@ from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import for_aligner
 from faceembed.engine.runtimes.watch import SILENT, Watch
 from faceembed.errors import ModelError, UsageError
+
+_LIKE_YUNET = {"yunet": YunetDetector, "scrfd": ScrfdDetector, "retinaface": RetinaFaceDetector}
 
 
 def check_decoder(model: Model) -> None:
@@ -72,8 +75,8 @@ def open_detector(
         return OneShotDetector(
             model, for_aligner(choice), threads=threads, settings=settings, min_score=sure, watch=watch
         )
-    if model.spec.decoder == "yunet":
-        return YunetDetector(
+    if (kind := _LIKE_YUNET.get(model.spec.decoder)) is not None:
+        return kind(
             model, choice, threads=threads, settings=YunetSettings(detect_side=detect_size), min_score=sure, watch=watch
         )
     if detect_size:

@@ -78,7 +78,7 @@ class YunetDetector(OneShotDetector):
     def exact(self) -> YunetDetector:
         """The same detector in fp32, on one thread."""
         choice = dataclasses.replace(self.choice, precision="fp32")
-        return YunetDetector(self.model, choice, threads=1, settings=self.settings, min_score=self.min_score)
+        return type(self)(self.model, choice, threads=1, settings=self.settings, min_score=self.min_score)
 
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
         """Find faces, as `Detector.detect` says."""

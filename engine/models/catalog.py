@@ -18,7 +18,7 @@ from faceembed.engine.models.entry import Entry, Triple
 from faceembed.engine.models.packages import ACCURATE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 
-DECODERS = ("mtcnn", "one-shot", "yunet")
+DECODERS = ("mtcnn", "one-shot", "retinaface", "scrfd", "yunet")
 """Kinds of aligner output that the engine can turn into faces."""
 
 _ZERO: Triple = (0.0, 0.0, 0.0)
@@ -180,6 +180,21 @@ _ONNX_ENCODERS = (
         url="https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l/w600k_r50.onnx",
         sha256="4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
         size_bytes=174_383_860,
+    ),
+    # Address at a revision, size and digest: stated alike by the installers of several projects, among them
+    # eu-digital-identity-wallet/av-app-android-wallet-ui, and in the notices of others. Pixels: its card runs it by insightface's
+    # FaceAnalysis, model_zoo/arcface_onnx.py. Of that repository only this file is fal's own; the others are InsightFace's.
+    Entry(
+        name="auraface",
+        task="encoder",
+        licence="Apache-2.0",
+        source="https://huggingface.co/fal/AuraFace-v1",
+        architecture="IResNet-100, ArcFace on data for commercial use (AuraFace v1)",
+        dimension=512,
+        template=ARCFACE_TEMPLATE,
+        url="https://huggingface.co/fal/AuraFace-v1/resolve/af6d057c9b0ec4071d4c49c80e3539258798b609/glintr100.onnx",
+        sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
+        size_bytes=260_694_151,
     ),
     # Exports of the official AdaFace weights by a third party (README of github.com/yakhyo/adaface-onnx). Pixels: BGR, as in
     # the README of github.com/mk-minchul/AdaFace, "our pretrained model takes the input in BGR color channel".

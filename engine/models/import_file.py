@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from faceembed.engine.models import builtin, edgeface, store, yunet
+from faceembed.engine.models import builtin, edgeface, retinaface, scrfd, store, yunet
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
 from faceembed.engine.models.store import Agree, unasked
 from faceembed.engine.models.trial import check_encoder
 from faceembed.errors import ModelError
+
+ALIGNERS = ("retinaface", "scrfd", "yunet")
+"""Networks of aligners that `import_aligner` rewrites."""
 
 
 def import_model(
@@ -60,7 +63,8 @@ def import_model(
     """
     if task != "encoder":
         raise ModelError(
-            "only encoders and YuNet can be imported; an aligner of your own is used by its path: --aligner FILE.onnx"
+            f"only encoders and the aligners {', '.join(ALIGNERS)} can be imported; an aligner of your own is used by its path: "
+            "--aligner FILE.onnx"
         )
     _check_free(name, replace=replace)
     path = Path(path)
@@ -119,11 +123,15 @@ def import_edgeface(
     return store.put(data, agree(data, spec), recipe=f"rewritten {Path(path).name}")
 
 
-def import_yunet(path: str | Path, *, name: str, licence: str = "", source: str = "", replace: bool = False) -> Model:
-    """Rewrite an ONNX file of YuNet (`yunet`) and keep it under ``name``.
+def import_aligner(
+    path: str | Path, *, arch: str, name: str, licence: str = "", source: str = "", replace: bool = False
+) -> Model:
+    """Rewrite another project's aligner and keep it under ``name``.
 
     Args:
-        path: the file, with OpenCV's twelve outputs.
+        path: an ONNX file of YuNet with OpenCV's twelve outputs (`yunet`), one of SCRFD with five points (`scrfd`), or a PyTorch
+            checkpoint of biubug6's RetinaFace (`retinaface`), of which nothing that it names is run.
+        arch: one of `ALIGNERS`.
         name, licence, source, replace: as for `import_model`.
 
     Returns:
@@ -134,10 +142,14 @@ def import_yunet(path: str | Path, *, name: str, licence: str = "", source: str 
     """
     _check_free(name, replace=replace)
     path = Path(path)
-    spec = dataclasses.replace(
-        yunet.SPEC, name=name, licence=licence or yunet.SPEC.licence, source=source or str(path.absolute())
-    )
-    return store.put(yunet.rewrite(path), spec, recipe=f"rewritten {path.name}")
+    if arch == "retinaface":
+        data, spec = retinaface.build(path)
+    elif arch == "scrfd":
+        data, spec = scrfd.rewrite(path), scrfd.SPEC
+    else:
+        data, spec = yunet.rewrite(path), yunet.SPEC
+    spec = dataclasses.replace(spec, name=name, licence=licence or spec.licence, source=source or str(path.absolute()))
+    return store.put(data, spec, recipe=f"rewritten {path.name}")
 
 
 def _check_free(name: str, *, replace: bool) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from faceembed.engine.models import digests, edgeface, store, yunet
+from faceembed.engine.models import digests, edgeface, scrfd, store, yunet
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.entry import Entry
 from faceembed.engine.models.fetch import Progress, download
@@ -143,6 +143,8 @@ def _checked(entry: Entry, path: Path) -> bytes:
     """
     if entry.decoder == "yunet":
         return yunet.rewrite(path)
+    if entry.decoder == "scrfd":
+        return scrfd.rewrite(path)
     if entry.task == "aligner":  # its outputs are not read yet
         return path.read_bytes()
     if entry.format == "edgeface":

@@ -2,7 +2,8 @@
 
     weights = read_state("edgeface_xs_q.pt")       # {"model.stem.0.weight": float32 array, ...}
 
-Such a file is a zip archive: raw storages, and a pickle that says which tensor lies where. A pickle may name any function of any
+Such a file is a zip archive: raw storages, and a pickle that says which tensor lies where. Before PyTorch 1.6 it was these one after
+another, the pickle first, after three that say what kind of file it is. A pickle may name any function of any
 module to be called; this reader knows the few that make tensors, does their work itself, and refuses every other name before
 anything is called. Quantised tensors are multiplied out, and a packed linear layer (weight, bias) of dynamic quantisation is
 given as its weight and bias.
@@ -16,7 +17,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def read_state(path: str | Path) -> dict[str, Array]:
     """All tensors of a state dict, under their names.
 
     Args:
-        path: a file of ``torch.save(network.state_dict())``, as PyTorch 1.6 and newer write it.
+        path: a file of ``torch.save(network.state_dict())``, of any version of PyTorch.
 
     Returns:
         Arrays in the type of the file; quantised ones as float32.
@@ -57,12 +58,15 @@ def read_state(path: str | Path) -> dict[str, Array]:
         ModelError: unreadable or damaged; or its pickle names something that could run code, which is not loaded.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            content = _unpickled(archive)
+        with open(path, "rb") as file:
+            if file.read(len(_LEGACY)) == _LEGACY:
+                file.seek(0)
+                content = _legacy(file)
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    content = _unpickled(archive)
     except zipfile.BadZipFile as error:
-        raise ModelError(
-            f"{path} is not a file of torch.save in the form of PyTorch 1.6 and newer ({error}); save its state_dict() anew"
-        ) from error
+        raise ModelError(f"{path} is not a file of torch.save ({error}); save the network's state_dict()") from error
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} is not loaded: {error}") from error
     except OSError as error:
@@ -111,16 +115,58 @@ def _unpickled(archive: zipfile.ZipFile) -> Any:
     folder = pickles[0].removesuffix("data.pkl")
     if folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") != b"little":
         raise ValueError("its numbers are not little-endian")
-    return _Reader(archive, folder, archive.read(pickles[0])).load()
+
+    def storage_of(key: str, kind: str, count: int) -> Array:
+        values = np.frombuffer(archive.read(f"{folder}data/{key}"), kind)
+        if len(values) < count:
+            raise ValueError(f"storage {key} has {len(values)} numbers, expected {count}")
+        return values
+
+    return _Reader(io.BytesIO(archive.read(pickles[0])), storage_of).load()
+
+
+_LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""The pickle that files of before PyTorch 1.6 begin with."""
+
+
+def _legacy(file: BinaryIO) -> Any:
+    """What such a file holds. Its storages come last, so that its pickle is read once to know how large they are, and again with them."""
+    sizes: dict[str, tuple[str, int]] = {}
+
+    def noted(key: str, kind: str, count: int) -> Array:
+        sizes[key] = (kind, count)
+        if sum(np.dtype(kind).itemsize * count for kind, count in sizes.values()) > _MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {_MOST_BYTES:,} bytes")
+        return np.zeros(count, kind)
+
+    _, protocol, system = (_Reader(file, noted).load() for _ in range(3))
+    if protocol != 1001 or not system.get("little_endian"):
+        raise ValueError(f"its form is not known (protocol {protocol}), or its numbers are not little-endian")
+    start = file.tell()
+    _Reader(file, noted).load()
+    storages: dict[str, Array] = {}
+    for key in _Reader(file, noted).load():
+        kind, count = sizes[key]
+        told = int.from_bytes(file.read(8), "little", signed=True)
+        data = file.read(count * np.dtype(kind).itemsize) if told == count else b""
+        if told != count or len(data) < count * np.dtype(kind).itemsize:
+            raise ValueError(f"storage {key} has {told} numbers, expected {count}, or is cut off")
+        storages[key] = np.frombuffer(data, kind)
+    file.seek(start)
+    return _Reader(file, lambda key, kind, count: storages[key]).load()
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler whose every callable is one of ours."""
+    """An unpickler whose every callable is one of ours.
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
-        self._archive = archive
-        self._folder = folder
+    Args:
+        file: with the pickle.
+        storage_of: gives the numbers of a storage by its key, their type and how many there are.
+    """
+
+    def __init__(self, file: BinaryIO, storage_of: Callable[[str, str, int], Array]) -> None:
+        super().__init__(file)
+        self._storage_of = storage_of
 
     def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Callable[..., Any]] = {
@@ -138,13 +184,12 @@ class _Reader(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> Array:
-        kind, storage, key, _, count = pid
+        kind, storage, key, _, count, *view = pid
+        if any(part is not None for part in view):
+            raise ValueError("a storage that is a view of another, a form that is not read")
         if kind != "storage" or storage not in _STORAGES:
             raise ValueError(f"a storage of an unknown kind ({storage})")
-        values = np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), _STORAGES[storage])
-        if len(values) < count:
-            raise ValueError(f"storage {key} has {len(values)} numbers, expected {count}")
-        return values
+        return self._storage_of(key, _STORAGES[storage], int(count))
 
 
 def _tensor(storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Array:

@@ -26,6 +26,7 @@ from faceembed.errors import PhotoError
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel phone passes; decoded it is 360 MB
 DETECTOR_MIN_FACE = 20  # pixels of a face's side that the aligners need
+EVERY_FACE = 40  # pixels of the smallest face looked for in large photos where every face is wanted
 _NO_MEMORY = "out of memory: {}x{} pixels do not fit into what is left; --max-pixels refuses such photos at once"
 
 # OpenCV prints every damaged file to stderr; ours become rows of the errors file.
@@ -69,21 +70,23 @@ def check_size(header: Header, max_pixels: int = MAX_PIXELS) -> None:
         )
 
 
-def min_face_of(width: int, height: int, min_face: int) -> float:
+def min_face_of(width: int, height: int, min_face: int, *, every: bool = False) -> float:
     """The smallest face looked for, as a side in pixels of the full photo.
 
     Args:
         width, height: the photo's full size in pixels.
         min_face: what the user asked for; 0 means 20 px in photos of up to 800 px and 1/40 of the longer side above.
+        every: whether all faces are wanted: then 0 means `EVERY_FACE` at most.
     """
-    return float(min_face) if min_face else max(float(DETECTOR_MIN_FACE), max(width, height) / 40)
+    side = float(min_face) if min_face else max(float(DETECTOR_MIN_FACE), max(width, height) / 40)
+    return min(side, float(EVERY_FACE)) if every and not min_face else side
 
 
-def reduction_for(header: Header, min_face: int) -> int:
+def reduction_for(header: Header, min_face: int, *, every: bool = False) -> int:
     """The largest of 1, 2, 4, 8 that leaves the smallest face wanted at least 20 px; 1 where decoding cannot reduce."""
     if not _is_reducible(header):
         return 1
-    allowed = min_face_of(header.width, header.height, min_face) / DETECTOR_MIN_FACE
+    allowed = min_face_of(header.width, header.height, min_face, every=every) / DETECTOR_MIN_FACE
     return 1 if allowed < 2 else 2 if allowed < 4 else 4 if allowed < 8 else 8
 
 

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
+from faceembed.engine.detect.tiles import detect_every
 from faceembed.engine.detect.turned import look_again
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import Photo, decode, min_face_of
 from faceembed.engine.pipeline.batch import Item, whole_crops
 from faceembed.engine.pipeline.settings import EmbedSettings
+
+_MEASURED = 0.8  # of its side is what a detector may give a face that is just large enough
 
 
 class Finder:
@@ -39,7 +42,17 @@ class Finder:
 
     def smallest(self, photos: Sequence[Photo]) -> list[float]:
         """The smallest face looked for in each photo, in its decoded pixels."""
-        return [min_face_of(photo.width, photo.height, self.settings.min_face) / photo.reduction for photo in photos]
+        part = _MEASURED if self._in_tiles and not self.settings.min_face else 1.0
+        return [part * self._smallest(photo) / photo.reduction for photo in photos]
+
+    def _smallest(self, photo: Photo) -> float:
+        return min_face_of(photo.width, photo.height, self.settings.min_face, every=self._in_tiles)
+
+    @property
+    def _in_tiles(self) -> bool:
+        """Whether small faces are looked for in large photos: where every face is wanted and no size is given to look in; not on a card."""
+        host = self.detector is not None and self.detector.choice.device == "cpu"
+        return host and not self.only_largest and not self.settings.detect_size
 
     def find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:
         """Faces, largest first in each photo, and the reason for each photo without one."""
@@ -50,7 +63,10 @@ class Finder:
         smallest = self.smallest(photos)
         least = self.detector.min_score
         pixels = [photo.pixels for photo in photos]
-        faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
+        if self._in_tiles:
+            faces = detect_every(self.detector, pixels, smallest)
+        else:
+            faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
         if self.detector.turns:
             faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
@@ -66,7 +82,7 @@ class Finder:
             mine = np.flatnonzero(faces.photo == index)
             best = mine[faces.scores[mine].argmax()] if len(mine) else None
             if best is None:
-                side = min_face_of(photo.width, photo.height, self.settings.min_face)
+                side = self._smallest(photo)
                 reasons[index] = f"no face of {side:.0f} px or more found"
             else:
                 side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)

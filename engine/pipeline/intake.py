@@ -82,7 +82,11 @@ class Intake:
         """
         header = probe(data)
         check_size(header, self.settings.max_pixels)
-        return Item(photo, data, header, reduction_for(header, self.settings.min_face) if self.reducing else 1)
+        return Item(photo, data, header, self._reduction(header))
+
+    def _reduction(self, header: Header) -> int:
+        every = self.settings.faces == "all"
+        return reduction_for(header, self.settings.min_face, every=every) if self.reducing else 1
 
 
 def split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:

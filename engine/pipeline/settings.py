@@ -26,7 +26,7 @@ class EmbedSettings:
     """``largest``: one face a photo; ``all``: every face."""
     min_face: int = 0
     """Smallest face looked for, as a side in pixels of the photo; 0: 20 px in photos of up to 800 px, and 1/40 of the
-    longer side above."""
+    longer side above, 40 px at most where all faces are wanted."""
     min_score: float | None = None
     """Least score of a face, 0 to 1; None: the aligner's own. What scores less is no face: a photo with nothing better is a
     failure that says so. Aligners report nothing below a floor of their own (0.2 for kind `one-shot`, 0.8 for `mtcnn`)."""

@@ -11,7 +11,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from faceembed.engine.models import yunet
-from faceembed.engine.models.import_file import import_model, import_yunet
+from faceembed.engine.models.import_file import import_aligner, import_model
 from faceembed.engine.models.oneshot import OUTPUTS, REFINED, REFINED_SIDE, STRIDES
 from faceembed.engine.models.packages import ACCURATE, package_file
 from faceembed.engine.models.pull import pull
@@ -141,26 +141,26 @@ def test_a_published_file_brought_by_hand_is_ready(year: str) -> None:
 
 @pytest.mark.usefixtures("model_home")
 def test_a_yunet_of_ones_own(packaged: Path) -> None:
-    model = import_yunet(packaged, name="mine")
+    model = import_aligner(packaged, arch="yunet", name="mine")
     assert resolve("mine", task="aligner") == model and info("mine").state == "ready"
     with pytest.raises(ModelError, match="already"):
-        import_yunet(packaged, name="mine")
+        import_aligner(packaged, arch="yunet", name="mine")
     for known in ("yunet", "yunet-2026may"):
         with pytest.raises(ModelError, match="known model"):
-            import_yunet(packaged, name=known)
+            import_aligner(packaged, arch="yunet", name=known)
 
 
 @pytest.mark.usefixtures("model_home")
 def test_what_is_no_yunet_and_what_is_no_encoder(packaged: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ModelError, match=r"text\.onnx is a text file"):
-        import_yunet(tmp_path / "text.onnx", name="mine")
+        import_aligner(tmp_path / "text.onnx", arch="yunet", name="mine")
     with pytest.raises(ModelError, match="it has no output 'cls_8'"):
-        import_yunet(resolve("dlib-resnet", task="encoder").path, name="mine")
+        import_aligner(resolve("dlib-resnet", task="encoder").path, arch="yunet", name="mine")
     mtcnn = resolve("mtcnn", task="aligner").path
     with pytest.raises(ModelError, match=re.escape("is not YuNet: it has 3 inputs")):
-        import_yunet(mtcnn, name="mine")
+        import_aligner(mtcnn, arch="yunet", name="mine")
     with pytest.raises(ModelError, match="is YuNet, an aligner; import it with --arch yunet"):
         import_model(packaged, name="mine", colour="bgr", mean=(0, 0, 0), scale=1)
     with pytest.raises(ModelError, match=r"computes with whole numbers .*float32 file"):
-        import_yunet(published("2023mar_int8"), name="mine")
+        import_aligner(published("2023mar_int8"), arch="yunet", name="mine")
