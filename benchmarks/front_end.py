@@ -143,8 +143,7 @@ def measure(folder: Path, *, count: int, rounds: int, settings: EmbedSettings) -
     with _patched(
         (detector, "detect", detecting),
         (detector, "_look", looking),
-        (detector, "_decoded", clock.wrapped("answers and merging", detector._decoded)),
-        (detector, "_merge", clock.wrapped("answers and merging", detector._merge)),
+        (detector, "_read", clock.wrapped("answers and merging", detector._read)),
         (canvas, "paint", clock.wrapped("canvas", canvas.paint)),
         (refine, "_native", _Natives(refine._native, clock)),
         (finder, "warp_chips", clock.wrapped("chip warp", finder.warp_chips)),

@@ -21,6 +21,7 @@ from faceembed.cli.said import several_taken
 from faceembed.engine.photos.listing import printable
 
 if TYPE_CHECKING:
+    from faceembed.engine.evaluate.discard import Discard
     from faceembed.engine.evaluate.figures import Evaluation
     from faceembed.engine.evaluate.groups import Groups
     from faceembed.engine.evaluate.one_class import OneClassRates
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     type=Numbers(),
     help="Of a list of one class: where FMR or FNMR is taken.  [default: the encoder's own]",
 )
+@click.option(
+    "--score",
+    type=click.Choice(["cosine", "quality-aware"]),
+    default="cosine",
+    show_default=True,
+    help="quality-aware: QMagFace's score, which counts for less where the poorer photo is poor; where it was fitted for the encoder.",
+)
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
 @output_file_option("--scores", kind="scores", metavar="CSV", help="Also write every pair and its similarity there.")
 @output_file_option(
@@ -56,6 +64,7 @@ def evaluate(
     index: str | None,
     gallery: str | None,
     threshold: float | None,
+    score: str,
     skip_failures: bool,
     scores: str | None,
     report: str | None,
@@ -87,9 +96,9 @@ def evaluate(
 
     ctx.meta[OUTPUT] = report or scores or ""
     if gallery is not None:
-        if report or scores or skip_failures or threshold is not None:
+        if report or scores or skip_failures or threshold is not None or score != "cosine":
             raise click.UsageError(
-                "--gallery measures a search: --report, --scores, --skip-failures and --threshold are of pairs"
+                "--gallery measures a search: --report, --score, --scores, --skip-failures and --threshold are of pairs"
             )
         _search(pairs, gallery, root, index, models, out)
         return
@@ -104,6 +113,7 @@ def evaluate(
             threshold=threshold,
             skip_failures=skip_failures,
             scores=scores,
+            score=score,
             notice=reporter.notice,
             progress=reporter.progress,
         )
@@ -176,11 +186,32 @@ def _text(result: Evaluation | OneClassRates, several: int | None) -> str:
         ("accuracy, 10-fold", _accuracy(result)),
         ("failure to enrol", _percent(result.failure_to_enrol)),
     ]
+    if result.discard is not None:
+        rows += _discard(result.discard)
     if result.groups is not None:
         rows += _groups(result.groups)
     if result.skipped_pairs:
         rows.append(("pairs left out", f"{result.skipped_pairs:,} with a photo without a face"))
     return _aligned(rows + [("note", flaw) for flaw in (*result.flaws, *several_taken(several or 0))])
+
+
+def _discard(discard: Discard) -> list[tuple[str, str]]:
+    """How far FNMR falls when pairs of the poorest photos are discarded, the best measure first."""
+    known = [(name, curve) for name, curve in discard.by_quality.items() if curve.area is not None]
+    if not known:
+        return []
+    known.sort(key=lambda entry: entry[1].area or 0.0)
+    first = known[0][1].fnmr
+    rows = [
+        (
+            "pairs discarded",
+            f"FNMR at FMR {discard.fmr:g} of 0, 10, 30 % discarded; area, {discard.ideal or 0:.2f} at best",
+        )
+    ]
+    for name, curve in known:
+        told = ", ".join(_percent(curve.fnmr[place]) for place in (0, 10, len(first) - 1))
+        rows.append((f"  by {name}", f"{told}; {curve.area:.2f}"))
+    return rows
 
 
 def _groups(groups: Groups) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import click
 from faceembed.cli.group import OUTPUT, Group
 from faceembed.cli.options import (
     ModelOptions,
+    Numbers,
     Output,
     file_argument,
     file_option,
@@ -32,6 +33,13 @@ _SHOWN = 20  # photos that cannot be used, in text
 @file_argument("people", metavar="PEOPLE...", nargs=-1, required=True)
 @output_file_option("-o", "--output", kind="gallery", required=True, metavar="FILE", help="The gallery.")
 @file_option("--root", help="Folder of a table's photos, where it does not say.")
+@click.option(
+    "--min-quality",
+    type=Numbers(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Photos whose face has a lower score, as the aligner gives it, are not used.",
+)
 @several_option
 @folder_options
 @model_options
@@ -42,6 +50,7 @@ def enrol(
     people: tuple[str, ...],
     output: str,
     root: str | None,
+    min_quality: float,
     several: str,
     choice: Choice,
     models: ModelOptions,
@@ -66,6 +75,7 @@ def enrol(
             output,
             settings=models.settings_for_gallery(ctx, output),
             several=several,
+            min_quality=min_quality,
             root=root,
             choice=choice,
             notice=reporter.notice,
@@ -120,6 +130,13 @@ def list_(path: str, out: Output) -> None:
 @file_argument("path", metavar="GALLERY")
 @file_argument("people", metavar="PEOPLE...", nargs=-1, required=True)
 @file_option("--root", help="Folder of a table's photos, where it does not say.")
+@click.option(
+    "--min-quality",
+    type=Numbers(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Photos whose face has a lower score, as the aligner gives it, are not used.",
+)
 @several_option
 @folder_options
 @model_options
@@ -130,6 +147,7 @@ def add(
     path: str,
     people: tuple[str, ...],
     root: str | None,
+    min_quality: float,
     several: str,
     choice: Choice,
     models: ModelOptions,
@@ -152,6 +170,7 @@ def add(
             people,
             settings=models.settings_for_gallery(ctx, path),
             several=several,
+            min_quality=min_quality,
             root=root,
             choice=choice,
             notice=reporter.notice,

@@ -239,7 +239,12 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         metavar="N",
         help="Cores to compute on, a batch each.  [default: all]",
     ),
-    click.option("--batch-size", type=int, metavar="N", help="Photos in a batch, at most.  [default: 32]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Photos in a batch, at most.  [default: 32, on a card 128]",
+    ),
     click.option(
         "--min-face",
         type=click.IntRange(min=0),

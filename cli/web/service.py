@@ -83,7 +83,7 @@ class Service:
         return Batcher(
             self._compute,
             workers=self.embedder.workers,
-            most=self.embedder.cutter.settings.batch_size,
+            most=self.embedder.cutter.intake.batch,
             enough=ENOUGH_PHOTOS,
             weigh=lambda item: item.decoded_bytes,
             heaviest=BATCH_BYTES,

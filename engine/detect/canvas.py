@@ -27,10 +27,13 @@ class Shape:
     width: int
 
 
-def shape_for(height: int, width: int, *, side: float) -> Shape:
-    """The canvas for a photo shown with a longer side of ``side`` pixels: square, or 3/4 as high or as wide."""
-    longer = _up(side)
-    shorter = _up(longer * 3 / 4)
+def shape_for(height: int, width: int, *, side: float, step: int = STEP) -> Shape:
+    """The canvas for a photo shown with a longer side of ``side`` pixels: square, or 3/4 as high or as wide.
+
+    The longer side is a multiple of ``step``, itself one of `STEP`.
+    """
+    longer = _up(side, step)
+    shorter = _up(longer * 3 / 4, STEP)
     rows, columns = copy_size(height, width, side)
     return Shape(shorter if rows <= shorter else longer, shorter if columns <= shorter and rows > shorter else longer)
 
@@ -64,5 +67,5 @@ def copy_size(height: int, width: int, side: float) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def _up(side: float) -> int:
-    return math.ceil(side / STEP - 1e-6) * STEP
+def _up(side: float, step: int) -> int:
+    return math.ceil(side / step - 1e-6) * step

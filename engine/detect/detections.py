@@ -97,11 +97,17 @@ class Detections:
             sizes: (photos, 2) width and height of each photo in pixels.
             min_score: scores from which on a face is sure: below, it never wins over one that is, however large.
         """
+        kept = self.take(self.leading(sizes, min_score))
+        sure = self.scores >= np.float32(min_score)
+        seen = np.bincount(self.photo[sure], minlength=len(sizes))[kept.photo]
+        return dataclasses.replace(kept, beside=np.maximum(seen - 1, 0).astype(np.int32))
+
+    def leading(self, sizes: NDArray[np.float64], min_score: float) -> NDArray[np.int64]:
+        """(photos with faces,) positions of the faces that `largest` keeps, by photo; arguments as there."""
         sure = self.scores >= np.float32(min_score)
         rank = np.where(sure, self.prominence(sizes), self.scores)
         order = np.lexsort((-rank, ~sure, self.photo))
         first = np.ones(len(order), bool)
         first[1:] = self.photo[order][1:] != self.photo[order][:-1]
-        kept = self.take(order[first])
-        seen = np.bincount(self.photo[sure], minlength=len(sizes))[kept.photo]
-        return dataclasses.replace(kept, beside=np.maximum(seen - 1, 0).astype(np.int32))
+        leading: NDArray[np.int64] = order[first]
+        return leading

@@ -10,7 +10,8 @@ point at its centre, ``((column + 0.5) * stride, (row + 0.5) * stride)``:
 | 5 to 14 | x and y of left eye, right eye, nose tip, left and right mouth corner, from the point, in strides |
 
 A photo is looked at small first, where large faces are found; then as large as the smallest face wanted needs. Where only
-the largest face of a photo is wanted, a photo is done when what it has is larger than anything the second look could add.
+the largest face of a photo is wanted, a photo is done when what it has is larger than anything the second look could add, the second look
+is as large as that needs, and the refiner sees the leading face alone (`leading`).
 
 The same file holds a second, tiny network that makes the landmarks of what was found exact; see `refine`.
 """
@@ -25,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect import canvas, refine
-from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
+from faceembed.engine.detect.leading import Leader, Sighted
 from faceembed.engine.models.oneshot import OUTPUTS, REFINED, STRIDES
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
@@ -37,6 +38,7 @@ from faceembed.engine.runtimes.batching import run_in_chunks
 from faceembed.engine.runtimes.networks import LARGEST_SIDE, look_of
 from faceembed.engine.runtimes.sessions import open_session
 from faceembed.engine.runtimes.watch import SILENT, Watch
+from faceembed.errors import DeviceError
 
 CANVAS_PIXELS = 1 << 18
 """In one run of the network; a single larger canvas runs alone. 1 << 20 takes 16 MiB more and no less time."""
@@ -55,6 +57,8 @@ class OneShotSettings:
     """Side of the smallest face that the network finds, in pixels of what it sees."""
     sure: float = 20.0
     """Side of the smallest face that a look finds as surely as a larger look would."""
+    second_step: int = 96
+    """Of the longer side of canvases in second looks: a runtime prepares its kernels anew for every shape it meets."""
     candidate_score: float = 0.45
     """Least score of the one-shot network. The highest that costs no face: 0.5 finds 0.1 % fewer of those that it learnt."""
     score: float = 0.2
@@ -63,6 +67,26 @@ class OneShotSettings:
     """Intersection over union of boxes that are one face."""
     blend: float = 0.6
     """Intersection over union from which on other answers for a face are averaged into it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Looks:
+    """How large P photos are looked at; sides in pixels."""
+
+    sizes: NDArray[np.float64]
+    """(P, 2) width and height."""
+    longer: NDArray[np.float64]
+    """(P,) the longer of both."""
+    smallest: NDArray[np.float32]
+    """(P,) side of the smallest face wanted."""
+    first: NDArray[np.float64]
+    """(P,) the longer side of a photo in the first look."""
+    wanted: NDArray[np.float64]
+    """(P,) and what the smallest face would need."""
+    second: NDArray[np.float64]
+    """(P,) the same, no larger than what computes takes."""
+    again: NDArray[np.bool_]
+    """(P,) whether that is more than the first look."""
 
 
 class OneShotDetector(Detector):
@@ -111,6 +135,10 @@ class OneShotDetector(Detector):
 
     def detect(self, photos: Photos, min_faces: Sequence[float], *, only_largest: bool) -> Detections:
         """Find faces, as `Detector.detect` says."""
+        looks = self._looks(photos, min_faces)
+        return self._largest(photos, looks) if only_largest else self._all(photos, looks)
+
+    def _looks(self, photos: Photos, min_faces: Sequence[float]) -> _Looks:
         settings = self.settings
         sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)
         smallest = np.asarray(min_faces, np.float32)
@@ -120,19 +148,49 @@ class OneShotDetector(Detector):
         if settings.detect_side:
             wanted = np.minimum(wanted, settings.detect_side)
         second = np.minimum(wanted, self.largest_side)
-        faces = self._look(photos, np.arange(len(photos)), first)
         again = np.ceil(second / canvas.STEP) > np.ceil(first / canvas.STEP)
-        if only_largest:
-            best = np.zeros(len(photos))
-            sure = faces.take(faces.scores >= np.float32(self.min_score))
-            np.maximum.at(best, sure.photo, sure.prominence(sizes))
-            again &= best < settings.sure * longer / first
-        self.capped += int(np.count_nonzero(again & (wanted > second)))
+        return _Looks(sizes, longer, smallest, first, wanted, second, again)
+
+    def _all(self, photos: Photos, looks: _Looks) -> Detections:
+        """All faces: every photo is looked at as large as its smallest face needs."""
+        everybody, again = np.arange(len(photos)), np.flatnonzero(looks.again)
+        faces = self._sure_enough(self._judged(photos, self._look(photos, everybody, looks.first)))
+        self._count_capped(looks, looks.again)
+        if len(again):
+            more = self._sure_enough(self._judged(photos, self._look(photos, again, looks.second)))
+            faces = Detections.concatenate([faces, more])
+            faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, self.settings.overlap, "union"))
+        return faces.take(faces.sides() >= looks.smallest[faces.photo])
+
+    def _largest(self, photos: Photos, looks: _Looks) -> Detections:
+        """One face a photo: the second look is left out where it could add no larger one, and is no larger than that needs."""
+        settings = self.settings
+        leader = Leader(
+            lambda faces: self._judged(photos, faces), looks.sizes, self.min_score, settings.score, settings.overlap
+        )
+        seen = Sighted.new(self._look(photos, np.arange(len(photos)), looks.first))
+        seen = leader.lead(seen, looks.again)
+        best = np.zeros(len(photos))
+        sure = seen.faces.take(seen.faces.scores >= np.float32(self.min_score))
+        np.maximum.at(best, sure.photo, sure.prominence(looks.sizes))
+        again = looks.again & (best < settings.sure * looks.longer / looks.first)
+        self._count_capped(looks, again)
         if again.any():
-            faces = Detections.concatenate([faces, self._look(photos, np.flatnonzero(again), second)])
-            faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, settings.overlap, "union"))
-        faces = faces.take(faces.sides() >= smallest[faces.photo])
-        return faces.largest(sizes, self.min_score) if only_largest else faces
+            second = self._large_enough(looks, best)
+            seen = seen.joined(Sighted.new(self._look(photos, np.flatnonzero(again), second)))
+        return leader.largest(seen.take(seen.faces.sides() >= looks.smallest[seen.faces.photo]))
+
+    def _large_enough(self, looks: _Looks, best: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(photos,) sides of second looks that find what is larger than ``best``, a side in pixels of each photo, as surely as any would."""
+        if self.choice.device != "cpu":  # a card has its own few sizes
+            return looks.second
+        return np.minimum(looks.second, self.settings.sure * looks.longer / np.maximum(best, looks.smallest))
+
+    def _count_capped(self, looks: _Looks, again: NDArray[np.bool_]) -> None:
+        self.capped += int(np.count_nonzero(again & (looks.wanted > looks.second)))
+
+    def _sure_enough(self, faces: Detections) -> Detections:
+        return faces.take(faces.scores >= self.settings.score)
 
     def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
         """As `Detector.sharpened`: what the refiner says of finer pixels, unless it sees no face there.
@@ -148,7 +206,7 @@ class OneShotDetector(Detector):
         return dataclasses.replace(faces, landmarks=landmarks)
 
     def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
-        """The faces in some photos, each shown with a longer side of ``sides`` pixels."""
+        """The faces in some photos, each shown with a longer side of ``sides`` pixels, not yet judged."""
         groups: dict[Shape, list[int]] = {}
         for index in members.tolist():
             shape = self._canvas(photos[index].shape, float(sides[index]))
@@ -159,13 +217,13 @@ class OneShotDetector(Detector):
             for size in [self._at_once(shape)]
             for start in range(0, len(group), size)
         ]
-        faces = self._judged(photos, self._merge(Detections.concatenate(parts)))
-        return faces.take(faces.scores >= self.settings.score)
+        return self._sure_enough(Detections.concatenate(parts))
 
     def _canvas(self, size: tuple[int, ...], side: float) -> Shape:
         """The canvas for a photo's copy: one of few on a card, which prepares itself for each."""
         if self.choice.device == "cpu":
-            return canvas.shape_for(size[0], size[1], side=side)
+            step = canvas.STEP if side <= self.settings.first_side else self.settings.second_step
+            return canvas.shape_for(size[0], size[1], side=side, step=step)
         square, _ = look_of(side)
         return Shape(square, square)
 
@@ -177,43 +235,37 @@ class OneShotDetector(Detector):
         """Faces of a look with their final scores, and exact landmarks."""
         return refine.refine(self._refiner, photos, faces)
 
-    def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
-        """The network's answers that may be faces, in pixels of the canvas; ``photo`` is the canvas."""
-        return decode(levels, self.settings.candidate_score)
-
     def _scan(self, photos: Photos, shape: Shape, group: list[int], sides: NDArray[np.float64]) -> Detections:
         """Run the network over canvases of one shape and read its answers, in pixels of the photos."""
         canvases, scales = canvas.paint(shape, [photos[index] for index in group], sides[group])
         size = self._at_once(shape)
         levels = run_in_chunks(self._session, canvases, chunk=size, step=min(size, 4))
-        found = self._decoded(levels)
-        scale = scales[found.photo].astype(np.float32)  # (F, 2)
-        owner = np.asarray(group, np.int32)[found.photo]
-        return Detections(
-            owner, (found.boxes / np.tile(scale, 2)).astype(np.float32), found.landmarks / scale[:, None], found.scores
-        )
+        return self._read(levels, scales.astype(np.float32), np.asarray(group, np.int32))
 
-    def _merge(self, found: Detections) -> Detections:
-        """One face of all answers for it: the best one's place in the order, and the weighted mean of those that agree."""
-        keep = _native.nms(
-            np.ascontiguousarray(found.boxes),
-            np.ascontiguousarray(found.scores),
-            found.photo,
-            self.settings.overlap,
-            "union",
+    def _read(
+        self, levels: Sequence[NDArray[np.float32]], scales: NDArray[np.float32], owner: NDArray[np.int32]
+    ) -> Detections:
+        """The network's answers as faces: what `decode` gives, one face of all answers for it, in pixels of the photos.
+
+        That one has the best answer's place in the order and its score; box and landmarks are the mean of those that agree, weighted
+        by score.
+
+        Args:
+            levels: the network's outputs for N canvases.
+            scales: (N, 2) canvas pixels per photo pixel, x then y.
+            owner: (N,) each canvas's photo.
+
+        Raises:
+            DeviceError: the outputs are not all numbers.
+        """
+        settings = self.settings
+        logit = math.log(settings.candidate_score / (1 - settings.candidate_score))
+        photo, boxes, landmarks, scores, broken = _native.find_faces(
+            list(levels), scales, owner, logit=logit, overlap=settings.overlap, blend=settings.blend
         )
-        kept = found.take(keep)
-        if len(kept) == 0:
-            return kept
-        weight = (
-            found.scores
-            * (kept.photo[:, None] == found.photo)
-            * (overlaps(kept.boxes, found.boxes) >= self.settings.blend)
-        )
-        weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
-        boxes = weight @ found.boxes
-        landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
-        return Detections(kept.photo, boxes, landmarks, kept.scores)
+        if broken:
+            raise DeviceError("the aligner's outputs are not all numbers; is its file damaged?")
+        return Detections(photo, boxes, landmarks, scores)
 
 
 def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:

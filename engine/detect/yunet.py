@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect import refine
+from faceembed.engine.detect.boxes import overlaps
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Photos
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.oneshot import STRIDES
 from faceembed.engine.models.spec import Model
+from faceembed.engine.native import _native
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
 from faceembed.engine.runtimes.watch import SILENT, Watch
 
@@ -88,8 +90,18 @@ class YunetDetector(OneShotDetector):
         """As `Detector.sharpened`: what the refiner says of finer pixels."""
         return self._refined([photo], faces)
 
-    def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
-        return decode(levels, self.settings.candidate_score)
+    def _read(
+        self, levels: Sequence[NDArray[np.float32]], scales: NDArray[np.float32], owner: NDArray[np.int32]
+    ) -> Detections:
+        settings = self.settings
+        found = merged(decode(levels, settings.candidate_score), overlap=settings.overlap, blend=settings.blend)
+        scale = scales[found.photo]  # (F, 2)
+        return Detections(
+            owner[found.photo],
+            (found.boxes / np.tile(scale, 2)).astype(np.float32),
+            found.landmarks / scale[:, None],
+            found.scores,
+        )
 
     def _judged(self, photos: Photos, faces: Detections) -> Detections:
         """As they are: the refiner has no say in scores, so it need not see what a look finds and nobody wants."""
@@ -138,6 +150,24 @@ def decode(levels: Sequence[NDArray[np.float32]], score: float) -> Detections:
             )
         )
     return Detections.concatenate(parts)
+
+
+def merged(found: Detections, *, overlap: float, blend: float) -> Detections:
+    """One face of all answers for it: the best one's place in the order and score, and the mean of those that agree, weighted by score.
+
+    Args:
+        found: the answers.
+        overlap: intersection over union of boxes that are one face.
+        blend: and from which on an answer is averaged into it.
+    """
+    kept = found.take(_native.nms(found.boxes, found.scores, found.photo, overlap, "union"))
+    if len(kept) == 0:
+        return kept
+    weight = found.scores * (kept.photo[:, None] == found.photo) * (overlaps(kept.boxes, found.boxes) >= blend)
+    weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)  # (kept, found)
+    boxes = weight @ found.boxes
+    landmarks = (weight @ found.landmarks.reshape(-1, 10)).reshape(-1, 5, 2)
+    return Detections(kept.photo, boxes, landmarks, kept.scores)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,13 +14,14 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from faceembed.engine.evaluate import metrics
+from faceembed.engine.evaluate.discard import Discard, discard_curves
 from faceembed.engine.evaluate.flaws import flaws_of, people_of
 from faceembed.engine.evaluate.groups import Groups, rates_by_group
 from faceembed.engine.evaluate.intervals import auc_bounds, eer_interval, share_bounds
@@ -90,6 +91,8 @@ class Evaluation:
     """These in words."""
     groups: Groups | None = None
     """By group, at ``threshold``; None where the list has no column ``group``."""
+    discard: Discard | None = None
+    """Misses left when pairs of the poorest photos are discarded, by what says that they are poor; None of a list of scores."""
 
     def to_json_dict(self) -> dict[str, Any]:
         """The fields as JSON types; what the data cannot tell is null, and ``cannot_tell`` says why, by the field's name."""
@@ -110,6 +113,8 @@ class Evaluation:
             found["accuracy_10fold"] = "fewer than ten pairs of a class, or a fold without the others' classes"
         if self.groups is None:
             found["groups"] = "the list has no column group"
+        if self.discard is None:
+            found["discard"] = "no quality of the photos is known, or there are too few negatives"
         if self.failure_to_enrol is None:
             found["failure_to_enrol"] = "a list of scores, without photos"
         return found
@@ -121,6 +126,7 @@ def evaluate(
     *,
     failures: Collection[str] = (),
     skip_failures: bool = False,
+    qualities: Mapping[str, Mapping[str, float]] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -131,6 +137,7 @@ def evaluate(
         similarity: ``(n,)`` cosine similarity of each pair. Entries of pairs with a failure are not looked at.
         failures: paths of the photos in which no face was found (a mapping from path to reason serves).
         skip_failures: leave their pairs out instead of scoring them -1; ``skipped_pairs`` says how many.
+        qualities: photo to its measures of quality, by name, the higher the better; for ``discard``.
         resamples: for ``eer_ci``.
         seed: for ``eer_ci`` and drawn folds.
 
@@ -183,7 +190,21 @@ def evaluate(
         contradictory_pairs=flaws.contradictory,
         flaws=flaws.texts(),
         groups=rates_by_group(scores, labels, pairs.groups[kept], judged.once, every.threshold),
+        discard=discard_curves(scores, labels, _lesser(pairs, qualities or {}, kept)),
     )
+
+
+def _lesser(
+    pairs: PairList, qualities: Mapping[str, Mapping[str, float]], kept: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The lesser quality of each pair's photos, by measure; NaN where one is not known."""
+    names = sorted({name for known in qualities.values() for name in known})
+    nothing: Mapping[str, float] = {}
+    looked = [(qualities.get(p.path_a, nothing), qualities.get(p.path_b, nothing)) for p in pairs]
+    return {
+        name: np.array([np.minimum(a.get(name, np.nan), b.get(name, np.nan)) for a, b in looked])[kept]
+        for name in names
+    }
 
 
 @dataclasses.dataclass(frozen=True)

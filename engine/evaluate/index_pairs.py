@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from faceembed.errors import DataError, PairListError
 
 def vectors_in(
     pairs: PairList, index: str | os.PathLike[str], *, notice: Callable[[str], None] = lambda line: None
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, str], str]:
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str], str, dict[str, dict[str, Any]]]:
     """The embeddings of a list's photos, or faces, as an index has them.
 
     Args:
@@ -28,7 +29,8 @@ def vectors_in(
         notice: called with lines for the user.
 
     Returns:
-        Path or id to float32 (D,), a photo's largest face; photo to the reason why it has no face; and the encoder's name.
+        Path or id to float32 (D,), a photo's largest face; photo to the reason why it has no face; the encoder's name; and path or id to the
+        columns of its row.
 
     Raises:
         DataError: no such index.
@@ -42,10 +44,12 @@ def vectors_in(
         for row, photo in enumerate(table.photos()):  # a photo's first row is its largest face
             rows.setdefault(photo.path, row)
     vectors, failures, unknown = {}, {}, []
+    chosen: dict[str, int] = {}
     for name in pairs.photos:
         known = name if pairs.rows or name in rows or name in reasons else os.path.realpath(name)
         if known in rows:
             vectors[name] = np.asarray(table.vectors[rows[known]], np.float32)
+            chosen[name] = rows[known]
         elif known in reasons:
             failures[name] = reasons[known]
         else:
@@ -56,7 +60,9 @@ def vectors_in(
             f"{pairs.source}: {len(unknown)} of {len(pairs.photos)} {what} are not in {os.fspath(index)}, the first is {unknown[0]!r}; "
             "correct the list, or say with --root which folder its paths are relative to"
         )
-    return vectors, failures, encoder
+    measured = table.rows.select([name for name in table.rows.column_names if name not in ("landmarks", "path")])
+    known_rows = {name: measured.slice(row, 1).to_pylist()[0] for name, row in chosen.items()}
+    return vectors, failures, encoder, known_rows
 
 
 def _loaded(files: IndexFiles, notice: Callable[[str], None]) -> tuple[FaceTable, dict[str, str], str]:

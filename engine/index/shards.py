@@ -143,7 +143,9 @@ class ShardFolder:
         failures = json.dumps([dataclasses.asdict(failure) for failure in shard.failures])  # ASCII: any file name
         table = rows.append_column("embedding", flat).replace_schema_metadata({"failures": failures})
         with atomic_write(self._folder / f"{self._next:08d}.parquet") as file:
-            pq.write_table(table, file, compression="none")
+            pq.write_table(
+                table, file, compression="none", use_dictionary=False
+            )  # embeddings repeat nothing: 7.5 -> 1.4 ms
         self._next += 1
 
     def read(self) -> Iterator[Shard]:

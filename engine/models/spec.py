@@ -88,6 +88,11 @@ class ModelSpec:
     odds: tuple[float, float] | None = None
     """Slope and intercept of the log odds that two faces of a cosine show one person, at even odds (`likelihood`); None where they were not
     fitted."""
+    norms: tuple[float, ...] = ()
+    """Quantiles of the embeddings' lengths before normalisation on training photos, evenly from the least to the greatest; empty where they
+    were not measured."""
+    quality_aware: tuple[float, float] | None = None
+    """alpha and beta of QMagFace's score (`quality_aware`); None where they were not fitted."""
     spread: float | None = None
     """Standard deviation of the cosine of strangers: the unit in which a precision's loss is measured; None where it was not."""
     spread_source: str = ""
@@ -116,6 +121,12 @@ class ModelSpec:
             raise ModelError(f"model {self.name}: threshold is {self.threshold}; expected a cosine, -1 to 1")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise ModelError(f"model {self.name}: min_score is {self.min_score}; expected 0 to 1")
+        if self.norms and (
+            len(self.norms) < 2 or not all(a <= b for a, b in zip(self.norms, self.norms[1:], strict=False))
+        ):
+            raise ModelError(f"model {self.name}: norms are quantiles, two or more that do not fall")
+        if self.quality_aware is not None and not all(map(math.isfinite, self.quality_aware)):
+            raise ModelError(f"model {self.name}: quality_aware is {self.quality_aware}; expected two numbers")
         if self.odds is not None and not (self.odds[0] > 0 and all(map(math.isfinite, self.odds))):
             raise ModelError(f"model {self.name}: odds are {self.odds}; expected a slope above 0 and an intercept")
         if self.spread is not None and not 0 < self.spread < 1:
@@ -151,6 +162,11 @@ class ModelSpec:
             if values.get("odds") is not None:
                 slope, intercept = values["odds"]
                 values["odds"] = (float(slope), float(intercept))
+            if values.get("quality_aware") is not None:
+                alpha, beta = values["quality_aware"]
+                values["quality_aware"] = (float(alpha), float(beta))
+            if "norms" in values:
+                values["norms"] = tuple(float(value) for value in values["norms"])
             if "thresholds" in values:
                 values["thresholds"] = tuple(Level(**level) for level in values["thresholds"])
             if "template" in values:

@@ -70,6 +70,7 @@ def embed_people(
     models: loading.Models,
     *,
     several: str = "refuse",
+    min_quality: float = 0.0,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> list[Photo]:
@@ -80,6 +81,7 @@ def embed_people(
         settings: models and runtime; all faces are looked for.
         models: from `loading.resolve_models`.
         several: of `SEVERAL`.
+        min_quality: photos whose face has less are not used: the aligner's score, 0 to 1.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
@@ -93,6 +95,9 @@ def embed_people(
         row = faces[0].row  # of the largest
         if len(faces) > 1 and several == "refuse":
             found[path] = Photo("", {name: row[name] for name in PHOTO_COLUMNS}, None, _several(len(faces)))
+        elif row["score"] < min_quality:
+            said = f"its face has quality {row['score']:.2f}, less than --min-quality {min_quality:g}"
+            found[path] = Photo("", {name: row[name] for name in PHOTO_COLUMNS}, None, said)
         else:
             found[path] = Photo("", row, faces[0].embedding)
     for path, failure in looked.failures.items():

@@ -31,8 +31,20 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("ctime_ns", pa.int64()),  # 0 where it was not looked at
     ("digest", pa.string()),  # of the file's bytes, `digest_of`; empty where they were not read
     ("real", pa.float32()),  # how real the face looks to a gated encoder, 0 to 1; null without a gate
+    (
+        "quality",
+        pa.float32(),
+    ),  # the share of training photos with a smaller norm, 0 to 1; null where the encoder keeps none
+    ("sharpness", pa.float32()),  # variance of the chip's Laplacian; null where chips stay on a card
+    ("yaw", pa.float32()),  # degrees, an estimate from the landmarks
+    ("roll", pa.float32()),
 )
-_SINCE_THEN: dict[str, Any] = {"ctime_ns": 0, "digest": "", "real": None}
+_SINCE_THEN: dict[str, Any] = {
+    "ctime_ns": 0,
+    "digest": "",
+    "real": None,
+    **dict.fromkeys(("quality", "sharpness", "yaw", "roll")),
+}
 """Columns that tables of older versions lack, and what they mean there."""
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))
 

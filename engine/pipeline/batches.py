@@ -22,6 +22,7 @@ from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.quality import sharpness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.sound import only_sound
 from faceembed.engine.runtimes.unit import is_sound
@@ -34,6 +35,8 @@ class FaceBatch(Faces):
     norms: NDArray[np.float32]
     embeddings: NDArray[np.float32]
     """(F, D), unit length."""
+    sharpness: NDArray[np.float32] | None = None
+    """(F,) as `quality.sharpness` has it; None where chips stay on a card."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Pipeline:
 
     def __init__(self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, *, workers: int) -> None:
         self.cutter = Cutter(settings, detector, encoder.model.spec, workers=workers)
+        self.intake = self.cutter.intake
+        """Of `run`."""
         self.settings = settings
         self.detector = detector
         self.encoder = encoder
@@ -79,6 +84,11 @@ class Pipeline:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
         """
         return self.cutter.run(photos, self._process, boundary=boundary)
+
+    @property
+    def batch_size(self) -> int:
+        """Photos in a batch, at most."""
+        return self.intake.batch
 
     @property
     def batches_at_once(self) -> int:
@@ -120,7 +130,7 @@ class Pipeline:
 
     def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
         """The runs of photos that are read together."""
-        return list(self.cutter.intake.groups(photos))
+        return list(self.intake.groups(photos))
 
     def remarks(self) -> list[str]:
         """What the user should know of the runs so far, as lines."""
@@ -133,5 +143,7 @@ class Pipeline:
         seconds = {**cut.seconds, "encode": time.perf_counter() - started}
         sound = is_sound(embeddings)
         cut = only_sound(cut, sound)
-        faces = FaceBatch(**vars(cut.faces), norms=norms[sound], embeddings=embeddings[sound])
+        faces = FaceBatch(
+            **vars(cut.faces), norms=norms[sound], embeddings=embeddings[sound], sharpness=sharpness(cut.chips)
+        )
         return Outcome(cut.photos, faces, cut.failures, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline.batches import Outcome
 from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
+from faceembed.engine.pipeline.quality import pose, quality_of
+from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 
 
@@ -32,6 +35,9 @@ class Embedded:
     spec: ModelSpec
     faces: dict[str, NDArray[np.float32]]
     """Path to float32 (F, D), the embeddings of all its faces that were asked for, largest first; one where that was ``largest``."""
+    quality: dict[str, dict[str, float]]
+    """Path to what is known of how good its largest face is: ``score``, ``norm``, ``side`` (the shorter one of its box, pixels), ``frontal``
+    (minus the yaw, degrees), ``sharpness`` and ``real`` where they are known; the higher the better."""
     found: dict[str, int]
     """Path to the number of its faces: of all, where they were counted; else of those seen on the way to the largest."""
 
@@ -67,6 +73,7 @@ def embed_photos(
     parts: dict[str, list[NDArray[np.float32]]] = {}
     failures: dict[str, str] = {}
     seen: dict[str, int] = {}
+    quality: dict[str, dict[str, float]] = {}
     with contextlib.closing(pipeline.run(photos)) as outcomes:
         for outcome in outcomes:
             faces = outcome.faces
@@ -74,6 +81,8 @@ def embed_photos(
             for place, beside, vector in rows:
                 parts.setdefault(outcome.photos[place].path, []).append(vector)
                 seen[outcome.photos[place].path] = 1 + beside
+            for path, known in _qualities(outcome, models.encoder.spec):
+                quality.setdefault(path, known)  # of several the largest is the first
             failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
             progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
     spec, choice = models.encoder.spec, pipeline.encoder.choice
@@ -83,4 +92,25 @@ def embed_photos(
     if count and not every:
         found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in by_path])
     largest = {path: vectors[0] for path, vectors in by_path.items()}
-    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, found)
+    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, quality, found)
+
+
+def _qualities(outcome: Outcome, spec: ModelSpec) -> Iterator[tuple[str, dict[str, float]]]:
+    """Path and what is known of each face. As `rows.face_rows`, but without Arrow, which a comparison of two photos need not load."""
+    faces = outcome.faces
+    looks, (yaw, _), sides = (
+        realness(faces.embeddings, spec),
+        pose(faces.landmarks),
+        faces.boxes[:, 2:] - faces.boxes[:, :2],
+    )
+    for number, place in enumerate(faces.photo.tolist()):
+        row = {
+            "score": faces.scores[number],
+            "norm": faces.norms[number],
+            "w": sides[number, 0],
+            "h": sides[number, 1],
+            "yaw": yaw[number],
+            "sharpness": None if faces.sharpness is None else faces.sharpness[number],
+            "real": None if looks is None else looks[number],
+        }
+        yield outcome.photos[place].path, quality_of(row)

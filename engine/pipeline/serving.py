@@ -24,6 +24,7 @@ from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.quality import percentile, pose, sharpness
 from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves
@@ -50,6 +51,14 @@ class Face:
     """(H, W, 3) RGB, the aligned face."""
     real: float | None = None
     """How real it looks to a gated encoder, 0 to 1."""
+    quality: float | None = None
+    """The share of training photos with a smaller norm, 0 to 1; None where the encoder keeps no table of them."""
+    sharpness: float = 0.0
+    """Variance of the chip's Laplacian."""
+    yaw: float = 0.0
+    """Degrees, an estimate from the landmarks, positive to the photo's right."""
+    roll: float = 0.0
+    """Degrees, of the line of the eyes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +132,9 @@ class Embedder:
         embeddings, norms = self.encoder.encode(cut.chips)
         sound = is_sound(embeddings)
         looks = realness(embeddings[sound], self.spec)
-        return _seen(only_sound(cut, sound), embeddings[sound], norms[sound], looks)
+        return _seen(
+            only_sound(cut, sound), embeddings[sound], norms[sound], looks, percentile(norms[sound], self.spec)
+        )
 
 
 def open_embedder(
@@ -149,8 +160,13 @@ def open_embedder(
 
 
 def _seen(
-    cut: Cut, embeddings: NDArray[np.float32], norms: NDArray[np.float32], looks: NDArray[np.float32] | None
+    cut: Cut,
+    embeddings: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    looks: NDArray[np.float32] | None,
+    quality: NDArray[np.float32] | None,
 ) -> list[SeenPhoto]:
+    sharp, poses = sharpness(cut.chips), pose(cut.faces.landmarks)
     faces, failures = cut.faces, {failure.photo.path: failure for failure in cut.failures}
     found = Detections(faces.photo, faces.boxes, faces.landmarks, faces.scores)
     prominence = found.prominence(cut.sizes.astype(np.float64)) if len(found) else np.zeros(0)
@@ -163,7 +179,7 @@ def _seen(
             SeenPhoto(
                 width,
                 height,
-                tuple(_face(cut, index, embeddings, norms, looks) for index in mine.tolist()),
+                tuple(_face(cut, index, embeddings, norms, looks, quality, sharp, poses) for index in mine.tolist()),
                 int(prominence[mine].argmax()) if len(mine) else None,
                 failure.stage if failure else "",
                 failure.reason if failure else None,
@@ -178,6 +194,9 @@ def _face(
     embeddings: NDArray[np.float32],
     norms: NDArray[np.float32],
     looks: NDArray[np.float32] | None,
+    quality: NDArray[np.float32] | None,
+    sharp: NDArray[np.float32],
+    poses: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> Face:
     left, top, right, bottom = cut.faces.boxes[index].tolist()
     return Face(
@@ -188,4 +207,8 @@ def _face(
         embedding=embeddings[index],
         chip=cut.chips[index],
         real=None if looks is None else float(looks[index]),
+        quality=None if quality is None else float(quality[index]),
+        sharpness=float(sharp[index]),
+        yaw=float(poses[0][index]),
+        roll=float(poses[1][index]),
     )

@@ -8,6 +8,7 @@ Training people only: vectors of theirs travel with the model, and a unit measur
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.likelihood import fit_odds
+from faceembed.engine.models.quality_aware import LEAST_STRANGERS, fit_quality_aware
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.strangers import describe
 from faceembed.engine.models.thresholds import USUAL, levels, rate_text
@@ -27,6 +29,8 @@ from faceembed.engine.pipeline.loading import open_cutter, resolve_aligner
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings, choose
 from faceembed.errors import DataError
+
+NORMS = 21  # quantiles of the embeddings' lengths: every twentieth
 
 
 def described(
@@ -46,13 +50,23 @@ def described(
     """
     settings = RuntimeSettings(device="cpu", precision="fp32", threads=threads)
     encoder = Encoder(model, choose(settings), threads=settings.thread_count)
-    embeddings, _ = encoder.encode(chips)
+    embeddings, norms = encoder.encode(chips)
     spread, templates = describe(embeddings, people)
     words = f"{source}: {len(set(people))} people, {len(chips):,} photos, FP32"
     found = levels(embeddings, people)
-    odds = fit_odds(embeddings, people) if len(set(people)) < len(people) else None  # else nobody has two photos
+    photos = collections.Counter(people).values()
+    several = max(photos) > 1  # else there is no pair of one person
+    enough = several and (len(people) ** 2 - sum(count**2 for count in photos)) // 2 >= LEAST_STRANGERS
+    odds = fit_odds(embeddings, people) if several else None
     spec = dataclasses.replace(
-        model.spec, spread=spread, spread_source=words, templates=templates, thresholds=found, odds=odds
+        model.spec,
+        spread=spread,
+        spread_source=words,
+        templates=templates,
+        thresholds=found,
+        odds=odds if odds is not None and odds[0] > 0 else None,  # an encoder that knows nobody has none
+        quality_aware=fit_quality_aware(embeddings, norms, people) if enough else None,
+        norms=tuple(np.round(np.quantile(norms, np.linspace(0, 1, NORMS)), 4).tolist()),
     )
     usual = next((level for level in found if level.fmr == USUAL), None)
     if spec.threshold is None and usual is not None:

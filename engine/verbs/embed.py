@@ -308,10 +308,10 @@ def _embed_all(
     faces = failures = 0
     with contextlib.closing(pipeline.run(todo, boundary=SHARD)) as every:
         for outcomes in _by_shard(every):
-            tables: list[FaceTable] = []
+            taken: list[Outcome] = []
             failed: list[Failure] = []
             for outcome in outcomes:
-                tables.append(FaceTable(face_rows(outcome, spec), outcome.faces.embeddings))
+                taken.append(outcome)
                 failed += outcome.failures
                 run.seconds.update(outcome.seconds)
                 run.photos += len(outcome.photos)
@@ -319,7 +319,7 @@ def _embed_all(
                 faces += len(outcome.faces.photo)
                 failures += len(outcome.failures)
                 progress(Progress(already + run.photos, already + len(todo), faces, failures))
-            shards.write(Shard(FaceTable.concatenate(tables, spec.dimension), failed))
+            shards.write(Shard(FaceTable(*face_rows(taken, spec)), failed))
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:

@@ -15,12 +15,17 @@ from faceembed.engine.evaluate.index_pairs import vectors_in
 from faceembed.engine.evaluate.one_class import OneClassRates, rates_of_one_class
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files
+from faceembed.engine.models.quality_aware import quality_aware
+from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import Embedded, embed_photos
 from faceembed.engine.pipeline.progress import Notify, OnProgress
+from faceembed.engine.pipeline.quality import quality_of
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.report import write_eval_report
 from faceembed.errors import DataError, UsageError
+
+SCORES = ("cosine", "quality-aware")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,7 @@ def score_pairs(
     threshold: float | None = None,
     skip_failures: bool = False,
     scores: str | os.PathLike[str] | None = None,
+    score: str = "cosine",
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> ScoredPairs:
@@ -97,6 +103,7 @@ def score_pairs(
         skip_failures: leave out pairs with a photo without a face, instead of scoring them -1.
         scores: also write a CSV of all pairs and their similarities there; it is written before the metrics, so that a
             list without labels still gives its scores.
+        score: ``cosine``, or ``quality-aware`` for QMagFace's score, where it was fitted for the encoder.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
@@ -109,13 +116,19 @@ def score_pairs(
         raise UsageError("--threshold is for lists of one class; leave it out: where both rates are equal is found")
     if scores is not None and listed.scores is not None:
         raise UsageError(f"--scores: {listed.source} is a list of scores already")
+    if score not in SCORES:
+        raise UsageError(f"--score '{score}' is none of {', '.join(SCORES)}")
+    if score != "cosine" and listed.scores is not None:
+        raise UsageError(f"--score {score}: {listed.source} is a list of scores already")
     embedded, name, limit = None, "", threshold
+    qualities: dict[str, dict[str, float]] = {}
     failures: dict[str, str] = {}
     if listed.scores is not None:
         similarity = np.array(listed.scores)
     elif index is not None:
-        vectors, failures, name = vectors_in(listed, index, notice=notice)
+        vectors, failures, name, rows = vectors_in(listed, index, notice=notice)
         similarity = _cosines(listed, vectors)
+        qualities = {photo: quality_of(row) for photo, row in rows.items()}
     else:
         similarity, _, embedded = similarities(listed, settings=settings, notice=notice, progress=progress)
         failures, name, limit = (
@@ -123,6 +136,9 @@ def score_pairs(
             embedded.encoder,
             threshold if threshold is not None else embedded.threshold,
         )
+        qualities = embedded.quality
+    if score == "quality-aware":
+        similarity, limit = _quality_aware(listed, similarity, name, settings, embedded, qualities), threshold
     failed = evaluation.failed_pairs(listed, failures)
     if scores is not None:
         evaluation.write_scores(scores, listed, similarity, failed)
@@ -130,8 +146,31 @@ def score_pairs(
     if listed.labelled and listed.one_class:
         result = rates_of_one_class(listed, similarity, limit, failures=failures, skip_failures=skip_failures)
     else:
-        result = evaluation.evaluate(listed, similarity, failures=failures, skip_failures=skip_failures)
+        result = evaluation.evaluate(
+            listed, similarity, failures=failures, skip_failures=skip_failures, qualities=qualities
+        )
     return ScoredPairs(listed, similarity, failed, embedded, result, name, failures)
+
+
+def _quality_aware(
+    pairs: PairList,
+    similarity: NDArray[np.float64],
+    encoder: str,
+    settings: EmbedSettings | None,
+    embedded: Embedded | None,
+    qualities: Mapping[str, Mapping[str, float]],
+) -> NDArray[np.float64]:
+    """QMagFace's score of each pair; pairs without a face stay as they are."""
+    spec = embedded.spec if embedded else resolve(encoder, task="encoder").spec
+    if spec.quality_aware is None:
+        raise UsageError(
+            f"--score quality-aware: it was not fitted for encoder {spec.name}; leave it out, or fit it: faceembed export --strangers"
+        )
+    norms = [[qualities.get(path, {}).get("norm", np.nan) for path in (pair.path_a, pair.path_b)] for pair in pairs]
+    a, b = np.array(norms, np.float64).reshape(-1, 2).T
+    known = ~(np.isnan(a) | np.isnan(b))
+    scored = quality_aware(similarity, np.nan_to_num(a), np.nan_to_num(b), spec.quality_aware)
+    return np.clip(np.where(known, scored, similarity), -1, 1)
 
 
 def _cosines(pairs: PairList, vectors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
@@ -182,6 +221,7 @@ def evaluate_pairs(
     threshold: float | None = None,
     skip_failures: bool = False,
     scores: str | os.PathLike[str] | None = None,
+    score: str = "cosine",
     report: str | os.PathLike[str] | None = None,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
@@ -201,6 +241,7 @@ def evaluate_pairs(
         threshold=threshold,
         skip_failures=skip_failures,
         scores=scores,
+        score=score,
         notice=notice,
         progress=progress,
     )

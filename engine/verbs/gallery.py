@@ -31,6 +31,7 @@ from faceembed.engine.people.gallery import (
 )
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import decode_path, encode_path, photo_file, printable
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -63,6 +64,7 @@ def enrol(
     *,
     settings: EmbedSettings | None = None,
     several: str = "refuse",
+    min_quality: float = 0.0,
     root: Source | None = None,
     choice: Choice | None = None,
     notice: Notify = lambda line: None,
@@ -75,6 +77,7 @@ def enrol(
         output: the gallery. If it is there, people are added, and photos that are in it and have not changed are not computed again.
         settings: models and runtime; None: those that made the gallery, or the defaults for a new one.
         several: what becomes of a photo with several faces: ``refuse``, a row with the reason, or ``largest``.
+        min_quality: photos whose face has less are not used: the aligner's score, 0 to 1.
         root: what a table's paths are relative to.
         choice: what is left out of folders and what is taken.
         notice, progress: called with lines for the user, and after every batch.
@@ -88,11 +91,13 @@ def enrol(
     sources = [people] if isinstance(people, str | os.PathLike) else list(people)
     if several not in enrolling.SEVERAL:
         raise UsageError(f"--several '{several}' is none of {', '.join(enrolling.SEVERAL)}")
+    if not 0 <= min_quality <= 1:
+        raise UsageError(f"--min-quality {min_quality:g} is not between 0 and 1")
     check_output(output, "gallery", sources)
     listed = _listed(sources, root, choice, notice)
     with writing(Path(os.path.abspath(output))):
         old = read_gallery(output) if os.path.exists(output) and os.path.getsize(output) else None
-        return _enrolled(old, listed, output, settings, several, notice, progress)
+        return _enrolled(old, listed, output, settings, several, min_quality, notice, progress)
 
 
 def add(gallery: Source, people: Source | Sequence[Source], **options: object) -> GalleryReport:
@@ -219,6 +224,7 @@ def _enrolled(
     output: Source,
     settings: EmbedSettings | None,
     several: str,
+    min_quality: float,
     notice: Notify,
     progress: OnProgress,
 ) -> GalleryReport:
@@ -231,11 +237,11 @@ def _enrolled(
     known = {(photo.person, photo.path): photo for photo in (old.photos if old else ())}
     check_alike(dict.fromkeys([*(person for person, _ in known), *(person for person, _ in listed)]))
     todo = [entry for entry in dict.fromkeys(listed) if not _unchanged(known.get((entry[0], encode_path(entry[1]))))]
-    fresh = (
-        enrolling.embed_people(todo, settings, models, several=several, notice=notice, progress=progress)
-        if todo
-        else []
-    )
+    fresh: list[Photo] = []
+    if todo:
+        fresh = enrolling.embed_people(
+            todo, settings, models, several=several, min_quality=min_quality, notice=notice, progress=progress
+        )
     merged = {**known, **{(photo.person, photo.path): photo for photo in fresh}}
     new = Gallery(old.about if old else enrolling.about_of(settings, models), tuple(merged.values()))
     _check_usable(new, ", ".join(sorted({person for person, _ in listed})[:3]))
@@ -286,7 +292,9 @@ def _check_usable(gallery: Gallery, what: str) -> None:
 
 
 def _readable(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.R_OK)
+    return is_photo_file(path) and (
+        os.access(path, os.R_OK) or not os.path.exists(path)
+    )  # the second of one in an archive
 
 
 @contextlib.contextmanager

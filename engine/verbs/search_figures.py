@@ -120,16 +120,21 @@ def _template(listed: ListedTemplate, faces: Faces, rule: str) -> NDArray[np.flo
 def _from_index(
     known: TemplateList, asked: TemplateList, index: str | os.PathLike[str], notice: Notify
 ) -> tuple[Faces, dict[str, str], str]:
-    """An index keeps no score beside its vectors here, so photos count alike."""
+    """Of an index's rows."""
     photos = dict.fromkeys([*known.photos, *asked.photos])
     listed = PairList(f"{known.source} and {asked.source}", tuple(Pair(path, path, None, None) for path in photos))
-    vectors, failures, encoder = vectors_in(listed, index, notice=notice)
+    vectors, failures, encoder, rows = vectors_in(listed, index, notice=notice)
     named = [photo for of in (*known.templates, *asked.templates) for photo in of.photos]
     if placed := next((photo for photo in named if photo.box is not None), None):
         raise DataError(
             f"{printable(placed.path)}: the list says where in the photo the face is, and an index is asked for the largest; leave --index out"
         )
-    return {photo: (vectors[photo.path], 1.0) for photo in named if photo.path in vectors}, failures, encoder
+    faces = {
+        photo: (vectors[photo.path], max(float(rows[photo.path]["score"]), 1e-3))
+        for photo in named
+        if photo.path in vectors
+    }
+    return faces, failures, encoder
 
 
 def _looked_at(

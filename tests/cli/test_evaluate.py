@@ -9,6 +9,7 @@ import pytest
 
 FIELDS = {
     "groups",
+    "discard",
     "pairs",
     "positives",
     "negatives",

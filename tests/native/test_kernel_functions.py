@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from faceembed.engine.detect import canvas
+from faceembed.engine.detect import canvas, yunet
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.detect.oneshot import decode as decode_levels
 from faceembed.engine.detect.refine import TEMPLATE, refine
 from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
@@ -184,10 +184,8 @@ def test_faces_match_float64(
 
 
 def merged(levels: list[Any], scales: NDArray[np.float32], config: OneShotSettings) -> Detections:
-    """The CPU path's own: `_scan` and `_merge` of a detector without a network."""
-    detector = OneShotDetector.__new__(OneShotDetector)
-    detector.settings = config
-    return detector._merge(candidates(levels, scales, config))
+    """The same in NumPy: what `yunet` does with its network's answers."""
+    return yunet.merged(candidates(levels, scales, config), overlap=config.overlap, blend=config.blend)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -2,7 +2,7 @@
 
 One row a face: ``face_id``, ``path``, ``face``, ``cluster``, ``size`` (faces of that cluster), ``duplicate_of`` (the ``face_id`` of
 the picture that this one repeats, or null) and what tells whether it is the same face as before: the file's ``bytes`` and
-``mtime_ns``, and the box ``x y w h``. Beside the rows: the encoder, the settings, and the next unused number.
+``mtime_ns``, and the box ``x y w h``; ``best`` marks the face of each cluster that is seen best (files of older versions have null). Beside the rows: the encoder, the settings, and the next unused number.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from faceembed import outputs
 from faceembed.engine.index.graph import Ints
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         ("y", pa.float32()),
         ("w", pa.float32()),
         ("h", pa.float32()),
+        ("best", pa.bool_()),
     ]
 )
 
@@ -89,8 +91,27 @@ def clusters_table(faces: pa.Table, clusters: Ints, duplicate_of: Ints) -> pa.Ta
         "size": sizes[2][sizes[1].ravel()] if len(clusters) else clusters,
         "duplicate_of": pa.array(ids[np.maximum(duplicate_of, 0)] if len(ids) else ids, mask=~repeats),
         "bytes": faces.column("size"),
+        "best": best_of(
+            clusters, faces.column("score").to_numpy(), np.minimum(*(faces.column(n).to_numpy() for n in "wh"))
+        ),
     }
     return pa.table([columns[name] for name in SCHEMA.names], names=SCHEMA.names).cast(SCHEMA)
+
+
+def best_of(clusters: Ints, score: NDArray[np.float32], side: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(N,) which face of each cluster is seen best: the highest score of the aligner, to two digits, then the largest, then the first.
+
+    Of what is known of a face that score tells best which photos are recognised (`docs/guides/verify.md`).
+
+    Args:
+        clusters: (N,) number of each face's cluster.
+        score: (N,) the aligner's.
+        side: (N,) the shorter side of its box.
+    """
+    order = np.lexsort((np.arange(len(clusters)), -side, -np.round(score, 2), clusters))
+    best = np.zeros(len(clusters), np.bool_)
+    best[order[np.r_[True, np.diff(clusters[order]) != 0][: len(order)]]] = True
+    return best
 
 
 def write_clusters(path: str | os.PathLike[str], rows: pa.Table, about: About) -> None:
@@ -132,7 +153,11 @@ def _read_json(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _read_parquet(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
-    rows = read_parquet(path, SCHEMA.names, advice=_AGAIN)
+    try:
+        rows = read_parquet(path, SCHEMA.names, advice=_AGAIN)
+    except IndexFormatError:  # of a version that marked no best face, or no file of clusters, which is said then
+        rows = read_parquet(path, [name for name in SCHEMA.names if name != "best"], advice=_AGAIN)
+        rows = rows.append_column(SCHEMA.field("best"), pa.nulls(len(rows), pa.bool_()))
     metadata: Mapping[bytes, bytes] = rows.schema.metadata or {}
     return rows, dict(json.loads(metadata[_KEY]))
 

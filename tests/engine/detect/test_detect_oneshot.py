@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings, decode
+from faceembed.engine.detect.yunet import merged
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.oneshot import CHANNELS, OUTPUTS, REFINED, REFINED_CHANNELS, REFINED_SIDE, STRIDES
 from faceembed.engine.models.spec import Model, ModelSpec
@@ -156,13 +157,11 @@ def test_answers_that_agree_are_averaged() -> None:
         np.stack([np.full((5, 2), value, np.float32) for value in (4.0, 7.0, 105.0)]),
         np.array([0.8, 0.4, 0.6], np.float32),
     )
-    ours = OneShotDetector.__new__(OneShotDetector)
-    ours.settings = OneShotSettings(blend=0.6)
-    merged = ours._merge(pair)
-    np.testing.assert_allclose(merged.scores, [0.8, 0.6])
-    np.testing.assert_allclose(merged.boxes[0], [1 / 3, 0, 10, 10], rtol=1e-5)
-    np.testing.assert_allclose(merged.landmarks[0], 5.0, rtol=1e-5)
-    np.testing.assert_allclose(merged.landmarks[1], 105.0)
+    blended = merged(pair, overlap=0.45, blend=0.6)
+    np.testing.assert_allclose(blended.scores, [0.8, 0.6])
+    np.testing.assert_allclose(blended.boxes[0], [1 / 3, 0, 10, 10], rtol=1e-5)
+    np.testing.assert_allclose(blended.landmarks[0], 5.0, rtol=1e-5)
+    np.testing.assert_allclose(blended.landmarks[1], 105.0)
 
 
 def test_no_photo_no_face(white_cells: Model) -> None:

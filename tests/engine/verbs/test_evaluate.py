@@ -95,7 +95,7 @@ def test_json_has_the_promised_fields() -> None:
     result = evaluate(make(kinds), np.clip(rng.normal(0, 0.3, 150) + np.r_[np.ones(30), np.zeros(120)] * 0.5, -1, 1))
     fields = json.loads(json.dumps(result.to_json_dict(), allow_nan=False))
     promised = "pairs positives negatives eer eer_ci threshold eer_other eer_fake auc fnmr_at_fmr accuracy_10fold failure_to_enrol"
-    added = "eer_ci_how kinds auc_ci fnmr_ci repeated_pairs pairs_with_itself contradictory_pairs flaws cannot_tell"
+    added = "eer_ci_how kinds auc_ci fnmr_ci repeated_pairs pairs_with_itself contradictory_pairs flaws cannot_tell groups discard"
     assert set(fields) == {*promised.split(), "skipped_pairs", *added.split()}
     assert fields["eer_ci"] == list(result.eer_ci)
     assert fields["fnmr_at_fmr"]["1e-1"] == result.fnmr_at_fmr["1e-1"]

@@ -327,3 +327,21 @@ def test_a_gallery_says_what_made_it(staff: Path) -> None:
 
 def test_public_names() -> None:
     assert faceembed.enrol is enrol and faceembed.identify is identify
+
+
+def test_poor_photos_are_not_used(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = enrolling.look
+
+    def poorer(*args: Any, **options: Any) -> Any:
+        looked = real(*args, **options)
+        for path, faces in looked.faces.items():
+            faces[0].row["score"] = 0.4 if path.endswith("1.png") else 0.9
+        return looked
+
+    monkeypatch.setattr(enrolling, "look", poorer)
+    report = enrol(people, tmp_path / "g", settings=CROPS, min_quality=0.5)
+    assert report.photos == 3 and {one["reason"] for one in report.unusable} == {
+        "its face has quality 0.40, less than --min-quality 0.5"
+    }
+    with pytest.raises(UsageError, match="--min-quality 2 is not between 0 and 1"):
+        enrol(people, tmp_path / "g", settings=CROPS, min_quality=2)

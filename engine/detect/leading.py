@@ -1,0 +1,127 @@
+"""The leading face of each photo, judged alone: where one face a photo is wanted, the others' exact landmarks are nobody's.
+
+A judge (the refiner) lowers a face's score or leaves it, and moves its landmarks, never its box. So what it has not judged yet leads at most
+as far as it does now, and when the face that leads has been judged, it leads for good: the same one as if all had been judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.detect.boxes import paired_overlaps
+from faceembed.engine.detect.detections import Detections
+from faceembed.engine.native import _native
+
+Judge = Callable[[Detections], Detections]
+"""The same faces with final scores, none higher, and final landmarks."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighted:
+    """Faces of a look, some of them judged."""
+
+    faces: Detections
+    judged: NDArray[np.bool_]
+    """(F,)."""
+
+    @classmethod
+    def new(cls, faces: Detections) -> Sighted:
+        """None of them judged."""
+        return cls(faces, np.zeros(len(faces), np.bool_))
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Sighted:
+        """The faces at ``index``."""
+        return Sighted(self.faces.take(index), np.asarray(self.judged[index], np.bool_))
+
+    def joined(self, other: Sighted) -> Sighted:
+        """These and others."""
+        faces = Detections.concatenate([self.faces, other.faces])
+        return Sighted(faces, np.concatenate([self.judged, other.judged]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Leader:
+    """Finds the leading face of photos, and how many others they show.
+
+    Args:
+        judge: the judge.
+        sizes: (photos, 2) width and height of each photo in pixels.
+        min_score: score from which on a face is sure.
+        least: score below which what was judged is no face.
+        overlap: intersection over union of boxes that are one face.
+    """
+
+    judge: Judge
+    sizes: NDArray[np.float64]
+    min_score: float
+    least: float
+    overlap: float
+
+    def lead(self, seen: Sighted, among: NDArray[np.bool_]) -> Sighted:
+        """Judge faces until the leading one (`Detections.leading`) of each photo has been.
+
+        Several looks' answers for a face may be among them: where the one that leads is judged away, another is next.
+
+        Args:
+            seen: faces of the photos.
+            among: (photos,) those whose leading face is wanted.
+
+        Returns:
+            The faces, without those that the judge took for none.
+        """
+        while True:
+            leading = seen.faces.leading(self.sizes, self.min_score)
+            left = leading[~seen.judged[leading] & among[seen.faces.photo[leading]]]
+            if len(left) == 0:
+                return seen
+            seen = self._judged(seen, left)
+
+    def largest(self, seen: Sighted) -> Detections:
+        """The leading face of each photo, and how many others of it are sure: those alone are judged that may be.
+
+        Args:
+            seen: faces of the photos, perhaps one face in several of them.
+        """
+        everywhere = np.ones(len(self.sizes), np.bool_)
+        seen = self.lead(self._settled(self.lead(seen, everywhere)), everywhere)
+        maybe = seen.faces.scores >= np.float32(self.min_score)
+        others = np.flatnonzero(maybe & ~seen.judged)
+        faces = (self._judged(seen, others) if len(others) else seen).faces
+        return faces.take(self._apart(faces)).largest(self.sizes, self.min_score)
+
+    def _settled(self, seen: Sighted) -> Sighted:
+        """One answer for each leading face: the one of highest score, of which those are judged that may be."""
+        same, lead = self._same(seen.faces)
+        surer = np.flatnonzero(same & ~seen.judged & (seen.faces.scores > seen.faces.scores[lead]))
+        if len(surer):
+            seen = self._judged(seen, surer)
+            same, lead = self._same(seen.faces)
+        answers = np.flatnonzero(same & seen.judged)
+        kept = ~same
+        kept[answers[self._apart(seen.faces.take(answers))]] = True
+        return seen.take(kept)
+
+    def _same(self, faces: Detections) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """(F,) whether each is an answer for its photo's leading face, and (F,) which one that is."""
+        leading = faces.leading(self.sizes, self.min_score)
+        of_photo = np.zeros(len(self.sizes), np.int64)
+        of_photo[faces.photo[leading]] = leading
+        mine = of_photo[faces.photo]
+        same = np.asarray(paired_overlaps(faces.boxes, faces.boxes[mine]) > self.overlap, np.bool_)
+        same[leading] = True
+        return same, mine
+
+    def _apart(self, faces: Detections) -> NDArray[np.int64]:
+        return _native.nms(faces.boxes, faces.scores, faces.photo, self.overlap, "union")
+
+    def _judged(self, seen: Sighted, index: NDArray[np.int64]) -> Sighted:
+        """The same, faces at ``index`` judged, without those that are none."""
+        found = self.judge(seen.faces.take(index))
+        landmarks, scores, judged = seen.faces.landmarks.copy(), seen.faces.scores.copy(), seen.judged.copy()
+        landmarks[index], scores[index], judged[index] = found.landmarks, found.scores, True
+        faces = dataclasses.replace(seen.faces, landmarks=landmarks, scores=scores)
+        return Sighted(faces, judged).take(~judged | (scores >= np.float32(self.least)))
