@@ -130,6 +130,8 @@ def embed(
             check=check,
             exclude=choice.exclude,
             include=choice.include,
+            pages=choice.pages,
+            fps=choice.fps,
             notice=reporter.notice,
             progress=reporter.progress,
         )

@@ -106,7 +106,8 @@ class ShardFolder:
                 stored = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); start over with --fresh") from error
-            stored = {**{name: settings[name] for name in LATER if name in settings}, **stored}
+            older = {"pages": False, "fps": None, **{name: settings[name] for name in LATER if name in settings}}
+            stored = {**{name: value for name, value in older.items() if name in settings}, **stored}
             if stored != settings:
                 different = sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 raise IndexFormatError(
