@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
 from faceembed.engine.pipeline.quality import percentile, pose
 from faceembed.engine.pipeline.realness import realness
@@ -30,7 +31,7 @@ def face_rows(outcome: Outcome, spec: ModelSpec) -> pa.Table:
         "y": faces.boxes[:, 1],
         "w": faces.boxes[:, 2] - faces.boxes[:, 0],
         "h": faces.boxes[:, 3] - faces.boxes[:, 1],
-        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(faces.landmarks.ravel().astype(np.float32)), 10),
+        "landmarks": pa.FixedSizeListArray.from_arrays(column(faces.landmarks.ravel(), pa.float32()), 10),
         "score": faces.scores,
         "norm": faces.norms,
         "image_width": faces.sizes[:, 0],
@@ -42,5 +43,5 @@ def face_rows(outcome: Outcome, spec: ModelSpec) -> pa.Table:
         "yaw": yaw,
         "roll": roll,
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA]
+    arrays = [column(columns[field.name], field.type) for field in FACE_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA)
