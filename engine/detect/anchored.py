@@ -39,7 +39,8 @@ class ScrfdDetector(YunetDetector):
     """SCRFD and the looks around it; arguments as for `YunetDetector`."""
 
     def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
-        return decode_scrfd(levels, self.settings.candidate_score)
+        found = decode_scrfd(levels, self.settings.candidate_score)
+        return found.take((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1))  # distances may be below 0
 
 
 class RetinaFaceDetector(YunetDetector):
