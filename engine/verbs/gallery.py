@@ -110,6 +110,31 @@ def add(gallery: Source, people: Source | Sequence[Source], **options: object) -
     return enrol(people, gallery, **options)  # type: ignore[arg-type]
 
 
+def add_photos(gallery: Source, name: str, photos: Sequence[Photo]) -> int:
+    """Add photos of somebody that are embedded already; one that is in the gallery under that name is exchanged.
+
+    Args:
+        gallery: must be there.
+        name: whose they are.
+        photos: with embeddings of the gallery's encoder.
+
+    Returns:
+        How many photos of theirs can be used now.
+
+    Raises:
+        DataError: no such gallery.
+        UsageError: the name is none, or differs from another in capitals or spaces alone.
+    """
+    clean = good_name(name, "the name")
+    with _changing(gallery) as (opened, write):
+        kept = {(photo.person, photo.path): photo for photo in opened.photos}
+        kept |= {(clean, photo.path): dataclasses.replace(photo, person=clean) for photo in photos}
+        check_alike(dict.fromkeys(person for person, _ in kept))
+        new = opened.with_photos(kept.values())
+        write(new)
+    return len(new.people[clean].usable)
+
+
 def remove(gallery: Source, names: Sequence[str]) -> list[Person]:
     """Take people out, with all that is kept of them.
 
