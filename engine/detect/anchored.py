@@ -40,7 +40,8 @@ class ScrfdDetector(YunetDetector):
 
     def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
         found = decode_scrfd(levels, self.settings.candidate_score)
-        return found.take((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1))  # distances may be below 0
+        sound = np.asarray((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1), np.bool_)  # distances may be below 0
+        return found.take(sound)
 
 
 class RetinaFaceDetector(YunetDetector):
