@@ -23,6 +23,7 @@ class CardOptions:
 
     gpu_memory: str | None
     decoder: str | None
+    processes: int | None
 
     def added_to(self, settings: EmbedSettings) -> EmbedSettings:
         """The same settings with what was asked of a card.
@@ -33,7 +34,7 @@ class CardOptions:
         from faceembed.engine.pipeline.gpu.budget import parse_bytes
 
         memory = None if self.gpu_memory is None else parse_bytes(self.gpu_memory)
-        given: dict[str, Any] = {"gpu_memory": memory, "decoder": self.decoder}
+        given: dict[str, Any] = {"gpu_memory": memory, "decoder": self.decoder, "processes": self.processes}
         return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -47,6 +48,12 @@ _OPTIONS: tuple[Decorator, ...] = (
         "--decoder",
         type=click.Choice(DECODERS),
         help="What decodes photos on a card.  [default: nvimagecodec]",
+    ),
+    click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes of each card.  [default: 1, more where that is measured to be faster]",
     ),
 )
 

@@ -29,6 +29,7 @@ from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
+from faceembed.cli.vectors import export_vectors, import_vectors
 from faceembed.cli.verify import verify
 from faceembed.cores import thread_limits
 from faceembed.version import __version__
@@ -63,6 +64,8 @@ for _command in (
     project,
     remove,
     relocate,
+    export_vectors,
+    import_vectors,
     evaluate,
     compare,
     bench,

@@ -239,7 +239,12 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         metavar="N",
         help="Cores to compute on, a batch each.  [default: all]",
     ),
-    click.option("--batch-size", type=int, metavar="N", help="Photos in a batch, at most.  [default: 32]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Photos in a batch, at most.  [default: 32, on a card 128]",
+    ),
     click.option(
         "--min-face",
         type=click.IntRange(min=0),
@@ -276,6 +281,13 @@ _FOLDER_OPTIONS: tuple[Decorator, ...] = (
         multiple=True,
         metavar="GLOB",
         help="Take what would be left out, also by default; may be repeated.",
+    ),
+    click.option("--pages", is_flag=True, help="Take the further pages of TIFFs too, as scan.tif::2."),
+    click.option(
+        "--fps",
+        type=Numbers(0, 1000, min_open=True),
+        metavar="N",
+        help="Take N frames a second of videos, as party.mp4::00:01:05.000.  [default: videos are left out]",
     ),
 )
 

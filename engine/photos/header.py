@@ -26,6 +26,8 @@ class Header:
 
     exact: bool = True
     """Whether width and height are those of the upright picture. If not, the decoder knows, and these bound its pixels."""
+    colours: int = dataclasses.field(default=0, compare=False)
+    """JPEG: colour components of its frame; 0 in other formats."""
 
     @property
     def pixels(self) -> int:
@@ -33,8 +35,8 @@ class Header:
         return self.width * self.height
 
 
-def upright(format: str, width: int, height: int, orientation: int, way: str = PLAIN) -> Header:
+def upright(format: str, width: int, height: int, orientation: int, way: str = PLAIN, *, colours: int = 0) -> Header:
     """A header from the stored size: width and height change places where the orientation lays the picture on its side."""
     if orientation >= 5:
         width, height = height, width
-    return Header(format, width, height, orientation, way)
+    return Header(format, width, height, orientation, way, colours=colours)

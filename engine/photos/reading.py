@@ -26,6 +26,8 @@ PIPE_SECONDS = 60.0  # until a pipe's photo must be there
 _LARGE_BYTES = 8 << 20  # from here on the head is looked at before the rest is read
 _HEAD_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
+# Without waiting: a pipe that nobody writes to would be waited for as it is opened. Regular files are read as ever.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_file(path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -40,10 +42,7 @@ def read_file(path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
             that stays silent, or there is no memory for it.
     """
     try:
-        # Without waiting: a pipe that nobody writes to would be waited for here. Regular files are read as ever.
-        descriptor = os.open(
-            path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        descriptor = os.open(path, _FLAGS)
         try:
             return _read(descriptor, max_bytes)
         finally:
@@ -87,10 +86,11 @@ def check_bytes(size: int, max_bytes: int = MAX_BYTES) -> None:
 
 def _read(descriptor: int, max_bytes: int) -> bytes:
     info = os.fstat(descriptor)
-    if stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode):
-        return _read_pipe(descriptor, max_bytes)
-    if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
-        raise PhotoError("read", "a device, not a file or a pipe")
+    if not stat.S_ISREG(info.st_mode):
+        if stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode):
+            return _read_pipe(descriptor, max_bytes)
+        if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
+            raise PhotoError("read", "a device, not a file or a pipe")
     check_bytes(info.st_size, max_bytes)
     if info.st_size < _LARGE_BYTES:
         data = os.read(descriptor, info.st_size + 1)  # Python takes memory for all that is asked for, whatever comes

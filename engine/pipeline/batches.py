@@ -62,6 +62,8 @@ class Pipeline:
 
     def __init__(self, settings: EmbedSettings, detector: Detector | None, encoder: Encoder, *, workers: int) -> None:
         self.cutter = Cutter(settings, detector, encoder.model.spec, workers=workers)
+        self.intake = self.cutter.intake
+        """Of `run`."""
         self.settings = settings
         self.detector = detector
         self.encoder = encoder
@@ -82,6 +84,11 @@ class Pipeline:
             FaceEmbedError: the set-up is bad; a bad photo is a failure in its outcome.
         """
         return self.cutter.run(photos, self._process, boundary=boundary)
+
+    @property
+    def batch_size(self) -> int:
+        """Photos in a batch, at most."""
+        return self.intake.batch
 
     @property
     def batches_at_once(self) -> int:
@@ -123,7 +130,7 @@ class Pipeline:
 
     def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
         """The runs of photos that are read together."""
-        return list(self.cutter.intake.groups(photos))
+        return list(self.intake.groups(photos))
 
     def remarks(self) -> list[str]:
         """What the user should know of the runs so far, as lines."""

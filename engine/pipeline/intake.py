@@ -35,18 +35,20 @@ class Intake:
     Args:
         settings: what is too large, how many make a batch, how small the faces are that are wanted.
         reducing: whether large photos may be decoded at a part of their size. Crops are taken whole.
+        on_card: whether what is read goes to a card, in larger batches.
     """
 
-    def __init__(self, settings: EmbedSettings, *, reducing: bool) -> None:
+    def __init__(self, settings: EmbedSettings, *, reducing: bool, on_card: bool = False) -> None:
         self.settings = settings
         self.reducing = reducing
+        self.batch = settings.photos_a_batch(on_card=on_card)
 
     def groups(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[list[PhotoFile]]:
         """The runs of photos that are read together; none reaches across a multiple of ``boundary`` photos (0: anywhere)."""
         group: list[PhotoFile] = []
         size = 0
         for number, photo in enumerate(photos):
-            full = len(group) >= self.settings.batch_size or size + photo.size > READ_BYTES
+            full = len(group) >= self.batch or size + photo.size > READ_BYTES
             if group and (full or (boundary and number % boundary == 0)):
                 yield group
                 group, size = [], 0
@@ -63,6 +65,10 @@ class Intake:
             return self.item(photo, data)
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
+
+    def read_run(self, photos: Sequence[PhotoFile]) -> list[Item | Failure]:
+        """`read_one` of each."""
+        return [self.read_one(photo) for photo in photos]
 
     def decoded(self, photo: PhotoFile, pixels: NDArray[np.uint8]) -> Item:
         """A photo that is decoded already: uint8 RGB (H, W, 3), upright.

@@ -190,20 +190,16 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
 def _on_all_cards(
     settings: EmbedSettings, models: Models, opened: Pipeline, photos: Sequence[PhotoFile], notice: Notice
 ) -> Pipeline:
-    """The same on every card, where no single one was asked for and there are photos for all."""
-    if opened.encoder.choice.device == "cpu" or settings.runtime.device not in ("auto", "cuda"):
+    """The same on every card, where no single one was asked for and there are photos for all; and in several processes a card."""
+    if opened.encoder.choice.device == "cpu":
         return opened
-    from faceembed.engine.pipeline.gpu.opening import Opening, serving_cards  # optional: what [gpu] installs
+    from faceembed.engine.pipeline.gpu.opening import serving_cards  # optional: what [gpu] installs
     from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline  # optional: what [gpu] installs
-    from faceembed.engine.pipeline.gpu.workers import ManyPipelines  # optional: what [gpu] installs
+    from faceembed.engine.pipeline.gpu.processes import on_cards  # optional: what [gpu] installs
 
-    choice = opened.encoder.choice
-    cards = serving_cards()
-    if not isinstance(opened, DevicePipeline) or len(cards) < 2 or len(photos) < _PHOTOS_PER_CARD * len(cards):
+    if not isinstance(opened, DevicePipeline):
         return opened
-    openings = [
-        Opening(settings, models.encoder, models.aligner, dataclasses.replace(choice, device=card), settings.gpu_memory)
-        for card in cards
-    ]
-    notice(f"{', '.join(cards)}: a process each")
-    return ManyPipelines(opened, openings)
+    cards = serving_cards() if settings.runtime.device in ("auto", "cuda") else []
+    if len(photos) < _PHOTOS_PER_CARD * len(cards):
+        cards = []
+    return on_cards(opened, cards or [opened.encoder.choice.device], models.aligner, photos=len(photos), notice=notice)

@@ -70,7 +70,7 @@ def look(
     count = 0
     with contextlib.closing(pipeline.run(photos)) as outcomes:
         for outcome in outcomes:
-            rows = face_rows(outcome, models.encoder.spec).to_pylist()
+            rows = face_rows([outcome], models.encoder.spec)[0].to_pylist()
             for place, row, vector in zip(outcome.faces.photo.tolist(), rows, outcome.faces.embeddings, strict=True):
                 found = looked.faces.setdefault(outcome.photos[place].path, [])
                 found.append(LookedFace(row, vector.copy()))

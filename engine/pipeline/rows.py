@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.columns import column
@@ -17,31 +19,45 @@ if TYPE_CHECKING:
     from faceembed.engine.pipeline.batches import Outcome
 
 
-def face_rows(outcome: Outcome, spec: ModelSpec) -> pa.Table:
-    """The rows of a batch that an encoder embedded; ``face_id`` is given when the index is written."""
-    looks = realness(outcome.faces.embeddings, spec)
-    faces = outcome.faces
-    nothing = [None] * len(faces.photo)
-    quality, (yaw, roll) = percentile(faces.norms, spec), pose(faces.landmarks)
-    photos = [outcome.photos[index] for index in faces.photo.tolist()]
+def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, NDArray[np.float32]]:
+    """The faces of some batches that an encoder embedded, one at least, made column by column.
+
+    Returns:
+        A table of `FACE_SCHEMA`, whose ``face_id`` is given when the index is written; and float32 (F, D), row for row.
+    """
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(outcome.faces, name) for outcome in outcomes])
+
+    vectors, boxes, landmarks, sizes = (joined(name) for name in ("embeddings", "boxes", "landmarks", "sizes"))
+    photos = [outcome.photos[index] for outcome in outcomes for index in outcome.faces.photo.tolist()]
+    looks, norms = realness(vectors, spec), joined("norms")
+    quality, (yaw, roll) = percentile(norms, spec), pose(landmarks)
+    nothing = pa.nulls(len(photos), pa.float32())
     columns = {
         "face_id": np.full(len(photos), -1, np.int64),
-        "face": faces.face,
-        "x": faces.boxes[:, 0],
-        "y": faces.boxes[:, 1],
-        "w": faces.boxes[:, 2] - faces.boxes[:, 0],
-        "h": faces.boxes[:, 3] - faces.boxes[:, 1],
-        "landmarks": pa.FixedSizeListArray.from_arrays(column(faces.landmarks.ravel(), pa.float32()), 10),
-        "score": faces.scores,
-        "norm": faces.norms,
-        "image_width": faces.sizes[:, 0],
-        "image_height": faces.sizes[:, 1],
+        "face": joined("face"),
+        "x": boxes[:, 0],
+        "y": boxes[:, 1],
+        "w": boxes[:, 2] - boxes[:, 0],
+        "h": boxes[:, 3] - boxes[:, 1],
+        "landmarks": pa.FixedSizeListArray.from_arrays(column(landmarks.ravel(), pa.float32()), 10),
+        "score": joined("scores"),
+        "norm": norms,
+        "image_width": sizes[:, 0],
+        "image_height": sizes[:, 1],
         **file_columns(photos),
         "real": nothing if looks is None else looks,
         "quality": nothing if quality is None else quality,
-        "sharpness": nothing if faces.sharpness is None else faces.sharpness,
+        "sharpness": pa.concat_arrays([_sharpness(outcome) for outcome in outcomes]),
         "yaw": yaw,
         "roll": roll,
     }
     arrays = [column(columns[field.name], field.type) for field in FACE_SCHEMA]
-    return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA), vectors
+
+
+def _sharpness(outcome: Outcome) -> pa.Array:
+    """Of a batch's faces; null where their pixels were not on the host."""
+    known = outcome.faces.sharpness
+    return pa.nulls(len(outcome.faces.photo), pa.float32()) if known is None else column(known, pa.float32())

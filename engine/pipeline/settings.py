@@ -11,6 +11,9 @@ from faceembed.errors import UsageError
 
 DECODERS = ("nvimagecodec", "dali")
 """What decodes on a card; ``auto`` is the first."""
+HOST_BATCH = 32
+CARD_BATCH = 128
+"""Photos: a card's first look is made for so many (`networks.LOOKS`), and Python spends half as much on a photo as with 32."""
 PREPROCESSING = 3  # raised whenever the same photo would give another chip
 
 
@@ -32,8 +35,8 @@ class EmbedSettings:
     failure that says so. Aligners report nothing below a floor of their own (0.2 for kind `one-shot`, 0.8 for `mtcnn`)."""
     detect_size: int = 0
     """Longer side, in pixels, in which an aligner of kind `one-shot` looks at photos, at most; 0: what `min_face` needs."""
-    batch_size: int = 32
-    """Photos in a batch, at most."""
+    batch_size: int = 0
+    """Photos in a batch, at most; 0: `HOST_BATCH` on processors and `CARD_BATCH` on a card."""
     max_pixels: int = MAX_PIXELS
     """Photos with more pixels are refused."""
     max_bytes: int = MAX_BYTES
@@ -42,6 +45,8 @@ class EmbedSettings:
     """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
     decoder: str = "auto"
     """What decodes on a card, one of `DECODERS`, or ``auto``."""
+    processes: int = 0
+    """Processes of each card; 0: one, and up to 4 where it is measured that one cannot feed it."""
     runtime: RuntimeSettings = dataclasses.field(default_factory=RuntimeSettings)
     """What computes; ``runtime.threads`` batches are computed side by side."""
 
@@ -54,10 +59,12 @@ class EmbedSettings:
             raise UsageError(f"--min-score {self.min_score} is not between 0 and 1")
         if self.detect_size and self.detect_size < 64:
             raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
-        if self.batch_size < 1:
+        if self.batch_size < 0:
             raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
         if self.gpu_memory < 0:
             raise UsageError(f"--gpu-memory {self.gpu_memory} must be 0 (most of what is free) or more")
+        if self.processes < 0:
+            raise UsageError(f"--processes {self.processes} must be 1 or more, or 0 for what is measured")
         if self.decoder not in ("auto", *DECODERS):
             raise UsageError(f"--decoder '{self.decoder}' is not one of {', '.join(DECODERS)}")
         if self.of_cards and self.runtime.device == "cpu":
@@ -67,8 +74,16 @@ class EmbedSettings:
         if self.max_bytes < 1:
             raise UsageError(f"--max-bytes {self.max_bytes} must be at least 1")
 
+    def photos_a_batch(self, *, on_card: bool = False) -> int:
+        """How many photos make a batch, at most."""
+        return self.batch_size or (CARD_BATCH if on_card else HOST_BATCH)
+
     @property
     def of_cards(self) -> str:
         """The first option given that only a card has; empty where none is."""
-        given = {"--gpu-memory": self.gpu_memory, "--decoder": self.decoder != "auto"}
+        given = {
+            "--gpu-memory": self.gpu_memory,
+            "--decoder": self.decoder != "auto",
+            "--processes": self.processes,
+        }
         return next((option for option, value in given.items() if value), "")

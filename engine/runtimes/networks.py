@@ -9,6 +9,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from faceembed.engine.models.oneshot import OUTPUTS, REFINED, REFINED_SIDE
 from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes.base import Entry
@@ -91,6 +94,18 @@ def look_of(side: float) -> tuple[int, int]:
         if round(side) <= canvas:  # a copy's sides are whole; 12 * 40 is 480.00002 in float32
             return canvas, count
     raise ValueError(f"no canvas of a card holds {side:.0f} pixels; the largest is {LARGEST_SIDE}")
+
+
+def looks_of(sides: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """`look_of` for many sides at once: which of `LOOKS` each is shown in.
+
+    Raises:
+        ValueError: there is none so large for one of them.
+    """
+    rounded = np.rint(sides)
+    if len(rounded) and rounded.max() > LOOKS[-1][0]:
+        raise ValueError(f"no canvas of a card holds {rounded.max():.0f} pixels; the largest is {LOOKS[-1][0]}")
+    return np.asarray(np.searchsorted([side for side, _ in LOOKS], rounded), np.int64)
 
 
 def graph_of(model: Model, network: Network, precision: str, *, base: Any = None) -> bytes:

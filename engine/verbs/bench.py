@@ -173,7 +173,7 @@ def _report(
         ratio_to_bound=round(whole / bound, 4),
         rounds=rounds,
         workers=pipeline.workers,
-        batch_size=pipeline.settings.batch_size,
+        batch_size=pipeline.batch_size,
         device=choice.device,
         runtime=choice.runtime,
         precision=choice.precision,
@@ -239,7 +239,7 @@ def _bounded(batches: list[list[Any]]) -> Iterator[list[list[Any]]]:
 
 
 def _enough(settings: EmbedSettings) -> int:
-    return max(LEAST_PHOTOS, BATCHES_PER_WORKER * settings.runtime.thread_count * settings.batch_size)
+    return max(LEAST_PHOTOS, BATCHES_PER_WORKER * settings.runtime.thread_count * settings.photos_a_batch())
 
 
 def _choose(photos: list[PhotoFile], count: int) -> list[PhotoFile]:

@@ -83,7 +83,7 @@ class Embedder:
         """
         pending: collections.deque[concurrent.futures.Future[list[SeenPhoto]]] = collections.deque()
         try:
-            for batch in _batches(photos, self.settings.batch_size):
+            for batch in _batches(photos, self.settings.photos_a_batch()):
                 for photo in batch:
                     check(photo, colour)
                 pending.append(self._threads.submit(self._represent, batch, colour))

@@ -78,7 +78,6 @@ RECEIVERS: dict[str, dict[str, str]] = {
     },
     "pipeline/gpu/nvimagecodec.py": {
         "module": "nvidia.nvimgcodec",
-        "module.BackendKind": "nvidia.nvimgcodec:BackendKind",
         "module.ColorSpec": "nvidia.nvimgcodec:ColorSpec",
         "self._module": "nvidia.nvimgcodec",
         "self._decoder": "nvidia.nvimgcodec:Decoder",
@@ -205,6 +204,14 @@ def test_enumerations_have_their_members() -> None:
     wrong = trt.EngineInvalidityDiagnostics
     assert int(wrong.MALFORMED_ENGINE) and int(wrong.VERSION_MISMATCH)
     assert looked >= 5
+
+
+def test_backends_by_name() -> None:
+    """nvImageCodec's, as the code and `benchmarks/card.py` name them in text."""
+    kinds = vendor("nvidia.nvimgcodec:BackendKind").__members__
+    texts = [ENGINE / "pipeline/gpu/nvimagecodec.py", ENGINE.parent / "benchmarks/card_parts.py"]
+    named = {name for path in texts for name in re.findall(r'"((?:CPU|GPU|HW_GPU|HYBRID_CPU)_\w+)"', path.read_text())}
+    assert named == {"CPU_ONLY", "GPU_ONLY", "HW_GPU_ONLY", "HYBRID_CPU_GPU"} and named <= set(kinds)
 
 
 @pytest.mark.parametrize("function", BY_NAME)

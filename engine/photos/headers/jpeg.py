@@ -24,18 +24,19 @@ def read_jpeg(data: bytes) -> Header:
     at, frame, orientation, adobe = 2, 0, 0, False
     while True:
         try:
-            while data[at] == 0xFF and data[at + 1] == 0xFF:  # fill bytes
-                at += 1
             if data[at] != 0xFF:
                 raise PhotoError("decode", "damaged JPEG header")
             marker = data[at + 1]
-            if marker in (0xD9, 0xDA):
+            if marker == 0xFF:  # a fill byte
+                at += 1
+                continue
+            if marker == 0xDA or marker == 0xD9:
                 break
             if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a length
                 at += 2
                 continue
-            (length,) = struct.unpack_from(">H", data, at + 2)
-        except (PhotoError, struct.error, IndexError):
+            length = data[at + 2] << 8 | data[at + 3]
+        except (PhotoError, IndexError):
             if frame:
                 break  # the size is known; the decoder says what is wrong behind it
             raise
@@ -45,12 +46,12 @@ def read_jpeg(data: bytes) -> Header:
             orientation = exif_orientation(data[at + 10 : at + 2 + length])
         elif marker == 0xEE:
             adobe = adobe or data[at + 4 : at + 9] == b"Adobe"
-        at += 2 + max(length, 2)
+        at += 2 + (max(2, length))
     if not frame:
         raise PhotoError("decode", "damaged JPEG: no frame before its data")
     bits, height, width, components = struct.unpack_from(">BHHB", data, frame + 4)
     way = _way(data[frame + 1], bits, components, adobe)
-    return upright("JPEG", width, height, orientation or 1, way=way)
+    return upright("JPEG", width, height, orientation or 1, way=way, colours=components)
 
 
 def _way(process: int, bits: int, components: int, adobe: bool) -> str:

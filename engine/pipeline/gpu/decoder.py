@@ -52,25 +52,9 @@ def readable(data: bytes, header: Header) -> bool:
     if header.way != PLAIN or not is_whole(data, header):
         return False
     if header.format == "JPEG":
-        return _components(data) in (1, 3) and b"\xff\xd9" in data[-1024:]
+        return header.colours in (1, 3) and b"\xff\xd9" in data[-1024:]
     if header.format == "PNG":
         return b"IEND" in data[-1024:]
     if header.format == "WebP":
         return data[12:16] in (b"VP8 ", b"VP8L") and len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return header.format == "BMP"
-
-
-def _components(data: bytes) -> int:
-    """Colour components of a JPEG whose header `probe` has read."""
-    at = 2
-    while at + 9 < len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 9]
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0

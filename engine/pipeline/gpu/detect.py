@@ -18,8 +18,9 @@ from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.gpu.interface import Backend, Scan
+from faceembed.engine.runtimes import networks
 from faceembed.engine.runtimes.base import RuntimeChoice, Session
-from faceembed.engine.runtimes.networks import LARGEST_SIDE, look_of
+from faceembed.engine.runtimes.networks import LARGEST_SIDE
 from faceembed.engine.runtimes.watch import SILENT, Watch
 
 
@@ -60,12 +61,11 @@ class DeviceOneShotDetector(OneShotDetector):
             return super().detect(uploaded, min_faces, only_largest=only_largest)
 
     def _look(self, photos: Sequence[Any], members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index in members.tolist():
-            groups.setdefault(look_of(float(sides[index])), []).append(index)
+        looks = networks.looks_of(sides[members])
         scans = [
             self._scan_of(photos, side, group[start : start + count], sides)
-            for (side, count), group in sorted(groups.items())
+            for look, (side, count) in enumerate(networks.LOOKS)
+            for group in [members[looks == look]]
             for start in range(0, len(group), count)
         ]
         faces = self._backend.look(photos, scans, self._session, self._refiner, self.model.spec, self.settings)
@@ -76,8 +76,8 @@ class DeviceOneShotDetector(OneShotDetector):
         return faces
 
     @staticmethod
-    def _scan_of(photos: Sequence[Any], side: int, group: list[int], sides: NDArray[np.float64]) -> Scan:
-        shapes = np.array([photos[index].shape[:2] for index in group], np.int64)
+    def _scan_of(photos: Sequence[Any], side: int, group: NDArray[np.int64], sides: NDArray[np.float64]) -> Scan:
+        shapes = np.array([photos[index].shape[:2] for index in group.tolist()], np.int64)
         wanted = sides[group]
         factors = wanted / shapes.max(axis=1)
         sizes = np.maximum(1, np.rint(shapes * factors[:, None])).astype(np.int64)  # `canvas.copy_size` of each

@@ -35,16 +35,16 @@ class DevicePhoto:
 
     pixels: Array
     """uint8 RGB (H, W, 3); it has a ``shape``."""
+    width: int
+    height: int
     reduction: int = 1
     offset: tuple[int, int] = (0, 0)
 
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+    @classmethod
+    def of(cls, pixels: Array) -> DevicePhoto:
+        """A photo of that size."""
+        height, width, _ = pixels.shape
+        return cls(pixels, int(width), int(height))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -53,6 +53,8 @@ class NvImageCodec(Decoder):
     Args:
         device_id: the card's number; None for the CPU.
         threads: for what the processor does: Huffman codes where the card has no JPEG decoder, and formats that no card decodes.
+        options: the decoder's, as nvImageCodec writes them.
+        backends: names of ``BackendKind`` that may decode; none: all on a card, the processor's without one.
 
     Raises:
         DeviceError: it is not installed, or does not start.
@@ -60,16 +62,24 @@ class NvImageCodec(Decoder):
 
     title = "nvImageCodec"
 
-    def __init__(self, *, device_id: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        device_id: int | None = None,
+        threads: int = 1,
+        options: str = OPTIONS,
+        backends: Sequence[str] = (),
+    ) -> None:
         self._module = module = load()
         self._on_card = device_id is not None
-        processor = [module.Backend(module.BackendKind.CPU_ONLY)]
+        kinds = backends or (("CPU_ONLY",) if device_id is None else ())
+        allowed = [module.Backend(getattr(module.BackendKind, kind)) for kind in kinds]
         try:
             self._decoder = module.Decoder(
                 device_id=module.NVIMGCODEC_DEVICE_CPU_ONLY if device_id is None else device_id,
                 max_num_cpu_threads=threads,
-                backends=processor if device_id is None else None,
-                options=OPTIONS,
+                backends=allowed or None,
+                options=options,
             )
         except RuntimeError as error:
             raise DeviceError(f"nvImageCodec does not start ({error}); --decoder dali may") from error

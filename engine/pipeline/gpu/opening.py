@@ -37,7 +37,9 @@ class Opening:
     choice: RuntimeChoice
     """``choice.device`` is the device: ``cuda:N``, or ``cpu``."""
     memory: int = 0
-    """Bytes for batches in flight; 0 for a share of what is free once the models are loaded."""
+    """Bytes for batches in flight, of all processes together; 0 for a share of what is free once the models are loaded."""
+    processes: int = 1
+    """How many open on that device at most."""
 
     @property
     def device(self) -> str:
@@ -64,7 +66,8 @@ class Opening:
             detector = DeviceOneShotDetector(self.aligner, choice, backend, settings=looks, min_score=sure, watch=watch)
         encoder = Encoder(self.encoder, self.choice, threads=1, watch=watch)
         self._warm(backend, detector, encoder)
-        return DevicePipeline(self.settings, detector, encoder, backend, memory=self.memory or free_memory(backend))
+        memory = (self.memory or free_memory(backend)) // self.processes
+        return DevicePipeline(self.settings, detector, encoder, backend, memory=memory)
 
     def _warm(self, backend: Backend, detector: DeviceOneShotDetector | None, encoder: Encoder) -> None:
         """Prepare all shapes that a run will meet; the large canvases only where the settings may ask for them."""

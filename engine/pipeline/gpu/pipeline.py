@@ -25,6 +25,7 @@ from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
+from faceembed.engine.pipeline.intake import Intake
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.engine.pipeline.side_by_side import READERS, without_memory
@@ -32,6 +33,7 @@ from faceembed.engine.runtimes.networks import LARGEST_SIDE
 from faceembed.errors import DeviceError
 
 _LARGE_BYTES = 64 << 20  # of decoded pixels: photos of 22 megapixels and more
+RUN = 8  # files that a reader takes at a time: one at a time, handing over costs as much as reading
 SLOTS = 8  # batches in flight: one in each of five stages, and some between them
 Groups = Iterable[tuple[int, Sequence[PhotoFile]]]
 
@@ -57,6 +59,9 @@ class DevicePipeline(Pipeline):
         """How often the device was out of memory."""
         self.peak_bytes = 0
         self._stages = Stages(backend, self.cutter, encoder)
+        self.intake = Intake(
+            settings, reducing=False, on_card=True
+        )  # decoders of cards have no reductions, and the warp takes every pixel
 
     @property
     def batches_at_once(self) -> int:
@@ -79,7 +84,7 @@ class DevicePipeline(Pipeline):
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
-        groups = enumerate(self.cutter.intake.groups(photos, boundary=boundary))
+        groups = enumerate(self.intake.groups(photos, boundary=boundary))
         with contextlib.closing(self.run_groups(groups)) as outcomes:
             for _, outcome in outcomes:
                 yield outcome
@@ -93,7 +98,7 @@ class DevicePipeline(Pipeline):
         Yields:
             Number and outcome, in the order of the groups. To be closed like `run`.
         """
-        budget = Budget(self.memory, slots=SLOTS, batch=self.settings.batch_size)
+        budget = Budget(self.memory, slots=SLOTS, batch=self.intake.batch)
         stages = self._stages.all()
         source = self._read_all(groups, budget)
         batches = flow(source, list(stages.values()), self.backend.lane, close=budget.close, names=list(stages))
@@ -117,7 +122,7 @@ class DevicePipeline(Pipeline):
             return run
 
         def read(group: Sequence[PhotoFile]) -> Batch:
-            return Batch(0, [self._whole(self.cutter.intake.read_one(photo)) for photo in group])
+            return Batch(0, self.intake.read_run(group))
 
         return {"read": read, **{name: wrap(stage) for name, stage in self._stages.all().items()}}
 
@@ -126,7 +131,8 @@ class DevicePipeline(Pipeline):
         with concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read") as readers:
             for tag, group in groups:
                 started = time.perf_counter()
-                entries = [self._whole(entry) for entry in readers.map(self.cutter.intake.read_one, group)]
+                runs = [group[start : start + RUN] for start in range(0, len(group), RUN)]
+                entries = list(itertools.chain.from_iterable(readers.map(self.intake.read_run, runs)))
                 spent = (time.perf_counter() - started) / max(len(entries), 1)
                 while entries:
                     count = _fitting(entries, budget)
@@ -140,11 +146,6 @@ class DevicePipeline(Pipeline):
                     batch.budget = budget
                     entries = entries[count:]
                     yield batch
-
-    @staticmethod
-    def _whole(entry: Any) -> Any:
-        """Photos are decoded whole on a device: its decoder has no reductions, and the warp takes every pixel."""
-        return Item(entry.photo, entry.data, entry.header, 1) if isinstance(entry, Item) else entry
 
     def _settle(self, batch: Batch, budget: Budget, stages: Mapping[str, Callable[[Batch], None]]) -> Iterator[Batch]:
         """A finished batch; or, if the device was out of memory, its parts, finished one after another."""
@@ -229,7 +230,7 @@ def _fitting(entries: Read, budget: Budget) -> int:
     share = budget.limit // (SLOTS // 2)
     count = size = 0
     for entry in itertools.islice(entries, budget.batch):
-        size += needed([entry]) if isinstance(entry, Item) else 0
+        size += needed(entry)
         if count and size > share:
             break
         count += 1

@@ -45,6 +45,8 @@ class Batch:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     items: list[Item] = dataclasses.field(default_factory=list)
     """Those that were decoded."""
+    places: list[int] = dataclasses.field(default_factory=list)
+    """Where they are among those read."""
     photos: list[DevicePhoto] = dataclasses.field(default_factory=list)
     failures: list[Failure] = dataclasses.field(default_factory=list)
     found: Detections = dataclasses.field(default_factory=Detections.none)
@@ -56,15 +58,14 @@ class Batch:
     mark: Any = None
     error: BaseException | None = None
 
+    def __post_init__(self) -> None:
+        self.needed = sum(map(needed, self.read))
+        """Bytes on the device, estimated."""
+
     @property
     def files(self) -> list[PhotoFile]:
         """All photos of the batch."""
         return [entry.photo for entry in self.read]
-
-    @property
-    def needed(self) -> int:
-        """Bytes on the device, estimated."""
-        return needed([entry for entry in self.read if isinstance(entry, Item)])
 
     def drop(self) -> None:
         """Let go of what lies on the device, and say so. Harmless when repeated."""
@@ -117,24 +118,26 @@ class Stages:
     def decode(self, batch: Batch) -> None:
         """Files to photos on the device."""
         batch.failures += [entry for entry in batch.read if isinstance(entry, Failure)]
-        wanted = [entry for entry in batch.read if isinstance(entry, Item)]
-        direct = [item for item in wanted if readable(item.data, item.header)]
-        pixels: dict[int, Array] = {}
-        for item, array in zip(direct, self.backend.decode([item.data for item in direct]), strict=True):
-            if array is not None:
-                pixels[id(item)] = array
-        self.decoded_by["device"] += len(pixels)
-        for item in wanted:
-            if id(item) in pixels:
+        wanted = {place: entry for place, entry in enumerate(batch.read) if isinstance(entry, Item)}
+        direct = [place for place, item in wanted.items() if readable(item.data, item.header)]
+        pixels: dict[int, Array] = dict(
+            zip(direct, self.backend.decode([wanted[place].data for place in direct]), strict=True)
+        )
+        refused = {place for place, array in pixels.items() if array is None}
+        self.decoded_by["device"] += len(pixels) - len(refused)
+        for place, item in wanted.items():
+            if place in pixels and place not in refused:
                 continue
             try:
                 photo = decode_on_host(item.data, max_pixels=self.cutter.settings.max_pixels)
-                pixels[id(item)] = self.backend.upload(photo.pixels)
-                self.decoded_by["host: refused" if item in direct else "host: format"] += 1
+                pixels[place] = self.backend.upload(photo.pixels)
+                self.decoded_by["host: refused" if place in refused else "host: format"] += 1
             except PhotoError as error:
+                pixels.pop(place, None)
                 batch.failures.append(Failure(item.photo, error.stage, error.reason))
-        batch.items = [item for item in wanted if id(item) in pixels]
-        batch.photos = [DevicePhoto(pixels[id(item)]) for item in batch.items]
+        batch.places = [place for place in wanted if place in pixels]
+        batch.items = [wanted[place] for place in batch.places]
+        batch.photos = [DevicePhoto.of(pixels[place]) for place in batch.places]
 
     def detect(self, batch: Batch) -> None:
         """Photos to faces; their few numbers come to the host."""
@@ -169,9 +172,7 @@ class Stages:
         embeddings, norms = to_unit(raw)
         sound = is_sound(embeddings)
         batch.embeddings, batch.norms = embeddings[sound], norms[sound]
-        place = {id(entry): index for index, entry in enumerate(batch.read)}
-        places = np.array([place[id(item)] for item in batch.items], np.int32)
-        faces = faces_of(cast("list[Photo]", batch.photos), batch.found, places)
+        faces = faces_of(cast("list[Photo]", batch.photos), batch.found, np.array(batch.places, np.int32))
         batch.failures += without_embedding(batch.files, faces, sound)
         batch.faces = taken(faces, sound)
         batch.failures.sort(key=lambda failure: failure.photo.path)

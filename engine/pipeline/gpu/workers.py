@@ -1,4 +1,4 @@
-"""Several cards: a process for each, all taking from one pile of work, their results put back in order.
+"""Several processes, on one card or more, all taking from one pile of work, their results put back in order.
 
     photos ─► runs of photos ─► pile ─► worker on cuda:0 ─┐
                                      └► worker on cuda:1 ─┴─► in order again ─► shards, one index
@@ -18,6 +18,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -25,12 +26,15 @@ from typing import Any
 from faceembed import errors
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.batches import Outcome, Pipeline
+from faceembed.engine.pipeline.gpu.growth import Growth
 from faceembed.engine.pipeline.gpu.opening import Opening
+from faceembed.engine.pipeline.gpu.packing import as_read, packed, packed_read, unpacked
 from faceembed.engine.pipeline.gpu.pipeline import SLOTS, DevicePipeline, remarks
 from faceembed.errors import DeviceError, FaceEmbedError
 
 _AHEAD = SLOTS + 2  # runs of photos handed out per worker and not yet taken by the caller
 _END_SECONDS = 10.0  # for a worker to leave by itself
+_READY = "ready"  # what a worker says when it has loaded its models
 
 Group = tuple[int, Sequence[PhotoFile]]
 
@@ -45,16 +49,22 @@ class _Failed:
 
 
 class ManyPipelines(Pipeline):
-    """One pipeline a card, each in a process of its own.
+    """Pipelines on cards, each in a process of its own.
 
     Args:
         first: opened in this process, on the first card: it has passed the parity gates for all.
         openings: how each worker opens its own.
+        spare: how more of them do, added a group at a time as long as the rate rises.
     """
 
-    def __init__(self, first: DevicePipeline, openings: Sequence[Opening]) -> None:
+    def __init__(
+        self, first: DevicePipeline, openings: Sequence[Opening], *, spare: Sequence[Sequence[Opening]] = ()
+    ) -> None:
         super().__init__(first.settings, first.detector, first.encoder, workers=len(openings))
+        self.intake = first.intake
         self._openings = list(openings)
+        self._spare = list(spare)
+        self.growth = Growth(len(self._spare), time.perf_counter)
         self.decoded_by: collections.Counter[str] = collections.Counter()
         self.photos_by: collections.Counter[int] = collections.Counter()
         """How many photos each worker did."""
@@ -63,27 +73,39 @@ class ManyPipelines(Pipeline):
 
     def remarks(self) -> list[str]:
         """As `DevicePipeline.remarks`, of all workers together."""
-        return remarks(self.decoded_by, self.halvings, self.capped)
+        return remarks(self.decoded_by, self.halvings, self.capped) + self.growth.remark()
 
     def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
-        groups = enumerate(self.cutter.intake.groups(photos, boundary=boundary))
-        crew = _Crew(self._openings)
+        groups = enumerate(self.intake.groups(photos, boundary=boundary))
+        crew = Crew(self._openings)
         try:
-            yield from self._in_order(groups, crew)
-            crew.dismiss()
-            self.decoded_by.update(crew.decoded_by)
-            self.halvings += crew.halvings
-            self.capped += crew.capped
-            self.photos_by.update(crew.photos_by)
+            yield from self.work_off(groups, crew)
         finally:
             crew.end()
 
-    @staticmethod
-    def _in_order(groups: Iterator[Group], crew: _Crew) -> Iterator[Outcome]:
+    def work_off(self, groups: Iterator[Group], crew: Crew, *, first: int = 0) -> Iterator[Outcome]:
+        """Let a crew do runs of photos, of which the first has a number, and send it home."""
+        yield from self._in_order(groups, crew, first)
+        crew.dismiss()
+        self.decoded_by.update(crew.decoded_by)
+        self.halvings += crew.halvings
+        self.capped += crew.capped
+        self.photos_by.update(crew.photos_by)
+
+    def _grow(self, crew: Crew, photos: int) -> None:
+        """After so many photos more: add workers, if that is to be tried now."""
+        if crew.news and crew.ready == crew.size:
+            crew.news = False
+            self.growth.begin()
+        if self.growth.took(photos):
+            for opening in self._spare.pop(0):
+                crew.add(opening)
+
+    def _in_order(self, groups: Iterator[Group], crew: Crew, first: int) -> Iterator[Outcome]:
         waiting: dict[int, int] = {}  # photos of each run that have not come back
         done: dict[int, list[Outcome]] = collections.defaultdict(list)
-        next_out = handed_out = 0
+        next_out = handed_out = first
         exhausted = False
         while True:
             while not exhausted and handed_out - next_out < _AHEAD * crew.size:
@@ -99,32 +121,44 @@ class ManyPipelines(Pipeline):
             for tag, outcome in crew.collect():
                 done[tag].append(outcome)
                 waiting[tag] -= len(outcome.photos)
+                self._grow(crew, len(outcome.photos))
             while waiting.get(next_out) == 0:
                 del waiting[next_out]
                 yield from done.pop(next_out)
                 next_out += 1
 
 
-class _Crew:
+class Crew:
     """The processes."""
 
     def __init__(self, openings: Sequence[Opening]) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
+        self._context = context
         self._pile: Any = context.Queue()
-        self._openings = openings
-        self._processes = []
+        self._openings: list[Opening] = []
+        self._processes: list[Any] = []
         self._pipes: list[Any] = []
         self.decoded_by: collections.Counter[str] = collections.Counter()
         self.photos_by: collections.Counter[int] = collections.Counter()
         self.halvings = 0
         self.capped = 0
+        self.ready = 0
+        """Workers that have loaded their models."""
+        self.news = False
+        """Whether one became so since somebody looked."""
+        self._out: dict[int, list[PhotoFile]] = {}  # of each run that was handed out, those that have not come back
         for opening in openings:
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._pipes.append(ours)
+            self.add(opening)
+
+    def add(self, opening: Opening) -> None:
+        """One worker more."""
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self._openings.append(opening)
+        self._processes.append(process)
+        self._pipes.append(ours)
 
     @property
     def size(self) -> int:
@@ -132,26 +166,56 @@ class _Crew:
 
     def hand_out(self, group: Group | None) -> None:
         """Put a run of photos on the pile; None sends one worker home."""
-        self._pile.put(group)
+        if group is None:
+            self._pile.put(None)
+            return
+        tag, photos = group
+        self._out[tag] = list(photos)
+        self._pile.put((tag, packed(photos)))
 
     def collect(self) -> Iterator[tuple[int, Outcome]]:
-        """Results, one at least.
+        """Results, one at least, or news of a worker.
 
         Raises:
             FaceEmbedError: a worker failed or died.
         """
         for pipe in multiprocessing.connection.wait(self._pipes):
             number = self._pipes.index(pipe)
-            tag, outcome = self._receive(number)
-            self.photos_by[number] += len(outcome.photos)
-            yield tag, outcome
+            message = self._receive(number)
+            if message == _READY:
+                self._welcome()
+                continue
+            tag, read, outcome = message
+            count = len(read[0])
+            mine, self._out[tag] = self._out[tag][:count], self._out[tag][count:]
+            if not self._out[tag]:
+                del self._out[tag]
+            self.photos_by[number] += count
+            yield tag, dataclasses.replace(outcome, photos=as_read(mine, read))
+
+    def look(self) -> bool:
+        """Whether all workers have loaded their models; only before anything is handed out.
+
+        Raises:
+            FaceEmbedError: a worker failed or died.
+        """
+        for pipe in multiprocessing.connection.wait(self._pipes, 0):
+            self._receive(self._pipes.index(pipe))
+            self._welcome()
+        return self.ready == self.size
+
+    def _welcome(self) -> None:
+        self.ready += 1
+        self.news = True
 
     def dismiss(self) -> None:
         """Send all workers home, and take what they counted."""
         for _ in self._processes:
             self.hand_out(None)
         for number in range(self.size):
-            decoded_by, halvings, capped = self._receive(number)
+            while (message := self._receive(number)) == _READY:  # one that came when all was done
+                self._welcome()
+            decoded_by, halvings, capped = message
             self.decoded_by.update(decoded_by)
             self.halvings += halvings
             self.capped += capped
@@ -196,9 +260,11 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     try:
         pipeline = opening.open()
-        with contextlib.closing(pipeline.run_groups(iter(pile.get, None))) as results:
-            for result in results:
-                pipe.send(result)
+        pipe.send(_READY)
+        groups = ((tag, unpacked(columns)) for tag, columns in iter(pile.get, None))
+        with contextlib.closing(pipeline.run_groups(groups)) as results:
+            for tag, outcome in results:
+                pipe.send((tag, packed_read(outcome.photos), dataclasses.replace(outcome, photos=())))
         pipe.send((pipeline.decoded_by, pipeline.halvings, pipeline.capped))
     except FaceEmbedError as error:
         pipe.send(_Failed(type(error).__name__, str(error)))
