@@ -14,7 +14,7 @@ RUN apt-get update \
 WORKDIR /src
 COPY . .
 RUN python3 -m venv /opt/faceembed \
- && /opt/faceembed/bin/pip install --no-cache-dir ".[cpu,heif,jxl,project,raw,serve]"
+ && /opt/faceembed/bin/pip install --no-cache-dir ".[cpu,heif,jxl,project,raw,serve,video]"
 
 FROM debian:bookworm-slim
 # Python alone: versions are not pinned, as Debian's security updates are to come with each build.

@@ -36,6 +36,16 @@ if TYPE_CHECKING:
     help="Faces less alike are never neighbours; higher makes more and purer clusters.  "
     "[default: as in the run before, else by the encoder's own threshold]",
 )
+@file_option(
+    "--constraints",
+    metavar="CSV",
+    help="Pairs that must or cannot be one person: path_a,path_b,link, or face_id_a,face_id_b,link.",
+)
+@file_option(
+    "--names",
+    metavar="CSV",
+    help="Whose faces are: path,name or face_id,name; their clusters bear these names, in later runs too.",
+)
 @click.option("--keep", is_flag=True, help="Place only new faces, and leave the others where they are: quicker.")
 @click.option("--fresh", is_flag=True, help="Forget the clusters that FILE holds.")
 @click.option("--no-duplicates", is_flag=True, help="Do not look at photos to see which are one picture.")
@@ -48,6 +58,8 @@ def cluster(
     links: str | None,
     least_faces: int,
     threshold: float | None,
+    constraints: str | None,
+    names: str | None,
     keep: bool,
     fresh: bool,
     no_duplicates: bool,
@@ -56,12 +68,14 @@ def cluster(
     """Group the faces of an index by person.
 
     FILE gets a row for each face with the number of its cluster and, where the same picture is there twice, which one it
-    repeats. A second run after photos were added keeps the numbers: a person stays who they were.
+    repeats. A second run after photos were added keeps the numbers and names: a person stays who they were. Two faces of one photo are two
+    people, unless --constraints says otherwise.
 
     \b
     Example:
         faceembed cluster people.faiss -o people.clusters.parquet --links by-person
         faceembed cluster people.faiss -o people.clusters.json --threshold 0.95
+        faceembed cluster people.faiss -o people.clusters.parquet --names names.csv --constraints links.csv
     """
     from faceembed.engine.verbs.cluster import ClusterSettings
     from faceembed.engine.verbs.cluster import cluster as cluster_index
@@ -71,7 +85,9 @@ def cluster(
         threshold=threshold, keep=keep, fresh=fresh, duplicates=not no_duplicates, least_faces=least_faces
     )
     with out.reporter() as reporter:
-        report = cluster_index(index, output, settings=settings, links=links, notice=reporter.notice)
+        report = cluster_index(
+            index, output, settings=settings, links=links, constraints=constraints, names=names, notice=reporter.notice
+        )
     out.summary(report.to_json_dict(), _summary(report, links))
 
 
@@ -83,6 +99,8 @@ def _summary(report: ClusterReport, links: str | None) -> str:
         lines.append(
             f"{report.new_faces:,} faces are new, {report.new_clusters:,} clusters; {report.moved:,} known faces moved"
         )
+    if report.named:
+        lines.append(f"{report.named:,} people have names")
     if report.duplicates:
         lines.append(f"{report.duplicates:,} are copies of a picture that is there already")
     if links is not None:

@@ -18,6 +18,7 @@ from faceembed.cli.options import (
     folder_options,
     given,
     model_options,
+    output_file_option,
     output_options,
 )
 from faceembed.cli.reporter import clock, per_second
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
     help="Drop photos that are gone even where a whole folder, or much of the index, is; and those that are left out now.",
 )
 @click.option("--check", is_flag=True, help="Read every photo, also those whose size and times are as they were.")
+@output_file_option(
+    "--vectors",
+    kind="vectors",
+    metavar="FILE",
+    help="Also write the vectors there, as export-vectors does: .npy, .parquet or .lance.",
+)
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
 @folder_options
 @card_options
@@ -67,6 +74,7 @@ def embed(
     fresh: bool,
     prune: bool,
     check: bool,
+    vectors: str | None,
     sample: bool,
     choice: Choice,
     card: CardOptions,
@@ -94,7 +102,9 @@ def embed(
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
+    from faceembed.engine.index.vectors import check_vectors_output
     from faceembed.engine.verbs.embed import embed as embed_photos
+    from faceembed.engine.verbs.vectors import export_vectors
 
     query = "QUERY.jpg"
     if sample:
@@ -104,6 +114,8 @@ def embed(
         photos, query = (str(folder),), str(folder / "small.jpg")
         output = output or str(samples.sample_home() / "index.faiss")
     assert output is not None
+    if vectors is not None:
+        check_vectors_output(vectors)
     ctx.meta[OUTPUT] = output
     again = "the same command without --fresh" if fresh else "the same command"
     ctx.meta[AFTER_INTERRUPT] = f"What was finished is kept; {again} goes on from there."
@@ -118,9 +130,13 @@ def embed(
             check=check,
             exclude=choice.exclude,
             include=choice.include,
+            pages=choice.pages,
+            fps=choice.fps,
             notice=reporter.notice,
             progress=reporter.progress,
         )
+        if vectors is not None:
+            export_vectors(output, vectors, notice=reporter.notice)
     out.summary({**report.to_json_dict(), "index": encode_path(report.index)}, _summary(report, query))
 
 

@@ -76,6 +76,8 @@ def identify(
             several=several,
             exclude=choice.exclude,
             include=choice.include,
+            pages=choice.pages,
+            fps=choice.fps,
             notice=reporter.notice,
             progress=reporter.progress,
         )

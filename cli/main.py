@@ -20,7 +20,7 @@ from faceembed.cli.export import export
 from faceembed.cli.gallery import enrol, gallery
 from faceembed.cli.group import Program
 from faceembed.cli.identify import identify
-from faceembed.cli.libraries import keep_at_home, keep_small
+from faceembed.cli.libraries import keep_at_home, keep_small, sleep_soon
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
@@ -29,6 +29,7 @@ from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
 from faceembed.cli.train import train
+from faceembed.cli.vectors import export_vectors, import_vectors
 from faceembed.cli.verify import verify
 from faceembed.cores import thread_limits
 from faceembed.version import __version__
@@ -46,6 +47,7 @@ def main() -> None:
     """
     keep_at_home()
     keep_small()
+    sleep_soon()
     for name, value in thread_limits().items():  # before a library is loaded that reads them
         os.environ.setdefault(name, value)
 
@@ -62,6 +64,8 @@ for _command in (
     project,
     remove,
     relocate,
+    export_vectors,
+    import_vectors,
     evaluate,
     compare,
     bench,

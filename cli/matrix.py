@@ -63,6 +63,8 @@ def matrix(
             png=png,
             exclude=choice.exclude,
             include=choice.include,
+            pages=choice.pages,
+            fps=choice.fps,
             notice=reporter.notice,
         )
     document = result.to_json_dict()

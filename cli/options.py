@@ -282,6 +282,13 @@ _FOLDER_OPTIONS: tuple[Decorator, ...] = (
         metavar="GLOB",
         help="Take what would be left out, also by default; may be repeated.",
     ),
+    click.option("--pages", is_flag=True, help="Take the further pages of TIFFs too, as scan.tif::2."),
+    click.option(
+        "--fps",
+        type=Numbers(0, 1000, min_open=True),
+        metavar="N",
+        help="Take N frames a second of videos, as party.mp4::00:01:05.000.  [default: videos are left out]",
+    ),
 )
 
 _OUTPUT_OPTIONS: tuple[Decorator, ...] = (

@@ -70,6 +70,8 @@ def search(
             fmr=fmr,
             exclude=choice.exclude,
             include=choice.include,
+            pages=choice.pages,
+            fps=choice.fps,
             notice=reporter.notice,
         )
     out.result(

@@ -29,6 +29,11 @@ _PACKAGES = ("fastapi", "python_multipart", "prometheus_client", "uvicorn")
 
 @click.command()
 @file_option("--index", metavar="INDEX.faiss", help="An index to search by photo.")
+@file_option(
+    "--gallery",
+    metavar="FILE",
+    help="People by name, as enrol makes it: identify, and with a key of the role write, enrol.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -38,7 +43,9 @@ _PACKAGES = ("fastapi", "python_multipart", "prometheus_client", "uvicorn")
     help="Port to listen on; 0 for any free one.",
 )
 @file_option(
-    "--api-key-file", metavar="FILE", help="File with the key clients must send.  [default: $FACEEMBED_API_KEY]"
+    "--api-key-file",
+    metavar="FILE",
+    help="File with the key clients must send, or lines of 'read KEY' and 'write KEY'.  [default: $FACEEMBED_API_KEY]",
 )
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine without a key.")
 @click.option(
@@ -64,6 +71,7 @@ _PACKAGES = ("fastapi", "python_multipart", "prometheus_client", "uvicorn")
 def serve(
     ctx: click.Context,
     index: str | None,
+    gallery: str | None,
     host: str,
     port: int,
     api_key_file: str | None,
@@ -86,17 +94,18 @@ def serve(
     Example:
         faceembed serve
         faceembed serve --index people.faiss --port 9000
+        faceembed serve --gallery staff.gallery --api-key-file keys.txt
         faceembed serve --host 0.0.0.0 --api-key-file key.txt
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise Failed(f"this needs '{package}', which is not installed; run: {pip_install('serve')}")
     from faceembed.cli.web.limits import MIB, Limits
-    from faceembed.cli.web.security import LOOPBACK, Key, is_loopback, read_key
+    from faceembed.cli.web.security import LOOPBACK, Key, is_loopback, read_keys
     from faceembed.errors import UsageError
 
     ctx.meta[AFTER_INTERRUPT] = "The requests under way were answered."
-    key, local = Key(read_key(api_key_file)), is_loopback(host)
+    key, local = Key(read_keys(api_key_file)), is_loopback(host)
     if not local and not key.required and not insecure:
         raise UsageError(
             f"{host} can be reached from other machines: give a key with --api-key-file, or --insecure to do without"
@@ -106,7 +115,7 @@ def serve(
     )
     hosts = {*allowed_host, *((host, *LOOPBACK) if local else ())} if local or allowed_host else set()
     with contextlib.closing(_listen(host, port)) as listener, out.reporter() as reporter:
-        service = _service(index, models, limits, key, reporter)
+        service = _service(index, gallery, models, limits, key, reporter)
         _run(service, listener, hosts, trust_proxy, access_log, out)
 
 
@@ -131,8 +140,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _service(index: str | None, models: ModelOptions, limits: Limits, key: object, reporter: Reporter) -> Service:
+def _service(
+    index: str | None, people: str | None, models: ModelOptions, limits: Limits, key: object, reporter: Reporter
+) -> Service:
     from faceembed.cli.web.gallery import Gallery
+    from faceembed.cli.web.people import PeopleFile
     from faceembed.cli.web.security import Key
     from faceembed.cli.web.service import Service
     from faceembed.engine.pipeline import loading
@@ -142,9 +154,12 @@ def _service(index: str | None, models: ModelOptions, limits: Limits, key: objec
     settings = models.settings(faces="all")
     spec = loading.resolve_models(settings).encoder.spec
     gallery = Gallery(index, spec, notice=reporter.notice) if index is not None else None
+    known = PeopleFile(people, spec) if people is not None else None
     gate = gallery.photos(_GATE_PHOTOS) if gallery is not None else []
     embedder = open_embedder(settings, gate=gate, notice=reporter.notice)
-    return Service(embedder, limits=limits, key=key, gallery=gallery, gradient=_gradient(settings.encoder))
+    return Service(
+        embedder, limits=limits, key=key, gallery=gallery, people=known, gradient=_gradient(settings.encoder)
+    )
 
 
 def _gradient(encoder: str) -> Explainer | None:

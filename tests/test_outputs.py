@@ -56,6 +56,13 @@ def _gallery(path: Path) -> None:
     write_gallery(path, Gallery({"encoder": {"sha256": "0"}, "dimension": 4}, ()))
 
 
+def _vectors(path: Path) -> None:
+    from faceembed.engine.index.shards import FaceTable
+    from faceembed.engine.index.vectors import write_vectors
+
+    write_vectors(path, FaceTable.empty(4), {})
+
+
 def _pairs(path: Path) -> None:
     path.write_text("path_a,path_b,label,kind,method\r\na.jpg,b.jpg,1,same,\r\n")
 
@@ -144,6 +151,8 @@ OURS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "split": ("x.json", _split),
     "clusters": ("x.parquet", _clusters),
     "gallery": ("x.gallery", _gallery),
+    "vectors": ("x.parquet", _vectors),
+    "vectors' description": ("x.json", lambda path: path.write_text('{"faceembed.vectors": 1}')),
     "labels": ("x.parquet", _labels),
     "errors": ("x.errors.csv", lambda path: path.write_text("path,stage,reason,size,mtime_ns\n")),
     "spec": (
@@ -259,6 +268,8 @@ COMMANDS = {
     "cluster": ["cluster", "p.faiss", "-o", "OUT"],
     "project": ["project", "p.faiss", "-o", "OUT"],
     "enrol": ["enrol", "people", "-o", "OUT"],
+    "export-vectors": ["export-vectors", "p.faiss", "-o", "OUT"],
+    "embed vectors": ["embed", "photo.jpg", "-o", "new.faiss", "--vectors", "OUT"],
     "split": ["data", "split", "people", "-o", "OUT", "--train", "1", "--validate", "1", "--test", "1"],
     "faces": ["data", "faces", "people", "-o", "OUT"],
     "export": ["export", "dlib-resnet", "-o", "OUT"],
@@ -300,7 +311,9 @@ def test_every_output_of_a_command_has_a_kind() -> None:
 
     kinds = {param.type.kind for c in all_commands(main) for param in c.params if isinstance(param.type, OutputPath)}
     in_folders = {kind for _, files in FOLDERS.values() for kind in files.values()} - {"page", "picture"}
-    assert kinds == KINDS.keys() - {"errors", "spec"} - in_folders  # the former are written beside others
+    assert (
+        kinds == KINDS.keys() - {"errors", "spec", "vectors' description"} - in_folders
+    )  # the former are written beside others
 
 
 CROP_FILES = {

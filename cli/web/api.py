@@ -15,6 +15,7 @@ from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.form import Upload
 from faceembed.cli.web.gallery import Found, Gallery
 from faceembed.cli.web.metrics import CONTENT_TYPE
+from faceembed.cli.web.people_api import add_people_routes
 from faceembed.cli.web.service import Service
 from faceembed.engine.explain.occlusion import Explanation, overlay
 from faceembed.engine.pipeline.serving import Face, SeenPhoto
@@ -129,6 +130,8 @@ def make_router(service: Service) -> APIRouter:
             explanation = await service.explain(request, faces[0].chip, faces[1].chip, method=method)
             return await run_in_threadpool(lambda: _json(_explained(explanation, faces)))
 
+    add_people_routes(router, service)
+
     @router.head("/metrics", include_in_schema=False)
     @router.get(
         "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **_errors(401, 403)}
@@ -161,6 +164,7 @@ def _health(service: Service) -> dict[str, Any]:
         "threshold_source": spec.threshold_source,
         "thresholds": [dataclasses.asdict(level) for level in spec.thresholds],
         "resists_fakes": resists_fakes(service),
+        "people": None if service.people is None else len(service.people.gallery().people),
         "index": None if service.gallery is None else {"faces": len(service.gallery)},
         "limits": {
             "photos": limits.photos,

@@ -61,11 +61,11 @@ async def read_form(
     reader = _Reader(files, most, fields)
     parser = MultipartParser(_boundary(request), reader.callbacks())  # type: ignore[arg-type]
     size = 0
-    _check_length(request, limits)
-    async for piece in _pieces(request, limits):
+    check_length(request, limits)
+    async for piece in pieces(request, limits):
         size += len(piece)
         if size > limits.bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         hold(len(piece))
         try:
             parser.write(piece)
@@ -76,7 +76,7 @@ async def read_form(
     return Form(reader.photos, reader.fields)
 
 
-async def _pieces(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+async def pieces(request: Request, limits: Limits) -> AsyncIterator[bytes]:
     """The body as it arrives."""
     end = time.monotonic() + limits.upload_seconds
     stream = request.stream()
@@ -93,11 +93,11 @@ async def _pieces(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _check_length(request: Request, limits: Limits) -> None:
+def check_length(request: Request, limits: Limits) -> None:
     """Refuse a body by the length that it announces."""
     announced = request.headers.get("content-length", "0")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > limits.bytes:
-        raise _too_large(limits)
+        raise too_large(limits)
 
 
 def _boundary(request: Request) -> bytes:
@@ -110,7 +110,8 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-def _too_large(limits: Limits) -> ApiError:
+def too_large(limits: Limits) -> ApiError:
+    """A body over the limit."""
     most = f"{limits.bytes / MIB:g} MiB"
     return ApiError(413, "too_many_bytes", f"the request is over the limit of {most}; send fewer photos")
 

@@ -63,6 +63,7 @@ class Health(BaseModel):
     threshold_source: str
     thresholds: list[Level] = Field(description="Measured for the encoder; empty if none were.")
     resists_fakes: bool = Field(description="Whether a photo and a deepfake of the same person lie apart.")
+    people: int | None = Field(description="Whom the server knows by name; null without a gallery.")
     index: IndexInfo | None
     limits: Limits
     explain: bool
@@ -205,3 +206,66 @@ FACES_FIELD = {
     "description": "JSON list: the number of the chosen face of each photo, null for the most prominent.",
     "example": "[null, 0]",
 }
+
+
+class KnownPerson(BaseModel):
+    """Somebody of the gallery."""
+
+    name: str
+    photos: int = Field(description="That can be used.")
+
+
+class KnownPeople(BaseModel):
+    """The answer of people."""
+
+    people: list[KnownPerson]
+    threshold: float = Field(description="Similarity from which on a face is somebody's.")
+    threshold_source: str
+
+
+class Candidate(BaseModel):
+    """Somebody of the gallery, and how alike a face is to them."""
+
+    name: str
+    similarity: float
+
+
+class NamedFace(BaseModel):
+    """A face and whose it is."""
+
+    box: Box
+    name: str | None = Field(description="Null: nobody's of the gallery.")
+    candidates: list[Candidate]
+
+
+class NamedPhoto(BaseModel):
+    """Who is on one photo."""
+
+    name: str
+    width: int
+    height: int
+    reason: str | None
+    faces: list[NamedFace]
+
+
+class IdentifiedPhotos(BaseModel):
+    """The answer of identify."""
+
+    people: int
+    threshold: float
+    threshold_source: str
+    photos: list[NamedPhoto]
+
+
+class Enrolled(BaseModel):
+    """The answer of enrol and of a change of name."""
+
+    name: str
+    photos: int
+
+
+class Removed(BaseModel):
+    """The answer of a deletion."""
+
+    removed: str
+    photos: int

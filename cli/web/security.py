@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from faceembed.cli.web.errors import ApiError, document
 from faceembed.errors import UsageError
 
+READ, WRITE = "read", "write"
+ROLES = (READ, WRITE)
+"""What a key may do: ask; or also change who is known."""
 KEY_VARIABLE = "FACEEMBED_API_KEY"
 _SHORTEST_KEY = 16
 
@@ -55,33 +58,71 @@ def is_loopback(host: str) -> bool:
 
 
 class Key:
-    """The key that clients must know, if there is one."""
+    """The keys that clients must know, if there are any, and what each may do.
 
-    def __init__(self, key: str | None) -> None:
-        self._digest = hashlib.sha256(key.encode()).digest() if key is not None else None
+    Args:
+        key: one key, which may do all; or keys and their roles, of `ROLES`; None for no key.
+    """
+
+    def __init__(self, key: str | Mapping[str, str] | None) -> None:
+        keys = {key: WRITE} if isinstance(key, str) else dict(key or {})
+        self._roles = {hashlib.sha256(text.encode()).digest(): role for text, role in keys.items()}
 
     @property
     def required(self) -> bool:
         """Whether there is one."""
-        return self._digest is not None
+        return bool(self._roles)
 
-    def check(self, connection: HTTPConnection) -> None:
-        """Let a request pass that carries the key, as ``X-API-Key: KEY`` or ``Authorization: Bearer KEY``.
+    def check(self, connection: HTTPConnection, *, role: str = READ) -> None:
+        """Let a request pass that carries a key of that role, as ``X-API-Key: KEY`` or ``Authorization: Bearer KEY``.
 
         Digests are compared, in constant time: neither the key's characters nor its length can be found by timing.
 
         Raises:
-            ApiError: 401.
+            ApiError: 401 without a key that is known, 403 with one that may not do this.
         """
-        if self._digest is None:
+        if not self._roles:
             return
         given = connection.headers.get("x-api-key")
         if given is None:
             scheme, _, token = connection.headers.get("authorization", "").partition(" ")
             given = token if scheme.lower() == "bearer" else ""
-        if not hmac.compare_digest(hashlib.sha256(given.encode("latin-1", "replace")).digest(), self._digest):
+        digest, may = hashlib.sha256(given.encode("latin-1", "replace")).digest(), ""
+        for known, of in self._roles.items():  # all of them, in whatever order: the time tells nothing
+            may = of if hmac.compare_digest(digest, known) else may
+        if not may:
             what = "the key in X-API-Key is wrong" if given else "a key is needed: send it as the header X-API-Key"
             raise ApiError(401, "unauthorised", what)
+        if role == WRITE and may != WRITE:
+            raise ApiError(
+                403, "forbidden", "this key may read, and not change who is known; use one with the role write"
+            )
+
+
+def read_keys(path: str | None) -> dict[str, str]:
+    """Keys and their roles: from a file, a line ``read KEY`` or ``write KEY`` each, or one key alone, which may do all; else the key of the
+    variable `KEY_VARIABLE`; empty where neither is given.
+
+    Raises:
+        UsageError: a key is too short or not visible ASCII, is there twice, or a line has no role.
+        OSError: the file cannot be read.
+    """
+    if path is None:
+        key = read_key(None)
+        return {} if key is None else {key: WRITE}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = [line.split() for line in file.read().splitlines() if line.strip() and not line.startswith("#")]
+    if len(lines) < 2 and not (lines and lines[0][0] in ROLES):
+        return {_good_key(" ".join(lines[0]) if lines else "", path): WRITE}
+    keys: dict[str, str] = {}
+    for words in lines:
+        if len(words) != 2 or words[0] not in ROLES:
+            raise UsageError(f"{path}: each line wants a role, read or write, and a key; one key alone may do all")
+        key = _good_key(words[1], path)
+        if key in keys:
+            raise UsageError(f"{path}: one key is there twice; give each line its own")
+        keys[key] = words[0]
+    return keys
 
 
 def read_key(path: str | None) -> str | None:
@@ -98,6 +139,10 @@ def read_key(path: str | None) -> str | None:
         key, source = value.strip(), KEY_VARIABLE
     else:
         return None
+    return _good_key(key, source)
+
+
+def _good_key(key: str, source: str) -> str:
     if len(key) < _SHORTEST_KEY:
         raise UsageError(f"the key in {source} has {len(key)} characters; it needs at least {_SHORTEST_KEY}")
     if not all("!" <= char <= "~" for char in key):

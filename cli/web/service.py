@@ -15,12 +15,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from faceembed.cli.web.batcher import Batcher
+from faceembed.cli.web.body import read_body
 from faceembed.cli.web.errors import ApiError
-from faceembed.cli.web.form import Form, Upload, read_form
+from faceembed.cli.web.form import Form, Upload
 from faceembed.cli.web.gallery import Gallery
 from faceembed.cli.web.limits import Limits, Memory, RateLimiter
 from faceembed.cli.web.metrics import Metrics
-from faceembed.cli.web.security import Key
+from faceembed.cli.web.people import PeopleFile
+from faceembed.cli.web.security import READ, Key
 from faceembed.engine.explain.occlusion import Explanation, explain
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.pipeline.batch import Item
@@ -61,12 +63,14 @@ class Service:
         limits: Limits | None = None,
         key: Key | None = None,
         gallery: Gallery | None = None,
+        people: PeopleFile | None = None,
         gradient: Explainer | None = None,
     ) -> None:
         self.embedder = embedder
         self.limits = limits or Limits()
         self.key = key or Key(None)
         self.gallery = gallery
+        self.people = people
         self.explainers: dict[str, Explainer] = {"occlusion": self._occlude}
         if gradient is not None:
             self.explainers["gradient"] = gradient
@@ -101,18 +105,25 @@ class Service:
             self.metrics.faces.inc(len(photo.faces))
         return seen
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, *, role: str = READ) -> None:
         """Count a request and check its key, before any of its body is read.
 
         Raises:
-            ApiError: 429 or 401.
+            ApiError: 429, 401 or 403.
         """
         self.rate.take(request.client.host if request.client else "")
-        self.key.check(request)
+        self.key.check(request, role=role)
 
     @contextlib.asynccontextmanager
     async def received(
-        self, request: Request, *, files: str = "photos", least: int, most: int, fields: Collection[str] = ()
+        self,
+        request: Request,
+        *,
+        files: str = "photos",
+        least: int,
+        most: int,
+        fields: Collection[str] = (),
+        role: str = READ,
     ) -> AsyncIterator[Form]:
         """A request's form, in memory for as long as the block lasts.
 
@@ -121,13 +132,14 @@ class Service:
             files: the field of the photos.
             least, most: how many photos.
             fields: other fields that are known.
+            role: that its key must have.
 
         Raises:
             ApiError: the request is refused.
         """
-        self.admit(request)
+        self.admit(request, role=role)
         with self.memory.lease() as hold:
-            form = await read_form(request, files=files, most=most, fields=fields, limits=self.limits, hold=hold)
+            form = await read_body(request, files=files, most=most, fields=fields, limits=self.limits, hold=hold)
             if len(form.photos) < least:
                 raise ApiError(422, "too_few_photos", f"{len(form.photos)} photos in '{files}'; send at least {least}")
             yield form

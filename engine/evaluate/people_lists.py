@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from faceembed.engine.evaluate.tables import decoded, rows
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import decode_path, list_photos, printable
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.errors import DataError, PairListError
 
 NAMES = ("name", "person", "subject", "identity", "label", "people")
@@ -126,7 +127,7 @@ def _table(source: str, text: str, base: str) -> PeopleList:
         found.append((row.cells[name_at], os.path.join(base, path)))
     if not found:
         raise DataError(f"{source}: nobody is in it; it wants rows of name,path")
-    if not any(os.path.exists(path) for _, path in found):
+    if not any(is_photo_file(path) for _, path in found):
         raise PairListError(
             f"{source}: none of its {len(found)} photos is there, the first is {printable(found[0][1])}; correct the list, or say with "
             "--root which folder its paths are relative to"

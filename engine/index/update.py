@@ -16,7 +16,10 @@ from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 
-_BEFORE = {"detect_size": 0}  # what indexes that do not say were made with: they are older than the setting
+_BEFORE = {
+    "detect_size": 0,
+    "pages": False,
+}  # what indexes that do not say were made with: they are older than the setting
 _VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
 BY_HAND = "taken out of the index by hand"
 TRANSIENT = ("list", "read", "memory")  # stages whose failures are tried again at every run

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from faceembed.engine.models.spec import Model
+from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.people.gallery import Gallery, Photo
 from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, file_columns
@@ -54,8 +54,16 @@ def check_models(gallery: Gallery, path: str, models: loading.Models) -> None:
     Raises:
         IndexFormatError: naming both and what to do.
     """
+    check_encoder_of(gallery, path, models.encoder.spec)
+
+
+def check_encoder_of(gallery: Gallery, path: str, spec: ModelSpec) -> None:
+    """The same for an encoder by its spec.
+
+    Raises:
+        IndexFormatError: naming both and what to do.
+    """
     made = gallery.about["encoder"]
-    spec = models.encoder.spec
     if made["sha256"] == spec.sha256 and gallery.about["preprocessing"] == PREPROCESSING:
         return
     raise IndexFormatError(

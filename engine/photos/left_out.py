@@ -53,6 +53,10 @@ class Choice:
     """Patterns (`globs`) of what is left out besides what always is."""
     include: tuple[str, ...] = ()
     """Patterns of what is taken although it would be left out."""
+    pages: bool = False
+    """Whether the pages of TIFFs beyond the first are photos too."""
+    fps: float | None = None
+    """So many frames a second of videos are photos; None: none."""
 
     def __post_init__(self) -> None:
         for option, given in (("exclude", self.exclude), ("include", self.include)):
@@ -60,6 +64,8 @@ class Choice:
                 raise UsageError(f"{option} is one pattern, {given!r}; give a tuple of them")
             for text in given:
                 Glob(text)
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise UsageError(f"--fps {self.fps:g}: give frames a second, above 0")
 
 
 @dataclasses.dataclass(frozen=True)

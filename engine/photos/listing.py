@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import blake3
 
-from faceembed.engine.photos.archives.names import ENDINGS, SEPARATOR, split
+from faceembed.engine.photos.archives.names import ENDINGS, SEPARATOR, TIFFS, VIDEOS, joined, split
 from faceembed.engine.photos.archives.opened import COMPRESSED, NOT_READ, kind_of, open_archive
+from faceembed.engine.photos.archives.video import Video
 from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.photos.inside import look_inside
 from faceembed.engine.photos.left_out import (
@@ -127,8 +128,9 @@ def list_photos(
     Raises:
         DataError: a root that does not exist, or is neither a folder nor a file; or a list that cannot be read.
     """
-    rules = Rules.of(choice or Choice())
-    walk = _Walk(Listing([], [], collections.Counter(), []), rules)
+    choice = choice or Choice()
+    rules = Rules.of(choice)
+    walk = _Walk(Listing([], [], collections.Counter(), []), rules, choice)
     for root in roots:
         if isinstance(root, FileList):
             for path in root.read():
@@ -142,11 +144,12 @@ def list_photos(
 class _Walk:
     """Fills a listing, root by root."""
 
-    def __init__(self, listing: Listing, rules: Rules) -> None:
+    def __init__(self, listing: Listing, rules: Rules, choice: Choice) -> None:
         self.listing = listing
         self.used: set[str] = set()
         """Patterns that were about something."""
         self._rules = rules
+        self._choice = choice
         self._folders: set[tuple[int, int, bool]] = set()
         self._paths: set[str] = set()
         self._archives: set[tuple[str, str]] = set()
@@ -180,6 +183,9 @@ class _Walk:
         elif kind_of(path) or os.path.splitext(path)[1].lower() in ENDINGS:
             listing.roots.append(path)
             self._take(self._inside(path, info, self._rules))
+        elif self._choice.fps and os.path.splitext(path)[1].lower() in VIDEOS:
+            listing.roots.append(path)
+            self._take(self._more(path))
         else:
             listing.roots.append(path)
             listing.named.append(path)
@@ -214,6 +220,8 @@ class _Walk:
             if photo.path not in self._paths:
                 self._paths.add(photo.path)
                 self.listing.photos.append(photo)
+                if self._choice.pages and photo.path.lower().endswith(TIFFS) and SEPARATOR not in photo.path:
+                    self._take(self._more(photo.path))
 
     def _leave(self, path: str, rule: str, count: int) -> None:
         self.used.add(rule)
@@ -266,6 +274,8 @@ class _Walk:
                 self._leave(path, rule, 1)
             elif inside:
                 yield from self._inside(path, child, rules)
+            elif self._choice.fps and suffix in VIDEOS and stat.S_ISREG(child.st_mode):
+                yield from self._more(path)
             elif name.lower().endswith(COMPRESSED):
                 self.listing.failures.append((path, NOT_READ))
             elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(path)):
@@ -298,6 +308,18 @@ class _Walk:
         self.listing.failures += [(path, problem) for problem in archive.problems]
         if empty and not archive.problems:
             self.listing.ignored[os.path.splitext(path)[1].lower() or "(none)"] += 1
+
+    def _more(self, path: str) -> Iterator[PhotoFile]:
+        """The frames of a video, or the further pages of a TIFF, whose first is listed and says itself what is wrong with it."""
+        try:
+            info, inside = os.stat(path), open_archive(path)
+            fps = self._choice.fps
+            for member in inside.frames(fps) if isinstance(inside, Video) and fps else inside.members():
+                yield _photo(joined(path, member.name), info, member.size)
+            self.listing.failures += [(path, problem) for problem in inside.problems]
+        except (OSError, PhotoError) as error:
+            if not path.lower().endswith(TIFFS):
+                self.listing.failures.append((path, str(error)))
 
     def _open(self, folder: str, info: os.stat_result, rules: Rules, rule: str, *, root: bool = False) -> _Level:
         """A folder's entries in the byte order of their names; none if it was entered before, cannot be read, or is left out whole."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from faceembed.engine.evaluate.known_people import links_of, read_constraints, read_names
+from faceembed.engine.index.clusters.constraints import Constraints, constrained
 from faceembed.engine.index.clusters.duplicates import find_duplicates
 from faceembed.engine.index.clusters.group import all_lists, group, same_numbers, suggested_least
 from faceembed.engine.index.clusters.links import Links, check_links, has_links, write_links
@@ -91,6 +93,10 @@ class ClusterReport:
     threshold: float
     threshold_source: str
     encoder: str
+    named: int
+    """Clusters that bear a name."""
+    constraints: int
+    """Pairs that must or cannot be one person, those of one photo and of names among them."""
     links: int
     """Folders of links."""
     links_missing: int
@@ -114,6 +120,8 @@ def cluster(
     *,
     settings: ClusterSettings | None = None,
     links: str | os.PathLike[str] | None = None,
+    constraints: str | os.PathLike[str] | None = None,
+    names: str | os.PathLike[str] | None = None,
     notice: Notify = lambda line: None,
 ) -> ClusterReport:
     """Group the faces of an index by person.
@@ -123,12 +131,17 @@ def cluster(
         output: the file to write, ``.parquet`` or ``.json``. If it is there, it is what the last run found.
         settings: how.
         links: a folder for links to the photos of each cluster.
+        constraints: a table of pairs that must or cannot be one person (`known_people.read_constraints`). Two faces of one photo cannot,
+            unless it says that they must.
+        names: a table of faces and whose they are (`known_people.read_names`): their clusters bear these names from then on, from run to
+            run, faces of one name are one person and of two names two.
         notice: called with lines for the user.
 
     Raises:
         DataError: no such index, or no faces in it and nothing left of an earlier run, which would be emptied.
         IndexFormatError: ``output`` is something else, or of another encoder's faces.
-        UsageError: no threshold was given and the encoder has none, or ``output`` or ``links`` cannot be used.
+        PairListError: ``constraints`` or ``names`` cannot be read, or are about faces that are not in the index.
+        UsageError: constraints contradict each other; no threshold was given and the encoder has none, or ``output`` or ``links`` cannot be used.
         OSError: a file cannot be written.
     """
     started = time.perf_counter()
@@ -140,7 +153,8 @@ def cluster(
         index, lambda files: (files, read_manifest(files, notice=notice), load_faces(files))
     )
     encoder, digest = str(manifest["encoder"].get("name")), str(manifest["encoder"].get("sha256"))
-    known, about = _before(output, faces, encoder, digest, settings)
+    told = _told(faces, constraints, names)
+    known, about, called = _before(output, faces, encoder, digest, settings)
     least, source = _threshold(faces, encoder, digest, settings, about)
     unused = about.next_cluster if about else 0
     if not len(faces):
@@ -162,13 +176,19 @@ def cluster(
     lists: Lists | None = None
     if settings.keep:
         groups = group(faces.vectors, least=least, known=known, unused=unused)
+        if len(told.links):
+            groups = same_numbers(constrained(faces.vectors, groups, told.links), groups, unused=int(groups.max()) + 1)
     else:
         lists = all_lists(faces.vectors)
-        groups = same_numbers(group(faces.vectors, least=least, lists=lists), known, unused=unused)
+        groups = group(faces.vectors, least=least, lists=lists)
+        if len(told.links):
+            groups = constrained(faces.vectors, groups, told.links)
+        groups = same_numbers(groups, known, unused=unused)
+    called |= {int(groups[row]): name for row, name in told.names.items()}
     of, not_compared = np.full(len(faces), -1, np.int64), 0
     if settings.duplicates:
         of, not_compared = _duplicates(faces, lists or all_lists(faces.vectors), notice)
-    rows = clusters_table(faces.rows, groups, of)
+    rows = clusters_table(faces.rows, groups, of, called)
     following = max(unused, int(groups.max()) + 1)
     write_clusters(output, rows, About(encoder, digest, least, following))
     note(index, CLUSTERS, output, notice)
@@ -202,24 +222,48 @@ def cluster(
         encoder=encoder,
         links=made.folders,
         links_missing=len(made.missing),
+        named=len(set(called) & set(groups.tolist())),
+        constraints=len(told.links),
         seconds=time.perf_counter() - started,
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What the user knows of the faces."""
+
+    links: Constraints
+    names: dict[int, str]
+
+
+def _told(faces: FaceTable, constraints: str | os.PathLike[str] | None, names: str | os.PathLike[str] | None) -> _Told:
+    links, called = Constraints.none(), {}
+    if constraints is not None:
+        links = read_constraints(constraints, faces.rows)
+    if names is not None:
+        called = read_names(names, faces.rows)
+        more = links_of(called)
+        links = Constraints(np.concatenate([links.must, more.must]), np.concatenate([links.cannot, more.cannot]))
+    paths = np.unique(np.array(faces.rows.column("path").to_pylist(), dtype=object), return_inverse=True)[1]
+    return _Told(links.with_photos(paths.ravel().astype(np.int64)), called)
+
+
 def _before(
     output: str | os.PathLike[str], faces: FaceTable, encoder: str, digest: str, settings: ClusterSettings
-) -> tuple[Ints, About | None]:
-    """What an earlier run left: each face's cluster, -1 for new ones, and what made them."""
+) -> tuple[Ints, About | None, dict[int, str]]:
+    """What an earlier run left: each face's cluster, -1 for new ones, what made them, and the clusters' names."""
     nothing = np.full(len(faces), -1, np.int64)
     if settings.fresh or not os.path.exists(output):
-        return nothing, None
+        return nothing, None, {}
     before, about = read_clusters(output)
     if about.encoder_sha256 != digest:
         raise IndexFormatError(
             f"{os.fspath(output)} holds faces of encoder {about.encoder} ({about.encoder_sha256[:12]}), the index those of "
             f"{encoder} ({digest[:12]}); give another name, or --fresh"
         )
-    return known_clusters(clusters_table(faces.rows, nothing, nothing), before), about
+    named = zip(before.column("cluster").to_pylist(), before.column("name").to_pylist(), strict=True)
+    names = {number: name for number, name in named if name is not None}
+    return known_clusters(clusters_table(faces.rows, nothing, nothing), before), about, names
 
 
 def _threshold(

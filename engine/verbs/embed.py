@@ -106,6 +106,8 @@ def embed(
     check: bool = False,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    pages: bool = False,
+    fps: float | None = None,
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EmbedReport:
@@ -125,6 +127,8 @@ def embed(
         check: read every photo and compare its bytes, also of those that look untouched.
         exclude: patterns (`photos.globs`) of files and folders that are left out.
         include: patterns of what is taken although it would be left out, also by default (`photos.left_out`).
+        pages: whether the further pages of TIFFs are photos too.
+        fps: frames a second of videos that are photos; None: none.
         notice: called with lines for the user.
         progress: called after every batch.
 
@@ -141,7 +145,7 @@ def embed(
     started = time.perf_counter()
     settings = settings or EmbedSettings()
     roots = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
-    choice = Choice(tuple(exclude), tuple(include))
+    choice = Choice(tuple(exclude), tuple(include), pages, fps)
     files = IndexFiles.of(output)
     files.faiss.parent.mkdir(parents=True, exist_ok=True)
     with writing(files.faiss):
@@ -166,7 +170,7 @@ def _embed(
     models = loading.resolve_models(settings)
     if index_type is not None:
         check_index_type(index_type, models.encoder.spec.dimension)
-    fingerprint = fingerprint_of(settings, models)
+    fingerprint = {**fingerprint_of(settings, models), "pages": choice.pages, "fps": choice.fps}
     known = Known(files, None, {}, []) if fresh else Known.read(files, fingerprint, notice=notice)
     shards = ShardFolder(files.partial, fingerprint) if files.partial.exists() and not fresh else None
     earlier = known.add_shards(shards)

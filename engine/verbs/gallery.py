@@ -31,6 +31,7 @@ from faceembed.engine.people.gallery import (
 )
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import decode_path, encode_path, photo_file, printable
+from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -107,6 +108,31 @@ def add(gallery: Source, people: Source | Sequence[Source], **options: object) -
     """
     read_gallery(gallery)
     return enrol(people, gallery, **options)  # type: ignore[arg-type]
+
+
+def add_photos(gallery: Source, name: str, photos: Sequence[Photo]) -> int:
+    """Add photos of somebody that are embedded already; one that is in the gallery under that name is exchanged.
+
+    Args:
+        gallery: must be there.
+        name: whose they are.
+        photos: with embeddings of the gallery's encoder.
+
+    Returns:
+        How many photos of theirs can be used now.
+
+    Raises:
+        DataError: no such gallery.
+        UsageError: the name is none, or differs from another in capitals or spaces alone.
+    """
+    clean = good_name(name, "the name")
+    with _changing(gallery) as (opened, write):
+        kept = {(photo.person, photo.path): photo for photo in opened.photos}
+        kept |= {(clean, photo.path): dataclasses.replace(photo, person=clean) for photo in photos}
+        check_alike(dict.fromkeys(person for person, _ in kept))
+        new = opened.with_photos(kept.values())
+        write(new)
+    return len(new.people[clean].usable)
 
 
 def remove(gallery: Source, names: Sequence[str]) -> list[Person]:
@@ -291,7 +317,9 @@ def _check_usable(gallery: Gallery, what: str) -> None:
 
 
 def _readable(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.R_OK)
+    return is_photo_file(path) and (
+        os.access(path, os.R_OK) or not os.path.exists(path)
+    )  # the second of one in an archive
 
 
 @contextlib.contextmanager

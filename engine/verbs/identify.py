@@ -120,6 +120,8 @@ def identify(
     several: str = "refuse",
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    pages: bool = False,
+    fps: float | None = None,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
 ) -> Identification:
@@ -135,6 +137,8 @@ def identify(
         k: candidates of each face.
         several: of a folder of people, what becomes of photos with several faces.
         exclude, include: which files of folders are left out and taken.
+        pages: whether the further pages of TIFFs are photos too.
+        fps: frames a second of videos that are photos; None: none.
         notice, progress: called with lines for the user, and after every batch.
 
     Raises:
@@ -145,7 +149,7 @@ def identify(
     Example:
         faceembed.identify("staff.gallery", ["party/"]).photos[0].faces[0].name
     """
-    choice = Choice(tuple(exclude), tuple(include))
+    choice = Choice(tuple(exclude), tuple(include), pages, fps)
     listing = list_photos(photos, choice=choice)
     for line in listing.remarks():
         notice(line)

@@ -94,6 +94,8 @@ def matrix(
     png: str | os.PathLike[str] | None = None,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    pages: bool = False,
+    fps: float | None = None,
     notice: Notify = lambda line: None,
 ) -> Matrix:
     """The similarity of every photo to every other, by the largest face of each.
@@ -105,12 +107,14 @@ def matrix(
         png: the same as a picture.
         exclude: which files of folders are left out, as for `embed`.
         include: which of them are taken, as for `embed`.
+        pages: whether the further pages of TIFFs are photos too.
+        fps: frames a second of videos that are photos; None: none.
         notice: called with lines for the user.
 
     Raises:
         DataError: fewer than two photos, or no face in any of them.
     """
-    listing = list_photos(photos, choice=Choice(tuple(exclude), tuple(include)))
+    listing = list_photos(photos, choice=Choice(tuple(exclude), tuple(include), pages, fps))
     for line in listing.remarks():
         notice(line)
     paths = [photo.path for photo in listing.photos]

@@ -88,6 +88,8 @@ def search_faces(
     fmr: float | None = None,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    pages: bool = False,
+    fps: float | None = None,
     notice: Notify = lambda line: None,
 ) -> list[Query]:
     """The same with all that is known of each query; arguments and errors as for `search`.
@@ -98,13 +100,15 @@ def search_faces(
         fmr: the false match rate instead, of those that were measured for the encoder.
         exclude: which files of folders are left out, as for `embed`.
         include: which of them are taken, as for `embed`.
+        pages: whether the further pages of TIFFs are photos too.
+        fps: frames a second of videos that are photos; None: none.
     """
     settings = settings or EmbedSettings()
     opened = FaceIndex(index, notice=notice)
     spec = loading.resolve_models(settings).encoder.spec
     limit, _ = threshold_of(spec, given=threshold, fmr=fmr)
     check_encoder(opened.files, opened.manifest, spec.name, spec.sha256)
-    listing = list_photos(queries, choice=Choice(tuple(exclude), tuple(include)))
+    listing = list_photos(queries, choice=Choice(tuple(exclude), tuple(include), pages, fps))
     for line in listing.remarks():
         notice(line)
     paths = [photo.path for photo in listing.photos]

@@ -112,6 +112,16 @@ def _is_model(path: str) -> bool:
     return not path.endswith(".json") and _is_spec(os.path.splitext(path)[0] + ".json")
 
 
+VECTORS = "faceembed.vectors"
+"""The key by which vectors of an index, or what lies beside an array of them, are known."""
+
+
+def _is_vectors(path: str) -> bool:
+    if path.endswith(".npy"):  # an array has no room for a mark
+        return VECTORS in _document(f"{path}.json")
+    return VECTORS.encode() in _tail(path)
+
+
 KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "page": ("a page", _is_page),
     "picture": ("a picture", _is_picture),
@@ -121,6 +131,8 @@ KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "split": ("a split", _has("train", "validate", "test")),
     "clusters": ("a file of clusters", _is_clusters),
     "gallery": ("a gallery", lambda path: GALLERY.encode() in _tail(path)),
+    "vectors": ("a file of vectors", _is_vectors),
+    "vectors' description": ("a description of vectors", _has(VECTORS)),
     "labels": ("a file of face labels", _is_labels),
     "errors": ("a file of errors", lambda path: _head(path).startswith(b"path,stage,reason,size,mtime_ns")),
     "model": ("a model", _is_model),

@@ -2,7 +2,8 @@
 
 One row a face: ``face_id``, ``path``, ``face``, ``cluster``, ``size`` (faces of that cluster), ``duplicate_of`` (the ``face_id`` of
 the picture that this one repeats, or null) and what tells whether it is the same face as before: the file's ``bytes`` and
-``mtime_ns``, and the box ``x y w h``; ``best`` marks the face of each cluster that is seen best (files of older versions have null). Beside the rows: the encoder, the settings, and the next unused number.
+``mtime_ns``, and the box ``x y w h``; ``best`` marks the face of each cluster that is seen best, and ``name`` is whom the user
+calls that cluster (files of older versions have null for both). Beside the rows: the encoder, the settings, and the next unused number.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _KEY = b"faceembed.clusters"
 _AGAIN = "give another name, or delete it to start over"
 _STAMP = ("path", "face", "bytes", "mtime_ns", "x", "y", "w", "h")
 _MOVED = ("face_id", "face", "bytes", "x", "y", "w", "h")  # a photo that was moved or touched keeps its faces' ids
+_LATER = ("best", "name")
 SCHEMA = pa.schema(
     [
         ("face_id", pa.int64()),
@@ -46,6 +48,7 @@ SCHEMA = pa.schema(
         ("w", pa.float32()),
         ("h", pa.float32()),
         ("best", pa.bool_()),
+        ("name", pa.string()),
     ]
 )
 
@@ -74,13 +77,16 @@ def check_output(path: str | os.PathLike[str]) -> None:
     outputs.check_output(path, "clusters")
 
 
-def clusters_table(faces: pa.Table, clusters: Ints, duplicate_of: Ints) -> pa.Table:
+def clusters_table(
+    faces: pa.Table, clusters: Ints, duplicate_of: Ints, names: Mapping[int, str] | None = None
+) -> pa.Table:
     """The rows of a clustering.
 
     Args:
         faces: the index's table.
         clusters: (N,) number of each face's cluster.
         duplicate_of: (N,) row of the face whose picture this one repeats, -1 for none.
+        names: of clusters, by number.
     """
     ids = faces.column("face_id").to_numpy()
     repeats = duplicate_of >= 0
@@ -91,6 +97,7 @@ def clusters_table(faces: pa.Table, clusters: Ints, duplicate_of: Ints) -> pa.Ta
         "size": sizes[2][sizes[1].ravel()] if len(clusters) else clusters,
         "duplicate_of": pa.array(ids[np.maximum(duplicate_of, 0)] if len(ids) else ids, mask=~repeats),
         "bytes": faces.column("size"),
+        "name": [(names or {}).get(number) for number in clusters.tolist()],
         "best": best_of(
             clusters, faces.column("score").to_numpy(), np.minimum(*(faces.column(n).to_numpy() for n in "wh"))
         ),
@@ -153,11 +160,13 @@ def _read_json(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _read_parquet(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
-    try:
-        rows = read_parquet(path, SCHEMA.names, advice=_AGAIN)
-    except IndexFormatError:  # of a version that marked no best face, or no file of clusters, which is said then
-        rows = read_parquet(path, [name for name in SCHEMA.names if name != "best"], advice=_AGAIN)
-        rows = rows.append_column(SCHEMA.field("best"), pa.nulls(len(rows), pa.bool_()))
+    with open(path, "rb") as file:
+        there = pq.read_schema(file).names
+    lacking = [name for name in _LATER if name not in there]  # in files of versions before
+    rows = read_parquet(path, [name for name in SCHEMA.names if name not in lacking], advice=_AGAIN)
+    for name in lacking:
+        field = SCHEMA.field(name)
+        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     metadata: Mapping[bytes, bytes] = rows.schema.metadata or {}
     return rows, dict(json.loads(metadata[_KEY]))
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 SEPARATOR = "::"
 ENDINGS = (".tar", ".zip", ".parquet")
 """Endings of archives that are looked into where a folder is walked. One that is named by itself may be called otherwise."""
+TIFFS = (".tif", ".tiff")
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".3gp", ".mpg", ".mpeg", ".wmv")
+"""Of files with pages and frames, which are looked into where that is asked for."""
 
 
 def split(path: str) -> tuple[str, str] | None:
@@ -18,7 +21,7 @@ def split(path: str) -> tuple[str, str] | None:
     at = path.find(SEPARATOR)
     while at > 0:
         archive = path[:at]
-        if archive.lower().endswith(ENDINGS) or os.path.isfile(archive):
+        if archive.lower().endswith((*ENDINGS, *TIFFS, *VIDEOS)) or os.path.isfile(archive):
             return archive, path[at + len(SEPARATOR) :]
         at = path.find(SEPARATOR, at + 1)
     return None

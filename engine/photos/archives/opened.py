@@ -8,26 +8,25 @@ import tarfile
 import threading
 
 from faceembed.engine.photos.archives.archive import Archive
-from faceembed.engine.photos.archives.names import ENDINGS
+from faceembed.engine.photos.archives.names import ENDINGS, VIDEOS
 from faceembed.engine.photos.archives.parquet import ParquetArchive
 from faceembed.engine.photos.archives.tar import TarArchive
+from faceembed.engine.photos.archives.tiff_pages import TiffPages
+from faceembed.engine.photos.archives.video import Video
 from faceembed.engine.photos.archives.zipped import ZipArchive
 from faceembed.errors import PhotoError
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 """Endings of archives in which no file can be reached without unpacking those before it."""
 NOT_READ = "a compressed archive, which is not read in place; unpack it, or pack the photos as .tar or .zip"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KEPT = 4  # archives open at a time
 _LOCK = threading.Lock()
 
 
 def kind_of(path: str) -> str:
     """Which kind of archive a file is by its first bytes: ``tar``, ``zip`` or ``parquet``; empty if none."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(tarfile.BLOCKSIZE)
-    except OSError:
-        return ""
+    head = _head(path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     if head.startswith(b"PAR1"):
@@ -57,7 +56,19 @@ def _opened(path: str, size: int, mtime_ns: int, ctime_ns: int) -> Archive:
         return ZipArchive(path)
     if kind == "parquet":
         return ParquetArchive(path)
+    if path.lower().endswith(VIDEOS):
+        return Video(path)
+    if _head(path)[:4] in _TIFF:
+        return TiffPages(path)
     return TarArchive(path)
+
+
+def _head(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(tarfile.BLOCKSIZE)
+    except OSError:
+        return b""
 
 
 def _is_header(head: bytes) -> bool:

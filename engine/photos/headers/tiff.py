@@ -8,6 +8,7 @@ as they are. `rewrite` helps it where that is possible, Pillow reads some of the
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import struct
 from collections.abc import Iterator
 
@@ -50,12 +51,12 @@ _RAW = (32803, 34892)
 class File:
     """How a file writes its numbers."""
 
-    data: bytes
+    data: bytes | mmap.mmap
     order: str
     big: bool
 
     @classmethod
-    def of(cls, data: bytes) -> File:
+    def of(cls, data: bytes | mmap.mmap) -> File:
         """By its first four bytes."""
         return cls(data, "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+"))
 
@@ -140,6 +141,18 @@ def _picture(file: File) -> tuple[int, dict[int, tuple[int, ...]], int]:
         if _is_picture(tags) and _WIDTH in tags:
             return at, tags, first
     return first, start, first
+
+
+def page_offsets(data: bytes | mmap.mmap) -> dict[str, int]:
+    """Where the pages begin that are pictures, but for the one that `read_tiff` takes, by their number in the file, from 1.
+
+    Raises:
+        struct.error: damaged.
+    """
+    file = File.of(data)
+    main, _, first = _picture(file)
+    pages = enumerate(_chain(file, first), 1)
+    return {str(number): at for number, (at, tags) in pages if at != main and _is_picture(tags) and _WIDTH in tags}
 
 
 def _is_picture(tags: dict[int, tuple[int, ...]]) -> bool:

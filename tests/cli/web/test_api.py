@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceembed.cli.web.app import STATIC
 from faceembed.cli.web.gallery import Gallery
@@ -76,6 +78,21 @@ def test_embed(post: Any, picture: Any, embedder: Embedder) -> None:
         assert np.shape(face["landmarks"]) == (5, 2)
         assert face["embedding"] == pytest.approx(seen.faces[0].embedding.tolist(), abs=1e-8)
         assert face["norm"] == pytest.approx(seen.faces[0].norm, abs=1e-4)
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_a_heic_as_phones_upload_it(post: Any, picture: Any, orientation: int) -> None:
+    """With an EXIF orientation beside its own ``irot``: turned once."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pixels = cv2.cvtColor(cv2.imdecode(np.frombuffer(picture(1), np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored = pixels[::-1, ::-1] if orientation == 3 else pixels
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(np.ascontiguousarray(stored))).save(out, quality=95, exif=exif.tobytes())
+    first, second = post("embed", out.getvalue(), picture(1)).json()["photos"]
+    assert np.dot(first["faces"][0]["embedding"], second["faces"][0]["embedding"]) > 0.99
+    assert (first["width"], first["height"], first["faces_found"]) == (112, 112, 1)
 
 
 def test_compare(post: Any, picture: Any) -> None:

@@ -23,14 +23,19 @@ def test_the_highest_score_then_the_largest_then_the_first() -> None:
 
 @pytest.mark.parametrize("ending", [".parquet", ".json"])
 def test_older_files(tmp_path: Path, ending: str) -> None:
-    row = {name: 1 for name in SCHEMA.names} | {"path": "/a.jpg", "best": True}
+    row = {name: 1 for name in SCHEMA.names} | {"path": "/a.jpg", "best": True, "name": None}
     path = tmp_path / f"c{ending}"
     write_clusters(path, pa.Table.from_pylist([row], schema=SCHEMA), About("e", "0", 0.5, 2))
     assert read_clusters(path)[0].column("best").to_pylist() == [True]
     if ending == ".json":
-        path.write_text(path.read_text().replace(', "best": true', "").replace('"best": true', '"other": 1'))
+        path.write_text(
+            path.read_text()
+            .replace(', "best": true', "")
+            .replace('"best": true', '"other": 1')
+            .replace('"name": null', '"another": 1')
+        )
     else:
-        pq.write_table(pq.read_table(path).drop_columns(["best"]), path)
+        pq.write_table(pq.read_table(path).drop_columns(["best", "name"]), path)
     rows, about = read_clusters(path)
     assert rows.column("best").to_pylist() == [None] and rows.schema.equals(SCHEMA) and about.next_cluster == 2
     if ending == ".parquet":

@@ -1,0 +1,152 @@
+"""The routes about people: who somebody is, who is known, and changes for those who may."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from faceembed.cli.web import schemas
+from faceembed.cli.web.body import read_body
+from faceembed.cli.web.errors import ApiError
+from faceembed.cli.web.people import PeopleFile
+from faceembed.cli.web.security import WRITE
+from faceembed.cli.web.service import Service
+from faceembed.engine.photos.listing import printable
+from faceembed.engine.verbs import gallery as verbs
+from faceembed.errors import DataError, IndexBusyError, UsageError
+from faceembed.plain import to_json
+
+_REFUSALS = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
+
+
+def add_people_routes(router: APIRouter, service: Service) -> None:
+    """Add the routes to a server's; without a gallery they say so."""
+    errors: dict[int | str, dict[str, Any]] = {status: {"model": schemas.Error} for status in _REFUSALS}
+    limits = service.limits
+    photos = schemas.photos_field(1, limits.photos)
+
+    def people(request: Request) -> PeopleFile:
+        if service.people is None:
+            service.admit(request)
+            raise ApiError(404, "no_gallery", "the server knows nobody; start it with --gallery FILE")
+        return service.people
+
+    @router.get("/api/v1/people", response_model=schemas.KnownPeople, responses=errors)
+    async def known(request: Request) -> Response:
+        """Who is known, and how many photos of each."""
+        held = people(request)
+        service.admit(request)
+        return _json(await run_in_threadpool(_known, held))
+
+    @router.post(
+        "/api/v1/identify",
+        response_model=schemas.IdentifiedPhotos,
+        responses=errors,
+        openapi_extra=schemas.form({"photos": photos}, ["photos"]),
+    )
+    async def identify(request: Request) -> Response:
+        """Who is on 1 to 10 photos: a form, the bytes of one photo, or JSON with photos in base64."""
+        held = people(request)
+        async with service.received(request, least=1, most=limits.photos) as form:
+            seen = await service.look(request, form.photos)
+            asked = await run_in_threadpool(held.current)
+            found = []
+            for upload, photo in zip(form.photos, seen, strict=True):
+                faces = photo.faces[: limits.faces]
+                named = [asked.candidates(face.embedding[None])[0] for face in faces]
+                found.append(
+                    {
+                        "name": upload.name,
+                        "width": photo.width,
+                        "height": photo.height,
+                        "reason": photo.reason,
+                        "faces": [
+                            {
+                                "box": [round(value, 2) for value in face.box],
+                                "name": name,
+                                "candidates": [
+                                    {"name": one.name, "similarity": round(one.similarity, 6)} for one in best
+                                ],
+                            }
+                            for face, (name, best) in zip(faces, named, strict=True)
+                        ],
+                    }
+                )
+            limit = asked.limit
+            told = {"threshold": limit.threshold, "threshold_source": limit.source}
+            return _json({"people": len(asked.names), **told, "photos": found})
+
+    @router.post(
+        "/api/v1/enrol",
+        response_model=schemas.Enrolled,
+        responses=errors,
+        openapi_extra=schemas.form({"photos": photos, "name": {"type": "string"}}, ["photos", "name"]),
+    )
+    async def enrol(request: Request) -> Response:
+        """Add photos of one person, a face on each. Their embeddings are kept, the photos are not."""
+        held = people(request)
+        async with service.received(request, least=1, most=limits.photos, fields=("name",), role=WRITE) as form:
+            if not (name := form.fields.get("name", "").strip()):
+                raise ApiError(422, "bad_field", "'name' says whose photos these are")
+            seen = await service.look(request, form.photos)
+            for upload, photo in zip(form.photos, seen, strict=True):
+                if len(photo.faces) != 1:
+                    why = f"{len(photo.faces)} faces, and which is theirs is not said" if photo.faces else photo.reason
+                    raise ApiError(422, "not_one_face", f"{upload.name}: {why}", photo=upload.name)
+            faces = [(u.data, p.faces[0], (p.width, p.height)) for u, p in zip(form.photos, seen, strict=True)]
+            with _refused(held):
+                count = await run_in_threadpool(held.add, name, faces)
+            return _json({"name": name, "photos": count})
+
+    @router.patch("/api/v1/people/{name}", response_model=schemas.Enrolled, responses=errors)
+    async def rename(request: Request, name: str) -> Response:
+        """Call somebody by another name, or with ``merge`` put them together with whoever has it: JSON name, merge."""
+        held = people(request)
+        service.admit(request, role=WRITE)
+        with service.memory.lease() as hold:
+            form = await read_body(request, files="", most=0, fields=("name", "merge"), limits=limits, hold=hold)
+        new = form.fields.get("name", "")
+        merge = json.loads(form.fields.get("merge", "false")) is True
+        with _refused(held):
+            await run_in_threadpool(lambda: verbs.rename(held.path, name, new, merge=merge))
+        found = held.gallery().people
+        return _json({"name": new, "photos": next((len(p.usable) for n, p in found.items() if n == new.strip()), 0)})
+
+    @router.delete("/api/v1/people/{name}", response_model=schemas.Removed, responses=errors)
+    async def remove(request: Request, name: str) -> Response:
+        """Take somebody out, with all that is kept of them."""
+        held = people(request)
+        service.admit(request, role=WRITE)
+        with _refused(held):
+            (gone,) = await run_in_threadpool(lambda: verbs.remove(held.path, [name]))
+        return _json({"removed": gone.name, "photos": len(gone.photos)})
+
+
+def _known(held: PeopleFile) -> dict[str, Any]:
+    limit = held.current().limit
+    people = [{"name": name, "photos": len(person.usable)} for name, person in held.gallery().people.items()]
+    return {"people": people, "threshold": limit.threshold, "threshold_source": limit.source}
+
+
+@contextlib.contextmanager
+def _refused(held: PeopleFile) -> Iterator[None]:
+    """What a gallery refuses, as an answer."""
+    try:
+        yield
+    except IndexBusyError as error:
+        raise ApiError(503, "busy", "somebody else changes who is known; try again", retry_after=2) from error
+    except DataError as error:
+        raise ApiError(404, "nobody", "nobody is called so here") from error
+    except UsageError as error:
+        # The file's place is the server's own.
+        raise ApiError(409, "bad_name", str(error).replace(printable(os.fspath(held.path)), "the gallery")) from error
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return Response(to_json(document, separators=(",", ":")), media_type="application/json")
