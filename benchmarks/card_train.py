@@ -94,7 +94,7 @@ def pack(args: argparse.Namespace) -> dict[str, Any]:
 def _prepare(start: Any, config: Any, paths: list[str], vectors: Any) -> None:
     """What a training does with a start before its first step: usual sizes of weights, an embedding layer fitted to the teachers."""
     from faceembed.trainer.loop.balance import balance_weights
-    from faceembed.trainer.loop.fit import fit_embedding
+    from faceembed.trainer.loop.fit import fit_start
 
     last = find(start.arch).last
     chosen = np.arange(len(paths))[:: max(len(paths) // _FITTED, 1)][:_FITTED]
@@ -106,7 +106,7 @@ def _prepare(start: Any, config: Any, paths: list[str], vectors: Any) -> None:
     if config.model.balance:
         balance_weights(start.body, last, inputs(chosen[:1]))
     batches = (inputs(chosen[i : i + 64]) for i in range(0, len(chosen), 64))
-    cosine = fit_embedding(start.body, last, batches, torch.from_numpy(vectors[chosen]))
+    cosine = fit_start(start.body, last, batches, torch.from_numpy(vectors[chosen]))
     say(f"the embedding layer is fitted to the teachers: cosine {cosine:.3f} on {len(chosen):,} crops")
 
 

@@ -24,6 +24,7 @@ ARCHITECTURES = (
     "ir101",
     "resnet29",
     "resnet29-131",
+    "resnet29-branch",
     "slimface",
     "mobilefacenet",
     "ghostfacenet",

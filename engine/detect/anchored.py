@@ -39,7 +39,9 @@ class ScrfdDetector(YunetDetector):
     """SCRFD and the looks around it; arguments as for `YunetDetector`."""
 
     def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
-        return decode_scrfd(levels, self.settings.candidate_score)
+        found = decode_scrfd(levels, self.settings.candidate_score)
+        sound = np.asarray((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1), np.bool_)  # distances may be below 0
+        return found.take(sound)
 
 
 class RetinaFaceDetector(YunetDetector):

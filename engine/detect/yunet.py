@@ -94,7 +94,7 @@ class YunetDetector(OneShotDetector):
         self, levels: Sequence[NDArray[np.float32]], scales: NDArray[np.float32], owner: NDArray[np.int32]
     ) -> Detections:
         settings = self.settings
-        found = merged(decode(levels, settings.candidate_score), overlap=settings.overlap, blend=settings.blend)
+        found = merged(self._decoded(levels), overlap=settings.overlap, blend=settings.blend)
         scale = scales[found.photo]  # (F, 2)
         return Detections(
             owner[found.photo],
@@ -102,6 +102,10 @@ class YunetDetector(OneShotDetector):
             found.landmarks / scale[:, None],
             found.scores,
         )
+
+    def _decoded(self, levels: Sequence[NDArray[np.float32]]) -> Detections:
+        """The network's answers that may be faces, in pixels of the canvas; ``photo`` is the canvas."""
+        return decode(levels, self.settings.candidate_score)
 
     def _judged(self, photos: Photos, faces: Detections) -> Detections:
         """As they are: the refiner has no say in scores, so it need not see what a look finds and nobody wants."""

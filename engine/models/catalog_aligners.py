@@ -52,6 +52,8 @@ ALIGNERS = (
         input_size=(0, 0),
         scale=1 / 128,
         decoder="scrfd",
+        min_score=0.5,
+        min_score_source="insightface's own det_thresh; not measured here",
         url="https://huggingface.co/public-data/insightface/resolve/33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l/det_10g.onnx",
         sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
     ),

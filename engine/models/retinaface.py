@@ -61,6 +61,8 @@ def build(path: str | Path) -> tuple[bytes, ModelSpec]:
         mean=(104.0, 117.0, 123.0),
         scale=1.0,
         decoder="retinaface",
+        min_score=0.6,
+        min_score_source="the project's own vis_thres; not measured here",
         licence="MIT",
         source="https://github.com/biubug6/Pytorch_Retinaface",
     )

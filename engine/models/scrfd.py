@@ -35,6 +35,8 @@ SPEC = ModelSpec(
     mean=(127.5, 127.5, 127.5),
     scale=1 / 128,
     decoder="scrfd",
+    min_score=0.5,
+    min_score_source="insightface's own det_thresh; not measured here",
     licence="non-commercial research only (InsightFace model zoo)",
     source="https://github.com/deepinsight/insightface/tree/master/detection/scrfd",
 )

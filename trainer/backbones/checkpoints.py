@@ -24,6 +24,7 @@ from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Colour, ModelSpec
 from faceembed.errors import ModelError, UsageError
 from faceembed.files import atomic_write
+from faceembed.trainer.backbones.branched import BranchedResNet29
 from faceembed.trainer.backbones.foreign import is_safetensors, load_pickle, read_weights
 from faceembed.trainer.backbones.registry import ARCHITECTURES, GATE, find
 from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
@@ -32,7 +33,7 @@ from faceembed.trainer.backbones.slimface import SlimFace, load_sface
 FORMAT = "faceembed-checkpoint"
 VERSION = 1
 DLIB, SFACE = "dlib-resnet", "sface"
-_DLIB_ARCHS = ("resnet29", "resnet29-131")  # the second with a last layer of its own, which training fits
+_DLIB_ARCHS = ("resnet29", "resnet29-131", "resnet29-branch")  # but for the first with a last layer that training fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +205,10 @@ def _dlib(arch: str | None) -> tuple[nn.Module, ModelSpec, str]:
     arch = arch or _DLIB_ARCHS[0]
     spec = resolve(DLIB, task="encoder").spec if arch == _DLIB_ARCHS[0] else find(arch).spec
     model = find(arch).build(spec.dimension)
+    if isinstance(model, BranchedResNet29):
+        load_dlib(model.own, dlib_resnet.package_layers())
+        model.begin_branch()
+        return model.eval(), spec, arch
     assert isinstance(model, ResNet29)
     load_dlib(model, dlib_resnet.package_layers(), last_too=arch == _DLIB_ARCHS[0])
     return model.eval(), spec, arch

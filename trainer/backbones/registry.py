@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import UsageError
-from faceembed.trainer.backbones import gated, ghostfacenet, inception, iresnet, mobilefacenet, resnet29, slimface
+from faceembed.trainer.backbones import (
+    branched,
+    gated,
+    ghostfacenet,
+    inception,
+    iresnet,
+    mobilefacenet,
+    resnet29,
+    slimface,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Architecture:
     spec: ModelSpec
     """The input contract and the usual dimension of a network that is trained here."""
     last: str
-    """Name of the weight whose first axis is the embedding's dimension."""
+    """Name of the embedding layer's weight, whose first axis is the embedding's dimension (of a branch: the branch's part of it)."""
 
 
 def _ir(name: str) -> Architecture:
@@ -48,6 +57,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _ir("ir101"),
         Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC, "fc.weight"),
         Architecture("resnet29-131", resnet29.small, resnet29.SMALL_SPEC, "fc.weight"),
+        Architecture("resnet29-branch", branched.BranchedResNet29, branched.SPEC, "fc.weight"),
         Architecture("slimface", slimface.SlimFace, slimface.SPEC, "fc.weight"),
         Architecture("mobilefacenet", mobilefacenet.MobileFaceNet, mobilefacenet.SPEC, "fc.weight"),
         Architecture("ghostfacenet", ghostfacenet.GhostFaceNet, ghostfacenet.SPEC, "fc.weight"),

@@ -11,8 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from faceembed.errors import UsageError
+from faceembed.trainer.backbones.branched import BranchedResNet29, fit_parts
 
 _RIDGE = 1e-4  # of the mean square of an input
+
+
+def fit_start(body: nn.Module, last: str, batches: Iterable[Tensor], targets: Tensor) -> float:
+    """`fit_embedding`, or of a network with a branch, `fit_parts`."""
+    if isinstance(body, BranchedResNet29):
+        return fit_parts(body, batches, targets)
+    return fit_embedding(body, last, batches, targets)
 
 
 @torch.no_grad()

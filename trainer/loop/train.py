@@ -33,7 +33,7 @@ from faceembed.trainer.loop.balance import balance_weights
 from faceembed.trainer.loop.centre import centre_embeddings
 from faceembed.trainer.loop.devices import open_accelerator, settle
 from faceembed.trainer.loop.epochs import Loop, TrainProgress
-from faceembed.trainer.loop.fit import fit_embedding
+from faceembed.trainer.loop.fit import fit_start
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
 from faceembed.trainer.loop.learner import make_learner, wanted_losses
 from faceembed.trainer.loop.maps import MAPS, teach_first
@@ -160,12 +160,8 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
     if targets is not None and config.model.start and not config.maps.total:  # else it has its teacher's own
         start.body.to(accelerator.device)
         chosen = _evenly(task.crops, _FIT_CROPS)
-        cosine = fit_embedding(
-            start.body,
-            find(start.arch).last,
-            _inputs(start, cache, chosen, accelerator.device),
-            torch.from_numpy(targets.vectors[chosen]),
-        )
+        inputs, wanted = _inputs(start, cache, chosen, accelerator.device), torch.from_numpy(targets.vectors[chosen])
+        cosine = fit_start(start.body, find(start.arch).last, inputs, wanted)
         tell.notice(f"the embedding layer is fitted to the teachers: cosine {cosine:.3f} on {len(chosen):,} crops")
     if config.model.gate:
         start = gated(start)

@@ -233,3 +233,16 @@ def test_an_imported_retinaface_finds_the_astronaut(
     assert len(found) == 1 and found.scores[0] > 0.9
     np.testing.assert_allclose(found.landmarks[0, :2], [(203.7, 102.8), (245.0, 104.2)], atol=4)
     assert dataclasses.is_dataclass(found)
+
+
+def test_a_made_scrfd_is_looked_through_by_its_own_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, astronaut: NDArray[np.uint8]
+) -> None:
+    """What it says is noise, in its own number of channels: whoever reads it as another network's cannot."""
+    monkeypatch.setenv("FACEEMBED_HOME", str(tmp_path))
+    import_aligner(scrfd_file(tmp_path / "theirs.onnx"), arch="scrfd", name="mine")
+    model = resolve("mine", task="aligner")
+    assert model.spec.min_score == 0.5
+    detector = open_detector(model, RuntimeChoice("onnxruntime", "cpu", "fp32", "a test"), threads=1)
+    found = detector.detect([astronaut], [20.0], only_largest=False)
+    assert len(found) > 0 and found.landmarks.shape == (len(found), 5, 2)

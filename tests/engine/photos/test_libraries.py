@@ -265,3 +265,74 @@ def test_who_turns_what(picture: Array, kind: str) -> None:
             expected = upright if turns else stored
             assert pixels.shape == expected.shape, (name, orientation)
             assert np.abs(pixels.astype(int) - expected).mean() < 6, (name, orientation)
+
+
+def _by_dali(data: bytes, decoder: str = "dali") -> Any:
+    from faceembed.engine.pipeline.gpu.cpu import CpuBackend
+
+    pytest.importorskip("nvidia.dali")
+    backend = CpuBackend(threads=1, decoder=decoder)
+    with backend.lane("decode"):
+        (pixels,) = backend.decode([data])
+        return None if pixels is None else np.array(pixels)
+
+
+def test_dali_shows_something_else_of_planes_of_16_bits(picture: Array) -> None:
+    """Without an error that a caller could see, as grey of one plane after the other; nvImageCodec by itself reads them right."""
+    data = tiff(page(picture.astype(np.uint16) * 257, planar=True))
+    seen = _by_dali(data)
+    assert seen.shape == picture.shape and np.abs(seen.astype(int) - picture).mean() > 30
+    np.testing.assert_array_equal(_by_dali(data, "nvimagecodec"), picture)
+
+
+def test_dali_takes_the_numbers_of_bare_cmyk_for_ink() -> None:
+    """255 - ink without Adobe's marker: OpenCV takes it for Adobe's negative, and DALI does not."""
+    flat = np.full((32, 32, 3), (200, 100, 50), np.uint8)
+    ink = Image.fromarray(np.dstack([255 - flat, np.zeros((32, 32), np.uint8)]), "CMYK")
+    data = odd.encoded(ink, "JPEG", quality=95)
+    at = data.index(b"\xff\xee")
+    bare = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    assert np.abs(read(bare)[16, 16].astype(int) - flat[0, 0]).max() <= 2
+    for decoder in ("dali", "nvimagecodec"):
+        assert _by_dali(bare, decoder)[16, 16].max() <= 2
+
+
+@pytest.mark.parametrize("height", range(9, 15))
+def test_dali_reads_no_lossless_webp_with_exif_behind_an_odd_chunk(height: int) -> None:
+    pixels = np.random.default_rng(height).integers(0, 256, (height, 13, 3), np.uint8)
+    data = odd.encoded(pixels, "WEBP", lossless=True, exif=_exif(1))
+    at = data.index(b"VP8L")
+    is_odd = int.from_bytes(data[at + 4 : at + 8], "little") % 2
+    np.testing.assert_array_equal(read(data), pixels)
+    seen = _by_dali(data)
+    assert seen is None if is_odd else np.array_equal(seen, pixels)
+
+
+def test_dlibs_chips_lie_up_to_a_pixel_off_the_warp_between_pixel_centres() -> None:
+    """By the same five landmarks, in pixels of a chip of 150 and in the mean over it; ours is the warp.
+
+    A ramp says by its levels from which column each pixel was taken. How far off is not the same at all scales, and our template was
+    measured in such chips.
+    """
+    dlib = pytest.importorskip("dlib")
+    mean = np.array([(0.8596, 0.2135), (0.6461, 0.2290), (0.1206, 0.2137), (0.3341, 0.2291), (0.4901, 0.6278)])
+    wanted = (0.25 + mean) / 1.5 * 150
+    off = []
+    for scale in (1.0, 1.6, 3.0, 5.0):
+        whole = np.round(wanted * scale + 30)  # its landmarks are whole pixels
+        a, b = wanted - wanted.mean(0), whole - whole.mean(0)
+        turn = complex((a * b).sum(), (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / (a**2).sum()
+        begin = complex(*whole.mean(0)) - turn * complex(*wanted.mean(0))
+        side = int(150 * scale + 80)
+        levels = np.linspace(0, 250, side)
+        ramp = np.repeat(np.repeat(np.round(levels).astype(np.uint8)[None], side, 0)[:, :, None], 3, 2)
+        shape = dlib.full_object_detection(
+            dlib.rectangle(0, 0, side - 1, side - 1), [dlib.point(*map(int, point)) for point in whole]
+        )
+        chip = dlib.get_face_chip(ramp, shape, size=150, padding=0.25)[:, :, 0].astype(float)
+        rows, columns = np.mgrid[10:140, 10:140]
+        expected = (turn * (columns + 1j * rows) + begin).real
+        taken = chip[10:140, 10:140] / levels[1]
+        off.append(float((taken - expected).mean()) / scale)
+    assert 0.15 < max(map(abs, off)) < 1, off
+    assert np.ptp(off) > 0.3, off

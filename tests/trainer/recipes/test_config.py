@@ -16,7 +16,7 @@ from faceembed.trainer.recipes.settings import TrainConfig
 
 @pytest.mark.parametrize("name", shipped())
 def test_recipes(name: str) -> None:
-    task = "pretrain" if name in ("pretrain", "taught", "slim") else "finetune"
+    task = "pretrain" if name in ("pretrain", "taught", "slim", "branch") else "finetune"
     config = read_config(task, name)
     assert config.task == task
     assert wanted_losses(config) or (config.model.gate and config.authenticity.weight)
@@ -112,7 +112,7 @@ def test_mistakes_on_the_command_line(override: str, message: str) -> None:
 
 
 def test_unknown_recipe() -> None:
-    with pytest.raises(UsageError, match="the recipes are faceembed-r29, finetune, frozen-body"):
+    with pytest.raises(UsageError, match="the recipes are branch, faceembed-r29, finetune, frozen-body"):
         read_config("finetune", "nix")
 
 
