@@ -1,4 +1,4 @@
-"""What libraries are told before a command imports them: where to keep files of their own, and to be sparing with memory.
+"""What libraries are told before a command imports them: where to keep files of their own, and to be sparing with memory and time.
 
 Files lie in FACEEMBED_HOME, so that nothing is left anywhere else: matplotlib keeps a list of fonts, numba what it compiled for
 `project --method umap`, PyTorch makes a folder for what it might compile.
@@ -39,6 +39,11 @@ def keep_small() -> None:
     if sys.platform == "linux" and available_cores() <= _FEW_CORES and "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(AttributeError):  # another C library than GNU's
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def sleep_soon() -> None:
+    """Have OpenBLAS's threads sleep where they have nothing to do: they run idle for 2^26 cycles first, 40 ms of a core at every start."""
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def keep_at_home() -> None:

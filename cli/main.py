@@ -20,10 +20,11 @@ from faceembed.cli.export import export
 from faceembed.cli.gallery import enrol, gallery
 from faceembed.cli.group import Program
 from faceembed.cli.identify import identify
-from faceembed.cli.libraries import keep_at_home, keep_small
+from faceembed.cli.libraries import keep_at_home, keep_small, sleep_soon
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
+from faceembed.cli.regions import regions
 from faceembed.cli.relocate import relocate
 from faceembed.cli.remove import remove
 from faceembed.cli.search import search
@@ -47,6 +48,7 @@ def main() -> None:
     """
     keep_at_home()
     keep_small()
+    sleep_soon()
     for name, value in thread_limits().items():  # before a library is loaded that reads them
         os.environ.setdefault(name, value)
 
@@ -60,6 +62,7 @@ for _command in (
     identify,
     gallery,
     cluster,
+    regions,
     project,
     remove,
     relocate,

@@ -14,6 +14,7 @@ from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, Shard
 from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
+from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.failures import REMOVED, Failure
 from faceembed.engine.photos.listing import Listing, PhotoFile
 from faceembed.errors import UsageError
@@ -115,7 +116,7 @@ class Merge:
         added += [_without(shard.faces, self._vanished) for shard in new]
         copies = [part[1] for part in (*parts, *added)]
         fresh = FaceTable.concatenate([part[0] for part in added] + copies, dimension)
-        ids = pa.array(np.arange(first_id, first_id + len(fresh)))
+        ids = column(np.arange(first_id, first_id + len(fresh)), pa.int64())
         tables = [part[0] for part in parts] + [FaceTable(fresh.rows.set_column(0, "face_id", ids), fresh.vectors)]
         faces = FaceTable.concatenate(tables, dimension)
         failures = self._failures({photo.path for photo in faces.photos()}, new)

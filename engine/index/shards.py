@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.columns import column, numbers
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns, photos_of, read_parquet
@@ -60,8 +61,10 @@ class FaceTable:
         """The faces at these rows, in that order."""
         if len(numbers) == len(self) and list(numbers) == list(range(len(self))):
             return self
+        if len(numbers) == 0:  # not taken: that imports all of Arrow's functions
+            return FaceTable(self.rows.slice(0, 0), self.vectors[:0])
         at = np.asarray(numbers, np.int64)
-        return FaceTable(self.rows.take(pa.array(at)), self.vectors[at])
+        return FaceTable(self.rows.take(column(at, pa.int64())), self.vectors[at])
 
     def photos(self) -> list[PhotoFile]:
         """Each face's file, row for row."""
@@ -74,7 +77,7 @@ class FaceTable:
         rows = self.rows
         for name, values in file_columns(now).items():
             at = rows.schema.get_field_index(name)
-            rows = rows.set_column(at, rows.schema.field(at), pa.array(values, rows.schema.field(at).type))
+            rows = rows.set_column(at, rows.schema.field(at), column(values, rows.schema.field(at).type))
         return FaceTable(rows, self.vectors)
 
 
@@ -139,7 +142,7 @@ class ShardFolder:
     def write(self, shard: Shard) -> None:
         """Add a finished shard."""
         rows, vectors = shard.faces.rows, shard.faces.vectors
-        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        flat = pa.FixedSizeListArray.from_arrays(column(vectors.ravel(), pa.float32()), vectors.shape[1])
         failures = json.dumps([dataclasses.asdict(failure) for failure in shard.failures])  # ASCII: any file name
         table = rows.append_column("embedding", flat).replace_schema_metadata({"failures": failures})
         with atomic_write(self._folder / f"{self._next:08d}.parquet") as file:
@@ -159,10 +162,11 @@ class ShardFolder:
             table = read_parquet(path, advice=advice)
             try:
                 listed = json.loads(table.schema.metadata[b"failures"])
-                column = table.column("embedding").combine_chunks()
-                width = column.type.list_size
-                vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None).cast(FACE_SCHEMA)
+                lists = table.column("embedding").combine_chunks()
+                vectors = numbers(lists.flatten()).reshape(-1, lists.type.list_size)
+                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None)
+                if not rows.schema.equals(FACE_SCHEMA):  # not always: `cast` imports all of Arrow's functions
+                    rows = rows.cast(FACE_SCHEMA)
                 failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
             except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
                 raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error

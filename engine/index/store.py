@@ -21,6 +21,7 @@ from faceembed.engine.index.manifest import COPY, FORMAT, read_manifest
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
+from faceembed.engine.photos.columns import column, numbers
 from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import decode_path
 from faceembed.engine.photos.rows import read_parquet
@@ -92,7 +93,7 @@ def write_index(
     """
     import faiss
 
-    ids = faces.rows.column("face_id").to_numpy()
+    ids = numbers(faces.rows.column("face_id"))
     first = first_with(faces.vectors, ids)
     once = np.ones(len(ids), bool) if index_type == "flat" else first == ids
     stored = faces.vectors if once.all() else faces.vectors[once]
@@ -109,7 +110,9 @@ def write_index(
         with atomic_write(files.staged(files.vectors)) as file:
             np.save(file, faces.vectors)
     about = {"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}
-    table = faces.rows.append_column(VECTOR_ID, pa.array(first)).replace_schema_metadata({COPY: to_json(about)})
+    table = faces.rows.append_column(VECTOR_ID, column(first, pa.int64())).replace_schema_metadata(
+        {COPY: to_json(about)}
+    )
     with atomic_write(files.staged(files.parquet)) as file:
         pq.write_table(table, file)
     with atomic_write(files.staged(files.errors), "w") as file:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
 from faceembed.engine.pipeline.quality import percentile, pose
 from faceembed.engine.pipeline.realness import realness
@@ -40,7 +41,7 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
         "y": boxes[:, 1],
         "w": boxes[:, 2] - boxes[:, 0],
         "h": boxes[:, 3] - boxes[:, 1],
-        "landmarks": pa.FixedSizeListArray.from_arrays(pa.array(landmarks.ravel().astype(np.float32)), 10),
+        "landmarks": pa.FixedSizeListArray.from_arrays(column(landmarks.ravel(), pa.float32()), 10),
         "score": joined("scores"),
         "norm": norms,
         "image_width": sizes[:, 0],
@@ -52,11 +53,11 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
         "yaw": yaw,
         "roll": roll,
     }
-    arrays = [pa.array(columns[field.name], field.type) for field in FACE_SCHEMA]
+    arrays = [column(columns[field.name], field.type) for field in FACE_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA), vectors
 
 
 def _sharpness(outcome: Outcome) -> pa.Array:
     """Of a batch's faces; null where their pixels were not on the host."""
     known = outcome.faces.sharpness
-    return pa.nulls(len(outcome.faces.photo), pa.float32()) if known is None else pa.array(known, pa.float32())
+    return pa.nulls(len(outcome.faces.photo), pa.float32()) if known is None else column(known, pa.float32())

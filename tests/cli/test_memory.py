@@ -1,4 +1,4 @@
-"""A command is sparing with memory: what one thread gave back, another takes, and Arrow has no hoard of its own."""
+"""A command is sparing with memory and time: what one thread gave back, another takes, Arrow has no hoard of its own, nobody runs idle."""
 
 from __future__ import annotations
 
@@ -42,3 +42,22 @@ def test_arrows_pool(environment: str, pool: str, monkeypatch: pytest.MonkeyPatc
     script = f"{SPARING}; import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == pool
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's threads are read from /proc")
+@pytest.mark.parametrize("environment", ["", "30"])
+def test_idle_threads_sleep(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's own threads of linear algebra compute nothing, so they take no time: 40 ms each without; what was set stays."""
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+    if environment:
+        monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", environment)
+    script = (
+        "import glob, os, time; from faceembed.cli import libraries; libraries.sleep_soon(); import numpy; time.sleep(0.5)\n"
+        "times = {path: open(path).read().split(')')[1].split()[11] for path in glob.glob('/proc/self/task/*/stat')}\n"
+        "print(os.environ['OPENBLAS_THREAD_TIMEOUT'], *(t for path, t in times.items() if f'/{os.getpid()}/' not in path))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    timeout, *ticks = done.stdout.split()
+    assert timeout == (environment or "4")
+    if not environment:
+        assert all(int(tick) <= 1 for tick in ticks)  # hundredths of a second

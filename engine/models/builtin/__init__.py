@@ -31,14 +31,17 @@ def find(name: str) -> Model | None:
     path = FOLDER / f"{name}.onnx"
     if name not in names():
         return None
-    advice = f"reinstall it, for instance with: {pip_install(again=True)}"
     try:
         spec = ModelSpec.from_json(path.with_suffix(".json").read_text("utf-8"), where=f"{name}.json")
         sha256 = file_sha256(path)
     except (OSError, UnicodeDecodeError, ModelError) as error:
-        raise ModelError(f"the model '{name}' inside faceembed is damaged ({error}); {advice}") from error
+        raise ModelError(f"the model '{name}' inside faceembed is damaged ({error}); {_advice()}") from error
     if sha256 != spec.sha256:
         raise ModelError(
-            f"the model '{name}' inside faceembed is damaged: its SHA-256 is {sha256}, expected {spec.sha256}; {advice}"
+            f"the model '{name}' inside faceembed is damaged: its SHA-256 is {sha256}, expected {spec.sha256}; {_advice()}"
         )
     return Model(spec, str(path))
+
+
+def _advice() -> str:
+    return f"reinstall it, for instance with: {pip_install(again=True)}"
