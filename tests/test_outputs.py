@@ -153,6 +153,7 @@ OURS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "gallery": ("x.gallery", _gallery),
     "vectors": ("x.parquet", _vectors),
     "vectors' description": ("x.json", lambda path: path.write_text('{"faceembed.vectors": 1}')),
+    "names": ("x.csv", lambda path: path.write_text("path,face,name\n/a.jpg,0,Ann\n")),
     "labels": ("x.parquet", _labels),
     "errors": ("x.errors.csv", lambda path: path.write_text("path,stage,reason,size,mtime_ns\n")),
     "spec": (
@@ -270,6 +271,7 @@ COMMANDS = {
     "enrol": ["enrol", "people", "-o", "OUT"],
     "export-vectors": ["export-vectors", "p.faiss", "-o", "OUT"],
     "embed vectors": ["embed", "photo.jpg", "-o", "new.faiss", "--vectors", "OUT"],
+    "regions": ["regions", "p.faiss", "-o", "OUT"],
     "split": ["data", "split", "people", "-o", "OUT", "--train", "1", "--validate", "1", "--test", "1"],
     "faces": ["data", "faces", "people", "-o", "OUT"],
     "export": ["export", "dlib-resnet", "-o", "OUT"],

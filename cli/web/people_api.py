@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.people import PeopleFile
 from faceembed.cli.web.security import WRITE
 from faceembed.cli.web.service import Service
+from faceembed.engine.people.gallery import good_name
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.verbs import gallery as verbs
 from faceembed.errors import DataError, IndexBusyError, UsageError
@@ -112,11 +112,13 @@ def add_people_routes(router: APIRouter, service: Service) -> None:
         with service.memory.lease() as hold:
             form = await read_body(request, files="", most=0, fields=("name", "merge"), limits=limits, hold=hold)
         new = form.fields.get("name", "")
-        merge = json.loads(form.fields.get("merge", "false")) is True
+        merge = form.fields.get("merge", "false").lower()
+        if merge not in ("true", "false"):
+            raise ApiError(422, "bad_field", "'merge' must be true or false")
         with _refused(held):
-            await run_in_threadpool(lambda: verbs.rename(held.path, name, new, merge=merge))
-        found = held.gallery().people
-        return _json({"name": new, "photos": next((len(p.usable) for n, p in found.items() if n == new.strip()), 0)})
+            await run_in_threadpool(lambda: verbs.rename(held.path, name, new, merge=merge == "true"))
+        called = good_name(new, "the name")
+        return _json({"name": called, "photos": len(held.gallery().people[called].usable)})
 
     @router.delete("/api/v1/people/{name}", response_model=schemas.Removed, responses=errors)
     async def remove(request: Request, name: str) -> Response:

@@ -24,6 +24,8 @@ class Detector(abc.ABC):
     """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
     turns: bool = False
     """Whether photos without a sure face are looked at turned (`turned`): where its scores from which on that is right were measured."""
+    tiles: bool = True
+    """Whether small faces in large photos may be looked for in tiles (`tiles`), which are cut out on the host."""
     capped: int = 0
     """Photos so far that were searched smaller than the smallest face wanted needs, as what computes takes no larger picture."""
 

@@ -51,7 +51,7 @@ class Finder:
     @property
     def _in_tiles(self) -> bool:
         """Whether small faces are looked for in large photos: where every face is wanted and no size is given to look in; not on a card."""
-        host = self.detector is not None and self.detector.choice.device == "cpu"
+        host = self.detector is not None and self.detector.choice.device == "cpu" and self.detector.tiles
         return host and not self.only_largest and not self.settings.detect_size
 
     def find(self, photos: Sequence[Photo]) -> tuple[Detections, dict[int, str]]:

@@ -101,6 +101,8 @@ def bench(
     settings = settings or EmbedSettings()
     if (count is not None and count < 1) or rounds < 1:
         raise UsageError("a measurement needs at least one photo and one round")
+    if settings.processes > 1:
+        raise UsageError(f"--processes {settings.processes}: the stages of one process are measured; leave it out")
     listing = list_photos(photos)
     for line in listing.remarks(options=False):
         notice(line)

@@ -133,6 +133,7 @@ KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "gallery": ("a gallery", lambda path: GALLERY.encode() in _tail(path)),
     "vectors": ("a file of vectors", _is_vectors),
     "vectors' description": ("a description of vectors", _has(VECTORS)),
+    "names": ("a table of names", _starts("path,face,name")),
     "labels": ("a file of face labels", _is_labels),
     "errors": ("a file of errors", lambda path: _head(path).startswith(b"path,stage,reason,size,mtime_ns")),
     "model": ("a model", _is_model),

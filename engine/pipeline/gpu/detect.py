@@ -32,6 +32,8 @@ class DeviceOneShotDetector(OneShotDetector):
         backend: where the photos are.
     """
 
+    turns = tiles = False  # both work on pixels of the host; nor does the CPU's backend do what a card does not
+
     def __init__(
         self,
         model: Model,

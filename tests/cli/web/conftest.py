@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,17 +20,35 @@ from numpy.typing import NDArray
 
 from faceembed.cli.web.app import create_app
 from faceembed.cli.web.http import timed_protocol
+from faceembed.cli.web.people import PeopleFile
 from faceembed.cli.web.service import Service
-from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Model, ModelSpec
+from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Level, Model, ModelSpec
+from faceembed.engine.people.gallery import Gallery, write_gallery
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.serving import Embedder
-from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings
 from faceembed.engine.runtimes.base import RuntimeChoice
 
 SPEC = ModelSpec(
     "patches", "encoder", (112, 112), dimension=48, template=ARCFACE_TEMPLATE, threshold=0.5, threshold_source="made up"
 )
 LIMIT = 1_000_000  # pixels
+
+
+LEVELS = (Level(0.01, 0.7, 0.7, 0.7), Level(0.0001, 0.8, 0.8, 0.8))
+
+
+def people_file(path: Path) -> PeopleFile:
+    """A gallery of nobody yet, for this encoder with thresholds by rate."""
+    spec = dataclasses.replace(SPEC, thresholds=LEVELS, sha256="0")
+    about = {
+        "encoder": {"name": spec.name, "sha256": spec.sha256, "source": spec.name},
+        "aligner": None,
+        "dimension": spec.dimension,
+        "preprocessing": PREPROCESSING,
+    }
+    write_gallery(path, Gallery(about, ()))
+    return PeopleFile(path, spec)
 
 
 class Patches:

@@ -9,6 +9,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from faceembed.cli.web.limits import Limits
 from faceembed.cli.web.service import Service
 from faceembed.engine.explain.occlusion import OcclusionSettings, explain
 from faceembed.engine.pipeline.serving import Embedder
+from tests.cli.web.conftest import people_file
 
 with warnings.catch_warnings():  # of its own dependencies, at import
     warnings.simplefilter("ignore")
@@ -89,7 +91,8 @@ def request(
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (b"application/json", (415, "wrong_content_type")),
+        (b"application/json", (400, "bad_json")),
+        (b"image/png", (415, "not_a_picture")),
         (b"text/plain", (415, "wrong_content_type")),
         (b"multipart/mixed; boundary=b0undary", (415, "wrong_content_type")),
         (b"application/x-www-form-urlencoded", (415, "wrong_content_type")),
@@ -290,16 +293,18 @@ def test_photos_with_random_damage(
     assert response.status_code in (200, 413, 415, 422)
 
 
-def test_answers_are_what_openapi_promises(embedder: Embedder, picture: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_what_openapi_promises(
+    embedder: Embedder, picture: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Requests made from the API's own description, good and bad ones, get answers of the shapes that it names."""
     quick = functools.partial(explain, settings=OcclusionSettings(windows=(0.5,)))
     monkeypatch.setattr("faceembed.cli.web.service.explain", quick)
     photos = [picture(1), picture(2), picture(3, width=200), b"no picture"]
     schemathesis.openapi.format("binary", st.sampled_from(photos))
-    app = create_app(Service(embedder, limits=LIMITS))
+    app = create_app(Service(embedder, limits=LIMITS, people=people_file(tmp_path / "staff.gallery")))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 6
+    assert len(operations) == 11
     statuses: set[int] = set()
 
     for operation in operations:

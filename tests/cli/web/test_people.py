@@ -12,14 +12,11 @@ import pytest
 from faceembed.cli.web.people import PeopleFile
 from faceembed.cli.web.security import READ, WRITE, Key, read_keys
 from faceembed.cli.web.service import Service
-from faceembed.engine.models.spec import Level
-from faceembed.engine.people.gallery import Gallery, read_gallery, write_gallery
+from faceembed.engine.people.gallery import read_gallery
 from faceembed.engine.pipeline.serving import Embedder
-from faceembed.engine.pipeline.settings import PREPROCESSING
 from faceembed.errors import IndexFormatError, UsageError
-from tests.cli.web.conftest import SPEC, make_files, make_picture
+from tests.cli.web.conftest import LEVELS, SPEC, make_files, make_picture, people_file
 
-LEVELS = (Level(0.01, 0.7, 0.7, 0.7), Level(0.0001, 0.8, 0.8, 0.8))
 READER, WRITER = "r" * 20, "w" * 20
 KEYS = {READER: READ, WRITER: WRITE}
 
@@ -28,13 +25,7 @@ KEYS = {READER: READ, WRITER: WRITE}
 def staff(tmp_path: Path) -> Path:
     path = tmp_path / "secret" / "staff.gallery"
     path.parent.mkdir()
-    about = {
-        "encoder": {"name": SPEC.name, "sha256": SPEC.sha256 or "0", "source": SPEC.name},
-        "aligner": None,
-        "dimension": SPEC.dimension,
-        "preprocessing": PREPROCESSING,
-    }
-    write_gallery(path, Gallery(about, ()))
+    people_file(path)
     return path
 
 
@@ -156,12 +147,14 @@ def test_roles(ask: Any, service: Service) -> None:
             await client.post("/api/v1/enrol", files=files, data={"name": "x"}, headers=headers(READER)),
             await client.delete("/api/v1/people/ann", headers=headers(READER)),
             await client.patch("/api/v1/people/ann", json={"name": "x"}, headers=headers(READER)),
+            await client.patch("/api/v1/people/ann", json={"name": "x", "merge": "perhaps"}, headers=headers(WRITER)),
             await client.get("/api/v1/people"),
             await client.post("/api/v1/identify", files=files, headers=headers("z" * 20)),
             await client.get("/api/v1/people", headers=headers(WRITER)),
         ]
 
-    *refused, unknown, wrong, known = ask(service, talk)
+    *refused, perhaps, unknown, wrong, known = ask(service, talk)
+    assert said(perhaps) == (422, "bad_field")
     assert [said(one) for one in refused] == [(403, "forbidden")] * 3
     assert said(unknown) == said(wrong) == (401, "unauthorised")
     assert [one["name"] for one in known.json()["people"]] == ["ann", "bob"]

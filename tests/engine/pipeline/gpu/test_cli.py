@@ -58,12 +58,27 @@ def test_an_aligner_that_has_no_way_onto_a_card(photos: Path, tmp_path: Path) ->
         (["--gpu-memory", "plenty"], "--gpu-memory 'plenty' is not an amount of memory"),
         (["--gpu-memory", "1M", "--device", "cuda"], "too little"),
         (["--gpu-memory", "8G", "--device", "cpu"], "--gpu-memory is for an NVIDIA card"),
+        (["--decoder", "dali", "--device", "cpu"], "--decoder is for an NVIDIA card"),
+        (["--decoder", "turbo"], "'turbo' is not one of 'nvimagecodec', 'dali'"),
+        (["--processes", "2", "--device", "cpu"], "--processes is for an NVIDIA card"),
+        (["--processes", "0"], "--processes"),
     ],
 )
 def test_wrong_memory(photos: Path, tmp_path: Path, words: list[str], message: str) -> None:
     code, said = run("embed", photos, "-o", tmp_path / "index.faiss", "--aligner", "none", *words)
     assert code == 2
     assert message in said
+
+
+def test_bench_measures_one_process(photos: Path) -> None:
+    code, said = run("bench", photos, "--device", "cuda", "--processes", "2")
+    assert code == 2 and "the stages of one process are measured" in said
+
+
+@pytest.mark.parametrize("option", [["--decoder", "dali"], ["--processes", "2"]])
+def test_options_of_a_card_where_auto_finds_none(photos: Path, tmp_path: Path, option: list[str]) -> None:
+    code, said = run("embed", photos, "-o", tmp_path / "index.faiss", "--aligner", "none", *option)
+    assert code == 2 and f"{option[0]} is for an NVIDIA card, and this run computes on the CPU" in said
 
 
 def test_memory_of_a_card_where_auto_finds_none(photos: Path, tmp_path: Path) -> None:

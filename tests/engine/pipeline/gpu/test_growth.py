@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.models.spec import Model
@@ -37,11 +37,13 @@ class Watch:
         return self.now
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1000, 30_000), min_size=1, max_size=6), st.integers(1, 3))
 def test_one_more_as_long_as_the_rate_rises(rates: list[float], most: int) -> None:
     """``rates[n]`` with n + 1 processes: one is added after the first measurement, and then while each brought a tenth."""
     watch = Watch()
     growth = Growth(most, watch)
+    seen = [2 * int(rate * SECONDS / 2) / SECONDS for rate in rates]  # as whole photos
     working = 1
     while working <= len(rates):
         growth.begin()
@@ -53,7 +55,7 @@ def test_one_more_as_long_as_the_rate_rises(rates: list[float], most: int) -> No
         working += 1
     expected = 1
     while expected <= len(rates) and expected - 1 < most:
-        if expected > 1 and int(rates[expected - 1] * SECONDS / 2) < GAIN * int(rates[expected - 2] * SECONDS / 2):
+        if expected > 1 and seen[expected - 1] < GAIN * seen[expected - 2]:
             break
         expected += 1
     assert working == expected
@@ -64,6 +66,7 @@ def test_one_more_as_long_as_the_rate_rises(rates: list[float], most: int) -> No
 photos = st.builds(PhotoFile, st.text(max_size=5), st.integers(0, 2**40), st.integers(-(2**60), 2**60), st.integers(0))
 
 
+@settings(deadline=None)
 @given(st.lists(photos, max_size=5), st.lists(st.text("0123456789abcdef", max_size=4), min_size=5, max_size=5))
 def test_photos_come_out_as_they_went_in(listed: list[PhotoFile], digests: list[str]) -> None:
     assert unpacked(packed(listed)) == listed

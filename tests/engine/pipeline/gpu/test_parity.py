@@ -113,7 +113,9 @@ def test_white_squares_are_found_where_they_are(
     for faces in ("largest", "all"):
         settings = EmbedSettings(faces=faces, min_face=20)
         encoder = Encoder(tiny_encoder, CHOICE, threads=1)
-        host = Pipeline(settings, OneShotDetector(white_cells, CHOICE, threads=1), encoder, workers=1)
+        on_host = OneShotDetector(white_cells, CHOICE, threads=1)
+        on_host.turns = on_host.tiles = False  # what a card does not do
+        host = Pipeline(settings, on_host, encoder, workers=1)
         detector: Detector = DeviceOneShotDetector(white_cells, CHOICE, backend)
         device = DevicePipeline(settings, detector, encoder, backend, memory=1 << 30)
         listed = list_photos([tmp_path]).photos
