@@ -105,10 +105,8 @@ def _photos(given: list[Path]) -> list[Path]:
 
 
 def pack(args: argparse.Namespace) -> dict[str, Any]:
-    """Fill a folder with what is to be carried beside wheels: mixed files, and evenly chosen ones of the photos given."""
-    from card_photos import write_mixed
-
-    size = write_mixed(args.pack / "mixed")
+    """Fill a folder with what is to be carried beside wheels: some of the photos given. Mixed files are made where they are needed."""
+    size = 0
     chosen = common.sample([str(path) for path in _photos(args.photos)], args.most)
     people = args.pack / "people"
     people.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -76,12 +75,3 @@ def at_side(sources: Sequence[NDArray[np.uint8]], side: int, count: int) -> list
         scaled = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         files.append(cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
     return files
-
-
-def write_mixed(folder: Path) -> int:
-    """The files of `mixed` in a folder; their bytes in all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = mixed()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return sum(map(len, files.values()))

@@ -63,8 +63,8 @@ def test_what_is_carried_is_small(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     files = [path for path in (tmp_path / "carry").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) == document["bytes"] < 8 << 20
-    assert len(list((tmp_path / "carry" / "mixed").iterdir())) == len(card_photos.mixed()) >= 40
-    assert document["people"] == 3
+    assert len(files) == document["people"] == 3
+    assert len(card_photos.mixed()) >= 40  # made on the spot
 
 
 def test_every_kernel_is_compared() -> None:
