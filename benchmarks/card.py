@@ -136,31 +136,23 @@ def _photos(given: list[Path]) -> list[Path]:
 
 
 def pack(args: argparse.Namespace) -> dict[str, Any]:
-    """Fill a folder with what is to be carried: mixed files, and evenly chosen ones of the photos given. What lies in it already, as wheels
-    may, is carried too, and counted; nothing is written where all is too much.
+    """Fill a folder with what is to be carried: some of the photos given. Mixed files are made where they are needed. What lies in it already,
+    as wheels may, is carried too, and counted; nothing is written where all is too much.
 
     Raises:
         BenchmarkError: it is too much, or photos were packed there before.
     """
-    from card_photos import mixed, plain
-
-    photos = _photos(args.photos)
-    chosen = [Path(name) for name in common.sample([str(path) for path in photos], args.most)]
-    files = {args.pack / "mixed" / name: data for name, data in mixed(plain(photos)).items()}
+    chosen = [Path(name) for name in common.sample([str(path) for path in _photos(args.photos)], args.most)]
     people = args.pack / "people"
-    for folder in (args.pack / "mixed", people):
-        if folder.exists():
-            raise BenchmarkError(f"{folder} is there already; take it away or give another folder")
-    there = sum(path.stat().st_size for path in args.pack.rglob("*") if path.is_file())
-    size = there + sum(map(len, files.values())) + sum(path.stat().st_size for path in chosen)
+    if people.exists():
+        raise BenchmarkError(f"{people} is there already; take it away or give another folder")
+    there = [path for path in args.pack.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in [*there, *chosen])
     if size > LIMIT_BYTES:
         raise BenchmarkError(
             f"{size / 2**20:.0f} MiB are too much to carry, {LIMIT_BYTES >> 20} may be; give a smaller --most"
         )
-    for folder in (args.pack / "mixed", people):
-        folder.mkdir(parents=True)
-    for path, data in files.items():
-        path.write_bytes(data)
+    people.mkdir(parents=True)
     for number, photo in enumerate(chosen):
         shutil.copy(photo, people / f"{number:04d}{photo.suffix}")
     return {"bytes": size, "people": len(chosen)}

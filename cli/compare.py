@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from faceembed.engine.evaluate.comparison import Comparison, Row
 
 
+_LICENCE = 40  # characters of it in text; JSON has all
+
+
 @click.command()
 @click.argument("models_", metavar="MODELS...", nargs=-1, required=True)
 @file_option("--pairs", required=True, help="Labelled pair list, as for `faceembed eval`.")
@@ -84,7 +87,7 @@ def compare(
 def _text(result: Comparison) -> str:
     kinds = list(result.pairs.negative_kinds) if len(result.pairs.negative_kinds) > 1 else []
     head = ["encoder", "EER", "95 % interval", *(f"EER {kind}" for kind in kinds)]
-    head += ["TAR@FAR 1e-2", "TAR@FAR 1e-3", "faces/s", "size", "dim"]
+    head += ["TAR@FAR 1e-2", "TAR@FAR 1e-3", "faces/s", "size", "dim", "licence"]
     table = [head, *(_cells(row, kinds) for row in result.rows if not row.reason)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -122,6 +125,7 @@ def _cells(row: Row, kinds: list[str]) -> list[str]:
         f"{row.rate.median:,.0f}" if row.rate else "-",
         size_text(row.size_bytes) if row.size_bytes else "-",
         str(row.model.spec.dimension),
+        printable(row.model.spec.licence)[:_LICENCE],
     ]
 
 

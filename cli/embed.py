@@ -102,9 +102,7 @@ def embed(
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
-    from faceembed.engine.index.vectors import check_vectors_output
     from faceembed.engine.verbs.embed import embed as embed_photos
-    from faceembed.engine.verbs.vectors import export_vectors
 
     query = "QUERY.jpg"
     if sample:
@@ -115,6 +113,9 @@ def embed(
         output = output or str(samples.sample_home() / "index.faiss")
     assert output is not None
     if vectors is not None:
+        from faceembed.engine.index.vectors import check_vectors_output  # with all of Arrow's functions
+        from faceembed.engine.verbs.vectors import export_vectors
+
         check_vectors_output(vectors)
     ctx.meta[OUTPUT] = output
     again = "the same command without --fresh" if fresh else "the same command"

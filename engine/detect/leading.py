@@ -62,7 +62,9 @@ class Leader:
     overlap: float
 
     def lead(self, seen: Sighted, among: NDArray[np.bool_]) -> Sighted:
-        """Judge faces until the leading one (`Detections.leading`) of each photo has been.
+        """Judge faces until the leading one (`Detections.leading`) of each photo has been, and all others that may be sure.
+
+        In as few calls of the judge as can be, as each has its price: one, mostly.
 
         Several looks' answers for a face may be among them: where the one that leads is judged away, another is next.
 
@@ -74,32 +76,31 @@ class Leader:
             The faces, without those that the judge took for none.
         """
         while True:
-            leading = seen.faces.leading(self.sizes, self.min_score)
-            left = leading[~seen.judged[leading] & among[seen.faces.photo[leading]]]
+            same, leading = self._same(seen.faces)
+            counts = ~same & (seen.faces.scores >= np.float32(self.min_score))
+            counts[leading] = True
+            left = np.flatnonzero(counts & ~seen.judged & among[seen.faces.photo])
             if len(left) == 0:
                 return seen
             seen = self._judged(seen, left)
 
     def largest(self, seen: Sighted) -> Detections:
-        """The leading face of each photo, and how many others of it are sure: those alone are judged that may be.
+        """The leading face of each photo, and how many others of it are sure.
 
         Args:
             seen: faces of the photos, perhaps one face in several of them.
         """
         everywhere = np.ones(len(self.sizes), np.bool_)
         seen = self.lead(self._settled(self.lead(seen, everywhere)), everywhere)
-        maybe = seen.faces.scores >= np.float32(self.min_score)
-        others = np.flatnonzero(maybe & ~seen.judged)
-        faces = (self._judged(seen, others) if len(others) else seen).faces
-        return faces.take(self._apart(faces)).largest(self.sizes, self.min_score)
+        return seen.faces.take(self._apart(seen.faces)).largest(self.sizes, self.min_score)
 
     def _settled(self, seen: Sighted) -> Sighted:
         """One answer for each leading face: the one of highest score, of which those are judged that may be."""
-        same, lead = self._same(seen.faces)
-        surer = np.flatnonzero(same & ~seen.judged & (seen.faces.scores > seen.faces.scores[lead]))
+        same, leading = self._same(seen.faces)
+        surer = np.flatnonzero(same & ~seen.judged & (seen.faces.scores > seen.faces.scores[leading]))
         if len(surer):
             seen = self._judged(seen, surer)
-            same, lead = self._same(seen.faces)
+            same, _ = self._same(seen.faces)
         answers = np.flatnonzero(same & seen.judged)
         kept = ~same
         kept[answers[self._apart(seen.faces.take(answers))]] = True

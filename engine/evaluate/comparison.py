@@ -52,6 +52,7 @@ class Row:
             "dimension": spec.dimension if spec else None,
             "input_size": list(spec.input_size) if spec else None,
             "bytes": self.size_bytes,
+            "licence": spec.licence if spec else None,
             "precision": self.precision or None,
             "faces_per_second": self.rate.median if self.rate else None,
             "faces_per_second_range": [self.rate.lowest, self.rate.highest] if self.rate else None,

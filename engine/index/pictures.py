@@ -18,7 +18,7 @@ from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.photos.decode import Photo, decode
 from faceembed.engine.photos.listing import decode_path
-from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.sidecar import read_photo
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.errors import PhotoError
 
@@ -135,7 +135,7 @@ class Pictures:
     def _read(self, path: str) -> Photo | None:
         """The upright photo, decoded smaller where its face is large; None if it cannot be read now."""
         try:
-            data = read_file(self._files.get(path, path))
+            data = read_photo(self._files.get(path, path))
             box = self._boxes[path]
             fits = [r for r in (1, 2, 4, 8) if max(float(box[2]), float(box[3])) / r >= _LEAST_FACE]
             return decode(data, reduction=max(fits, default=1))

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from faceembed.engine.models import builtin
 from faceembed.engine.models.oneshot import REFINED, REFINED_CHANNELS, REFINED_SIDE
+from faceembed.engine.models.spec import Colour
 from faceembed.errors import ModelError
 
 SOURCE = "faceembed-align"
@@ -23,11 +25,14 @@ FACES = "faces"
 _PREFIX = "refiner."
 
 
-def add_refiner(proto: Any) -> None:
-    """Put the network into a file that takes BGR, 0 to 255, and have it take the same; in place.
+def add_refiner(
+    proto: Any, *, colour: Colour = "bgr", mean: Sequence[float] = (0.0, 0.0, 0.0), scale: float = 1.0
+) -> None:
+    """Put the network into a file, and have it take pixels in the form that the file's own takes them; in place.
 
     Args:
         proto: an ONNX ``ModelProto`` of our operator set (`graph.OPSET`).
+        colour, mean, scale: of the file's `ModelSpec`: what it takes is (value - mean) * scale in that order of colours.
 
     Raises:
         ModelError: the built-in aligner is damaged, or not the one that this was written for.
@@ -47,10 +52,12 @@ def add_refiner(proto: Any) -> None:
             reached.add(name)
             wanted.extend(makers[name].input if name in makers else ())
     (given,) = [value.name for value in other.input if value.name in reached]
+    order = [2, 1, 0] if colour == "bgr" else [0, 1, 2]
+    subtracted = np.asarray(mean, np.float64)[order]  # in the order red, green, blue
     floats = {
-        "mean": np.array(inside.spec.mean, np.float32).reshape(1, 3, 1, 1),
-        "scale": np.array(inside.spec.scale, np.float32),
-        "rgb": np.array([2, 1, 0], np.int64),
+        "mean": ((np.asarray(inside.spec.mean) - subtracted) * scale).astype(np.float32).reshape(1, 3, 1, 1),
+        "scale": np.array(inside.spec.scale / scale, np.float32),
+        "rgb": np.array(order, np.int64),
     }
 
     def called(name: str) -> str:

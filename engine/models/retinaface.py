@@ -69,7 +69,7 @@ def build(path: str | Path) -> tuple[bytes, ModelSpec]:
     import onnx  # when it is needed, as everywhere in this room
 
     proto = onnx.load_from_string(network.writer.serialise())
-    add_refiner(proto)
+    add_refiner(proto, colour=spec.colour, mean=spec.mean, scale=spec.scale)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data, spec
 

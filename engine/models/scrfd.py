@@ -66,7 +66,7 @@ def rewrite(path: Path) -> bytes:
     for place, name in ((0, "N"), (2, "H"), (3, "W")):
         inputs[0].type.tensor_type.shape.dim[place].dim_param = name
     lowered(proto)
-    add_refiner(proto)
+    add_refiner(proto, colour=SPEC.colour, mean=SPEC.mean, scale=SPEC.scale)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 

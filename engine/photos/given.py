@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.listing import printable
-from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.sidecar import read_photo
 from faceembed.errors import PhotoError, UsageError
 
 Colour = Literal["rgb", "bgr"]
@@ -73,7 +73,7 @@ def read_given(photo: Given, colour: Colour | None, *, max_bytes: int) -> bytes 
     if _is_picture(photo):
         return _from_picture(photo)
     if isinstance(photo, str | os.PathLike):
-        return read_file(os.path.abspath(os.fspath(photo)), max_bytes=max_bytes)
+        return read_photo(os.path.abspath(os.fspath(photo)), max_bytes=max_bytes)
     data = photo.read(max_bytes + 1) if hasattr(photo, "read") else bytes(photo)
     if not isinstance(data, bytes):
         raise UsageError("a file that is open for text; open it with mode 'rb'")

@@ -6,7 +6,7 @@ import cv2
 
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.probe import probe
-from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.sidecar import read_photo
 from faceembed.errors import PhotoError
 
 SIDE = 128  # longer side in pixels
@@ -15,7 +15,7 @@ SIDE = 128  # longer side in pixels
 def thumbnail(path: str) -> bytes | None:
     """A photo as a small JPEG, upright; None if it cannot be read."""
     try:
-        data = read_file(path)
+        data = read_photo(path)
         header = probe(data)
         fits = [r for r in (1, 2, 4, 8) if max(header.width, header.height) / r >= SIDE]
         pixels = decode(data, reduction=max(fits, default=1)).pixels

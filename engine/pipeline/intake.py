@@ -21,6 +21,7 @@ from faceembed.engine.photos.header import Header
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.sidecar import with_sidecar
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import PhotoError
@@ -62,7 +63,7 @@ class Intake:
         try:
             data = read_file(photo.path, max_bytes=self.settings.max_bytes)
             photo = photo.holding(data)
-            return self.item(photo, data)
+            return self.item(photo, with_sidecar(data, photo.path))
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 

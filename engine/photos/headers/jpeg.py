@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from faceembed.engine.photos.header import Header, upright
-from faceembed.engine.photos.headers.exif import exif_orientation
+from faceembed.engine.photos.headers.exif import exif_orientation, stated
 from faceembed.errors import PhotoError
 
 _COMMON = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
@@ -52,6 +52,25 @@ def read_jpeg(data: bytes) -> Header:
     bits, height, width, components = struct.unpack_from(">BHHB", data, frame + 4)
     way = _way(data[frame + 1], bits, components, adobe)
     return upright("JPEG", width, height, orientation or 1, way=way, colours=components)
+
+
+def stated_orientation(data: bytes) -> int:
+    """What a JPEG's first EXIF data say of the orientation, 1 to 8; 0 where they say nothing, or there are none."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker in (0xDA, 0xD9):
+            break
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+        else:
+            length = data[at + 2] << 8 | data[at + 3]
+            if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+                return stated(data[at + 10 : at + 2 + length])
+            at += 2 + max(2, length)
+    return 0
 
 
 def _way(process: int, bits: int, components: int, adobe: bool) -> str:

@@ -17,7 +17,7 @@ from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.models import retinaface, scrfd
 from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.import_file import import_aligner
-from faceembed.engine.models.oneshot import OUTPUTS, STRIDES
+from faceembed.engine.models.oneshot import OUTPUTS, REFINED, STRIDES
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import RuntimeChoice
@@ -246,3 +246,20 @@ def test_a_made_scrfd_is_looked_through_by_its_own_decoder(
     detector = open_detector(model, RuntimeChoice("onnxruntime", "cpu", "fp32", "a test"), threads=1)
     found = detector.detect([astronaut], [20.0], only_largest=False)
     assert len(found) > 0 and found.landmarks.shape == (len(found), 5, 2)
+
+
+def test_the_refiner_sees_the_same_pixels_in_every_file(
+    small: Path, tmp_path: Path, astronaut: NDArray[np.uint8]
+) -> None:
+    """Whatever a file's own network takes: BGR less a mean, RGB from -1 to 1, or as the built-in aligner's."""
+    crops = np.stack([astronaut[y : y + 56, 190 : 190 + 56] for y in (70, 90, 110)])
+    choice = RuntimeChoice("onnxruntime", "cpu", "fp32", "a test")
+    (expected,) = open_session(resolve("faceembed-align", task="aligner"), choice, outputs=(REFINED,), threads=1).run(
+        crops
+    )
+    files = (scrfd.rewrite(scrfd_file(tmp_path / "theirs.onnx")), scrfd.SPEC), retinaface.build(small)
+    for data, spec in files:
+        path = tmp_path / f"{spec.decoder}.onnx"
+        path.write_bytes(data)
+        (seen,) = open_session(Model(spec, path), choice, outputs=(REFINED,), threads=1).run(crops)
+        np.testing.assert_allclose(seen, expected, atol=2e-3)

@@ -29,7 +29,7 @@ from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import printable
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
-from faceembed.engine.photos.reading import read_file
+from faceembed.engine.photos.sidecar import read_photo
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
@@ -244,7 +244,7 @@ class _Maker:
 
     def _shot(self, face: Face) -> Shot:
         """The photo, no larger than wanted, and its face."""
-        data = read_file(face.sample.path)
+        data = read_photo(face.sample.path)
         header = probe(data)
         limit = self.settings.max_side
         reduction = max(r for r in (1, 2, 4, 8) if r == 1 or max(header.width, header.height) >= r * limit)

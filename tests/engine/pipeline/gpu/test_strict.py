@@ -34,6 +34,7 @@ from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.runtimes.networks import graph_of, network_for, profiles_of
 from faceembed.engine.runtimes.tensorrt import TensorRtSession
+from faceembed.errors import DeviceError
 from tests.engine.pipeline.gpu.conftest import faces_of
 from tests.engine.pipeline.gpu.strict import Card
 from tests.engine.runtimes.test_tensorrt import facts_of, fake_flavour
@@ -257,6 +258,32 @@ def test_a_session_waits_for_its_answer(
     np.testing.assert_array_equal(session.run(pixels)[0], at_once)
     monkeypatch.setattr(TensorRtSession, "run", mutated(tensorrt.TensorRtSession, "run", "stream.sync()", "pass"))
     assert not np.array_equal(session.run(pixels + 1)[0], at_once)
+
+
+def test_what_a_report_asks_of_a_card(opened: Callable[..., Opened], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = opened()
+    card = types.SimpleNamespace(capability=(8, 9), multiprocessors=128)
+    monkeypatch.setattr(cuda, "probe", lambda: types.SimpleNamespace(card=lambda index: card, release="580.1"))
+    driver = sys.modules["cuda.bindings.driver"]
+    clock = types.SimpleNamespace(CU_DEVICE_ATTRIBUTE_CLOCK_RATE=13)
+    monkeypatch.setattr(driver, "CUdevice_attribute", clock, raising=False)
+    monkeypatch.setattr(driver, "cuDeviceGetAttribute", lambda attribute, index: (0, 2_500_000), raising=False)
+    assert path.backend.free_bytes() == 8 << 30
+    assert path.backend.title().endswith("driver 580.1")
+    per_clock = cuda.FLOPS_PER_CLOCK[(8, 9)]
+    assert path.backend.peak_tflops() == pytest.approx(per_clock * 128 * 2.5e9 / 1e12)
+    monkeypatch.setattr(driver, "cuDeviceGetAttribute", lambda attribute, index: (1, 0), raising=False)
+    assert path.backend.peak_tflops() is None
+    with path.backend.lane("copy"):
+        assert path.backend.copy_bandwidth(1 << 16) > 0
+        for count, padded in ((1, 1), (3, 4), (64, 64), (65, 128), (129, 192)):
+            given = path.backend._lane.put(np.full((count, 4), 7, np.float32))
+            filled = path.backend._padded(given)
+            assert filled.shape == (padded, 4)
+            assert (path.backend.host(filled)[:count] == 7).all()
+    monkeypatch.setattr(driver, "cuMemGetInfo", lambda: (2, 0, 0))
+    with pytest.raises(DeviceError, match=r"does not say how much memory is free.*--gpu-memory"):
+        path.backend.free_bytes()
 
 
 def test_fifty_entries_cost_nothing(opened: Callable[..., Opened]) -> None:
