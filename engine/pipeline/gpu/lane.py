@@ -155,4 +155,5 @@ def _driver(function: str, *arguments: Any) -> None:
 
     (status, *_) = getattr(driver, function)(*arguments)
     if int(status) != 0:
-        raise DeviceError(f"CUDA's {function} failed with {status!r}; the card may be out of memory or lost")
+        # No word of memory here: `shortage` would take it for want of memory, whatever it was.
+        raise DeviceError(f"CUDA's {function} failed with {status!r}; if the card is lost, nvidia-smi and dmesg say so")

@@ -120,7 +120,8 @@ class Card:
         self.streams: list[Stream] = []
         self.freed: list[tuple[np.ndarray, Stream | None, int]] = []
         self._graves: list[np.ndarray] = []  # so that a use after a free reads poison, and not somebody's memory
-        self.waits = self.graphs = self.replays = self.live = 0
+        self.waits = self.graphs = self.replays = self.live = self.allocations = 0
+        self.refused: frozenset[int] = frozenset()  # which allocations find no memory
 
     def new_stream(self) -> Stream:
         self.streams.append(Stream(self, len(self.streams) + 1))
@@ -167,6 +168,11 @@ class Card:
             def allocate(self, size: int, *, stream: Stream) -> Memory:
                 with card.lock:
                     card.bury()
+                    card.allocations += 1
+                    if card.allocations in card.refused:  # as cuda-core says it
+                        raise RuntimeError(
+                            "CUDA_ERROR_OUT_OF_MEMORY: The API call failed because it was unable to allocate"
+                        )
                     return Memory(card, size, stream)
 
             def sync(self) -> None:
