@@ -13,6 +13,7 @@ import collections
 import ctypes
 import threading
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -282,13 +283,14 @@ class Card:
 
         class Context(FakeContext):
             def execute_async_v3(self, stream: int) -> bool:
-                addresses, shape = dict(self.addresses), self.shape
-                execute = super().execute_async_v3
+                addresses, shape, there = dict(self.addresses), self.shape, weakref.ref(self)
 
                 def run() -> None:
-                    assert (self.addresses, self.shape) == (addresses, shape)
-                    ctypes.memset(self.memory[0], POISON, self.memory[1])  # the arena is his for that long
-                    assert execute(stream)
+                    context = there()
+                    assert context is not None, "a context is gone before its work is done"
+                    assert (context.addresses, context.shape) == (addresses, shape)
+                    ctypes.memset(context.memory[0], POISON, context.memory[1])  # the arena is his for that long
+                    assert FakeContext.execute_async_v3(context, stream)
 
                 card.stream(stream).put(run)
                 return True
@@ -296,7 +298,7 @@ class Card:
         class Engine(FakeEngine):
             def create_execution_context(self, config: Any) -> FakeContext:
                 super().create_execution_context(config)
-                self.contexts[-1] = Context(self)
-                return self.contexts[-1]
+                self.contexts.pop()  # who makes them keeps them
+                return Context(self)
 
         return Engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from faceembed.engine.photos.listing import PhotoFile
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.pipeline.shortage import is_out_of_memory
+from faceembed.engine.runtimes import tensorrt_lane
 from faceembed.errors import DeviceError
 from tests.engine.pipeline.gpu.test_strict import (  # noqa: F401 - fixtures
     Fit,
@@ -23,6 +25,7 @@ from tests.engine.pipeline.gpu.test_strict import (  # noqa: F401 - fixtures
     expected,
     fit,
     known,
+    mutated,
     opened,
 )
 
@@ -72,3 +75,32 @@ def test_a_card_that_is_lost_is_not_one_without_memory(
     with pytest.raises(DeviceError, match=rf"CUDA's cuMemsetD8Async failed with .*{status.name}") as raised:
         lane.fill(array, 0)
     assert is_out_of_memory(raised.value) == memory
+
+
+@pytest.mark.parametrize("missing", ["", "bind", "clear"])
+def test_no_context_goes_while_it_works(
+    opened: Callable[..., Opened],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+) -> None:
+    """Where another shape needs its place, and where all memory is asked back; without the wait of either it is noticed."""
+    path = opened()
+    backend, session = path.backend, path.pipeline.detector.sessions[0]
+    monkeypatch.setattr(tensorrt_lane, "_SHAPES", 1)
+    if missing:
+        without = mutated(tensorrt_lane.Lane, missing, "self._stream.sync()", "pass")
+        monkeypatch.setattr(tensorrt_lane.Lane, missing, without)
+
+    def work() -> None:
+        with backend.lane("detect"):
+            for side in (64, 96):
+                backend.run(session, backend.upload(np.zeros((2, side, side, 3), np.uint8)))
+            session.release()
+            gc.collect()
+            backend.wait()
+
+    if missing:
+        with pytest.raises(AssertionError, match="a context is gone before its work is done"):
+            work()
+    else:
+        work()
