@@ -60,7 +60,8 @@ def versions(setup: Setup) -> dict[str, Any]:
 def decode(setup: Setup) -> dict[str, Any]:
     """Each decoder against OpenCV: pixels of mixed files, and photos a second at each size."""
     variants = _decoders(setup)
-    sources = [by_opencv(path.read_bytes()).pixels[..., ::-1] for path in setup.photos[:8]]
+    sources = [pixels[..., ::-1] for pixels in card_photos.sound(setup.photos, 8)]
+    mixed = card_photos.mixed(card_photos.plain(setup.photos))
     files = {
         side: card_photos.at_side(sources, side, _batch_at(side, setup))
         for side in (card_photos.SIDES[:2] if setup.dry else card_photos.SIDES)
@@ -75,7 +76,7 @@ def decode(setup: Setup) -> dict[str, Any]:
                 continue
             with host.lane(decoder):
                 rates = {side: _rate(host, decoder, some, setup) for side, some in files.items()}
-                found[name] = {"pixels": _apart(host, decoder), "photos_per_second": rates}
+                found[name] = {"pixels": _apart(host, decoder, mixed), "photos_per_second": rates}
     found["OpenCV, one core"] = {
         side: len(some) / common_seconds(lambda some=some: [by_opencv(one) for one in some], 1)
         for side, some in files.items()
@@ -107,9 +108,8 @@ def _decoders(setup: Setup) -> dict[str, Callable[[], Decoder]]:
     return variants
 
 
-def _apart(host: Any, decoder: Decoder) -> dict[str, Any]:
+def _apart(host: Any, decoder: Decoder, files: dict[str, bytes]) -> dict[str, Any]:
     """Of the mixed files that are given to a decoder: how far its pixels are from OpenCV's, and which it refuses."""
-    files = card_photos.mixed()
     given = {}
     for name, data in files.items():
         try:

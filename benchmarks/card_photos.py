@@ -1,6 +1,6 @@
 """Photos for `card.py`: of every kind that a decoder may meet, and scaled to the sizes at which decoders are compared.
 
-They are the sample's astronaut, so that they can be made wherever the script runs; photos of people are carried beside them.
+They are made of the first sound photo given, so that they can be made wherever the script runs, without scikit-image's sample too.
 """
 
 from __future__ import annotations
@@ -12,23 +12,43 @@ from typing import Any
 
 import cv2
 import numpy as np
+from common import BenchmarkError
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceembed.engine.photos.sample import sample_photos
+from faceembed.engine.photos.decode import decode
+from faceembed.errors import PhotoError
 
 SIDES = (250, 640, 1280, 3840)
 
 
-def astronaut() -> Image.Image:
-    """The sample's picture."""
-    with Image.open(sample_photos() / "astronaut.png") as image:
-        return image.convert("RGB")
+def sound(photos: Sequence[Path], most: int) -> list[NDArray[np.uint8]]:
+    """RGB pixels of the first photos that can be decoded.
+
+    Raises:
+        BenchmarkError: none can.
+    """
+    found: list[NDArray[np.uint8]] = []
+    reason = ""
+    for path in photos:
+        try:
+            found.append(decode(path.read_bytes()).pixels)
+        except PhotoError as error:
+            reason = f"{path.name}: {error.reason}"
+        if len(found) == most:
+            break
+    if not found:
+        raise BenchmarkError(f"none of {len(photos)} photos can be decoded ({reason})")
+    return found
 
 
-def mixed() -> dict[str, bytes]:
+def plain(photos: Sequence[Path]) -> Image.Image:
+    """The first photo that can be decoded, as large as the sample's: what `mixed` is made of."""
+    return Image.fromarray(sound(photos, 1)[0]).resize((512, 512))
+
+
+def mixed(picture: Image.Image) -> dict[str, bytes]:
     """40 files by name: subsamplings, orientations, progressive, grey and CMYK JPEGs, other formats, and damaged ones."""
-    picture = astronaut()
     files: dict[str, bytes] = {}
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -76,12 +96,3 @@ def at_side(sources: Sequence[NDArray[np.uint8]], side: int, count: int) -> list
         scaled = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         files.append(cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
     return files
-
-
-def write_mixed(folder: Path) -> int:
-    """The files of `mixed` in a folder; their bytes in all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = mixed()
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return sum(map(len, files.values()))

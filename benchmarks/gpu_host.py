@@ -10,13 +10,14 @@ index at the end. One process has one core's worth of Python; several share the 
 
 How. Photos of LFW, hard links to as many as are asked for, all read once before. Each build runs in a process of its own, in turns, measured from
 a quarter of the photos on to the finished index. Rates are told by the clock and by processor seconds: on a busy machine the second
-is what to look at, and ``on 2 cores`` is twice that of two processes.
+is what to look at, and ``on free cores`` is that times the number of processes, each on a core of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -28,10 +29,20 @@ import common
 from common import BenchmarkError, say
 
 HERE = Path(__file__).parent
+LEAST = 64
+"""Photos; rates of fewer say nothing."""
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """All builds in turns."""
+    """All builds in turns.
+
+    Raises:
+        BenchmarkError: what was asked for cannot be measured.
+    """
+    if args.rounds < 1 or args.count < LEAST or min(args.processes) < 1:
+        raise BenchmarkError(f"give at least 1 round, {LEAST} photos and 1 process")
+    if args.scratch and not args.scratch.is_dir():
+        raise BenchmarkError(f"--scratch {args.scratch} is not a folder")
     photos = args.photos or common.data_root() / "lfw"
     found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(prefix="gpu-host-", dir=args.scratch) as temporary:
@@ -77,11 +88,21 @@ def linked(source: Path, folder: Path, count: int) -> Path:
 
 def once(words: list[str]) -> dict[str, Any]:
     """One run of one build."""
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BenchmarkError(f"{words[0]} does not start: {error.strerror}") from error
     if done.returncode:
-        raise BenchmarkError(f"{' '.join(words[:2])} ended with code {done.returncode}: {done.stderr[-500:]}")
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BenchmarkError(f"{' '.join(words[:2])} ended with code {done.returncode}: {last}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def processes_of(build: str) -> int:
+    """How many work in a build, by its name."""
+    found = re.search(r"(\d+) process", build)
+    return int(found[1]) if found else 1
 
 
 def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         for key in ("photos_per_second", "photos_per_processor_second", "index_seconds"):
             values = [one[key] for one in runs]
             entry[key] = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-        cores = 2 if "2 processes" in name else 1
+        cores = processes_of(name)
         entry["on_free_cores"] = cores * entry["photos_per_processor_second"]["median"]
         if "before" in found:
             key = "photos_per_processor_second"

@@ -34,3 +34,31 @@ def test_both_numbers_of_processes(tmp_path: Path, make_faces: Callable[[Path, i
 def test_a_build_that_fails_ends_it_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(gpu_host.BenchmarkError, match="ended with code 3: no such thing"):
         gpu_host.once([sys.executable, "-c", "import sys; sys.stderr.write('no such thing'); sys.exit(3)"])
+
+
+@pytest.mark.parametrize(
+    ("build", "processes"),
+    [("before", 1), ("this build, hnsw", 1), ("this build, 1 process", 1), ("this build, 12 processes", 12)],
+)
+def test_rates_on_free_cores_are_those_of_all_processes(build: str, processes: int) -> None:
+    told = {"photos_per_second": 10.0, "photos_per_processor_second": 5.0, "index_seconds": 1.0}
+    assert gpu_host.summary({build: [told]})[build]["on_free_cores"] == 5.0 * processes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--processes", "0"), "give at least 1 round, 64 photos and 1 process"),
+        (("--rounds", "0"), "give at least 1 round, 64 photos and 1 process"),
+        (("--count", "0"), "give at least 1 round, 64 photos and 1 process"),
+        (("--scratch", "nowhere"), "--scratch nowhere is not a folder"),
+        (("--before", "no/python", "--count", "64"), "no/python does not start: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a photo, as far as this goes")
+    monkeypatch.setattr(sys, "argv", ["gpu_host.py", "--photos", str(tmp_path), *words])
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        gpu_host.main()
