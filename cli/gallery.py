@@ -104,7 +104,7 @@ def list_(path: str, out: Output) -> None:
     Example:
         faceembed gallery list staff.gallery
     """
-    from faceembed.engine.verbs.gallery import list_people
+    from faceembed.engine.verbs.gallery_people import list_people
 
     people = list_people(path)
     document = [
@@ -191,7 +191,7 @@ def remove(ctx: click.Context, path: str, names: tuple[str, ...], out: Output) -
     Example:
         faceembed gallery remove staff.gallery 'Ann Lee'
     """
-    from faceembed.engine.verbs.gallery import remove as remove_people
+    from faceembed.engine.verbs.gallery_people import remove as remove_people
 
     ctx.meta[OUTPUT] = path
     gone = remove_people(path, names)
@@ -213,7 +213,7 @@ def rename(ctx: click.Context, path: str, name: str, new: str, merge: bool, out:
     Example:
         faceembed gallery rename staff.gallery ann 'Ann Lee'
     """
-    from faceembed.engine.verbs.gallery import rename as rename_person
+    from faceembed.engine.verbs.gallery_people import rename as rename_person
 
     ctx.meta[OUTPUT] = path
     rename_person(path, name, new, merge=merge)

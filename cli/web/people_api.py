@@ -18,7 +18,7 @@ from faceembed.cli.web.security import WRITE
 from faceembed.cli.web.service import Service
 from faceembed.engine.people.gallery import good_name
 from faceembed.engine.photos.listing import printable
-from faceembed.engine.verbs import gallery as verbs
+from faceembed.engine.verbs import gallery_people as verbs
 from faceembed.errors import DataError, IndexBusyError, UsageError
 from faceembed.plain import to_json
 

@@ -1,7 +1,7 @@
-"""The verbs of a gallery: `enrol` people, and change who is in it.
+"""The verbs of a gallery that look at photos: `enrol` people, `add` to them, `update` them all; `gallery_people` has the others.
 
     enrol(["people"], "staff.gallery")
-    add("staff.gallery", ["new"]); rename("staff.gallery", "ann", "Ann Lee"); remove("staff.gallery", ["bob"])
+    add("staff.gallery", ["new"])
     update("staff.gallery", settings=EmbedSettings(encoder="sface"))      # another encoder: photos again, names stay
 
 A gallery is one file, exchanged whole or not at all, by one writer at a time.
@@ -9,11 +9,9 @@ A gallery is one file, exchanged whole or not at all, by one writer at a time.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.evaluate.people_lists import PeopleList, read_people_list
@@ -21,11 +19,9 @@ from faceembed.engine.index.lock import writing
 from faceembed.engine.people import enrolling
 from faceembed.engine.people.gallery import (
     Gallery,
-    Person,
     Photo,
     check_alike,
     good_name,
-    is_gallery,
     read_gallery,
     write_gallery,
 )
@@ -35,6 +31,7 @@ from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.gallery_people import changing
 from faceembed.errors import DataError, UsageError
 from faceembed.outputs import check_output
 
@@ -110,69 +107,6 @@ def add(gallery: Source, people: Source | Sequence[Source], **options: object) -
     return enrol(people, gallery, **options)  # type: ignore[arg-type]
 
 
-def add_photos(gallery: Source, name: str, photos: Sequence[Photo]) -> int:
-    """Add photos of somebody that are embedded already; one that is in the gallery under that name is exchanged.
-
-    Args:
-        gallery: must be there.
-        name: whose they are.
-        photos: with embeddings of the gallery's encoder.
-
-    Returns:
-        How many photos of theirs can be used now.
-
-    Raises:
-        DataError: no such gallery.
-        UsageError: the name is none, or differs from another in capitals or spaces alone.
-    """
-    clean = good_name(name, "the name")
-    with _changing(gallery) as (opened, write):
-        kept = {(photo.person, photo.path): photo for photo in opened.photos}
-        kept |= {(clean, photo.path): dataclasses.replace(photo, person=clean) for photo in photos}
-        check_alike(dict.fromkeys(person for person, _ in kept))
-        new = opened.with_photos(kept.values())
-        write(new)
-    return len(new.people[clean].usable)
-
-
-def remove(gallery: Source, names: Sequence[str]) -> list[Person]:
-    """Take people out, with all that is kept of them.
-
-    Returns:
-        Those who were taken out.
-
-    Raises:
-        DataError: no such gallery, or nobody of one of these names; then nothing was changed.
-    """
-    with _changing(gallery) as (opened, write):
-        gone = [_person(opened, name, gallery) for name in dict.fromkeys(names)]
-        out = {person.name for person in gone}
-        write(opened.with_photos(photo for photo in opened.photos if photo.person not in out))
-    return gone
-
-
-def rename(gallery: Source, name: str, new: str, *, merge: bool = False) -> None:
-    """Call somebody by another name.
-
-    Args:
-        merge: whether they are put together with somebody who has that name already.
-
-    Raises:
-        DataError: no such gallery, or nobody of that name.
-        UsageError: the new name is somebody else's, or is none.
-    """
-    new = good_name(new, "the new name")
-    with _changing(gallery) as (opened, write):
-        old = _person(opened, name, gallery).name
-        if new in opened.people and new != old and not merge:
-            raise UsageError(
-                f"{printable(os.fspath(gallery))} has somebody called '{printable(new)}' already; give another name, or --merge if they are one person"
-            )
-        named = [dataclasses.replace(p, person=new) if p.person == old else p for p in opened.photos]
-        check_alike(dict.fromkeys(photo.person for photo in named))
-        write(opened.with_photos(named))
-
-
 def update(
     gallery: Source,
     *,
@@ -194,7 +128,7 @@ def update(
         DataError: no such gallery, or photos that could be used before and cannot be looked at any more.
     """
     settings = settings or EmbedSettings()
-    with _changing(gallery) as (opened, write):
+    with changing(gallery) as (opened, write):
         models = loading.resolve_models(settings)
         listed = [(photo.person, decode_path(photo.path)) for photo in opened.photos]
         gone = [
@@ -211,15 +145,6 @@ def update(
         _check_usable(new, os.fspath(gallery))
         write(new)
     return _report(gallery, new, {photo.person for photo in photos}, len(photos))
-
-
-def list_people(gallery: Source) -> list[Person]:
-    """Who is in a gallery, by name.
-
-    Raises:
-        DataError, IndexFormatError: as `read_gallery`.
-    """
-    return list(read_gallery(gallery).people.values())
 
 
 def enrolled_in_memory(
@@ -322,31 +247,6 @@ def _readable(path: str) -> bool:
     )  # the second of one in an archive
 
 
-@contextlib.contextmanager
-def _changing(gallery: Source) -> Iterator[tuple[Gallery, Callable[[Gallery], None]]]:
-    """A gallery that is there, held for the block, and what writes it anew."""
-    read_gallery(gallery)  # before a lock is left where there is none
-    with writing(Path(os.path.abspath(gallery))):
-        yield read_gallery(gallery), lambda new: write_gallery(gallery, new)
-
-
-def _person(gallery: Gallery, name: str, path: Source) -> Person:
-    """Somebody by their name.
-
-    Raises:
-        DataError: nobody is called so.
-    """
-    wanted = good_name(name, "the name")
-    if wanted in gallery.people:
-        return gallery.people[wanted]
-    near = difflib.get_close_matches(wanted, gallery.people, n=3, cutoff=0.5)
-    said = " or ".join(f"'{printable(other)}'" for other in near)
-    raise DataError(
-        f"{printable(os.fspath(path))} has nobody called '{printable(wanted)}'"
-        + (f"; did you mean {said}?" if near else "; see: faceembed gallery list")
-    )
-
-
 def _report(path: Source, gallery: Gallery, about: set[str], added: int) -> GalleryReport:
     people = gallery.people
     unusable = [
@@ -362,6 +262,3 @@ def _report(path: Source, gallery: Gallery, about: set[str], added: int) -> Gall
         unusable=unusable,
         without=[name for name, person in people.items() if not person.usable],
     )
-
-
-__all__ = ["GalleryReport", "add", "enrol", "is_gallery", "list_people", "remove", "rename", "update"]

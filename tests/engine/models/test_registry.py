@@ -131,7 +131,7 @@ def test_a_name_far_from_all(name: str) -> None:
     ("name", "task", "message"),
     [
         ("sface-2021dec", "encoder", "run: faceembed models pull sface-2021dec"),
-        ("scrfd-10g", "aligner", "cannot read the outputs of aligner 'scrfd-10g'"),
+        ("scrfd-10g", "aligner", "run: faceembed models pull scrfd-10g"),
         ("yunet-2026may", "aligner", "run: faceembed models pull yunet-2026may"),
         ("cvlface-ir50-webface4m", "encoder", "PyTorch checkpoint; run: faceembed models pull cvlface-ir50-webface4m"),
     ],
@@ -206,8 +206,16 @@ def test_the_list_has_all_and_says_where_each_stands(builder: Builder) -> None:
     assert rows["fake"].state == rows["mine"].state == "ready"
     assert (rows["fake"].size_bytes, rows["mine"].licence, rows["mine"].dimension) == (5, "mine alone", 4)
     assert rows["sface-2021dec"].state == "to pull" and rows["sface-2021dec"].size_bytes == 38_696_353
-    assert rows["scrfd-10g"].state == "needs decoder"
+    assert rows["scrfd-10g"].state == "ready"
     assert rows["cvlface-ir18-webface4m"].state == "to pull"
+
+
+def test_an_aligner_whose_outputs_nobody_here_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "DECODERS", ())
+    store.put(b"detector", CATALOG["scrfd-10g"].spec(), recipe="file 00")
+    assert info("scrfd-10g").state == "needs decoder"
+    with pytest.raises(ModelError, match="cannot read the outputs of aligner 'scrfd-10g'"):
+        resolve("scrfd-10g", task="aligner")
 
 
 def test_info_of_nothing() -> None:

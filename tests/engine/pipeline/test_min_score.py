@@ -20,6 +20,7 @@ from faceembed.engine.photos.listing import photo_file
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.errors import ModelError, UsageError
 
 SIZES = np.array([(400.0, 400.0)])
@@ -37,6 +38,8 @@ def detections(*faces: tuple[float, float, float, float]) -> Detections:
 
 class Seen(Detector):
     """Sees given faces in every photo, in pixels of what it is shown."""
+
+    choice = RuntimeChoice("numpy", "cpu", "fp32", "a test")
 
     def __init__(self, faces: Detections, min_score: float) -> None:
         self.faces, self.min_score = faces, min_score

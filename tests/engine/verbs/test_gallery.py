@@ -18,7 +18,8 @@ from faceembed.engine.index.lock import writing
 from faceembed.engine.people import enrolling
 from faceembed.engine.people.gallery import read_gallery
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.verbs.gallery import add, enrol, list_people, remove, rename, update
+from faceembed.engine.verbs.gallery import add, enrol, update
+from faceembed.engine.verbs.gallery_people import list_people, remove, rename
 from faceembed.engine.verbs.identify import identify
 from faceembed.errors import (
     DataError,

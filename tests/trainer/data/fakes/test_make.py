@@ -174,7 +174,7 @@ def test_a_photo_that_is_gone_is_named(make: Any, tmp_path: Path, monkeypatch: p
             raise PhotoError("read", "No such file or directory")
         return Path(path).read_bytes()
 
-    monkeypatch.setattr(module, "read_file", read)
+    monkeypatch.setattr(module, "read_photo", read)
     report = make("fakes", methods=("selfblend",))
     errors = read_errors(tmp_path / "fakes" / "errors.csv")
     assert report.made == 10 and len(errors) == 1 + 2
