@@ -189,10 +189,22 @@ def ready(model: Model, choice: RuntimeChoice, watch: Watch) -> None:
         ensure(model, choice, notice=watch.notice, progress=watch.progress)
 
 
+def card_asked_for(device: str) -> Card:
+    """A card by the name of its device, for what the processor cannot do instead.
+
+    Raises:
+        DeviceError: it is not there, or cannot serve.
+    """
+    try:
+        return probe().card(index_of(device))
+    except DeviceError as error:
+        raise DeviceError(without_advice(error)) from error
+
+
 def _card_here(device: str, notice: Notice) -> Card | None:
     """The card to build for; None, which ``notice`` is told, where there is none and none was asked for by name."""
     if device not in ("auto", "cpu"):
-        return probe().card(index_of(device))
+        return card_asked_for(device)
     try:
         return probe().card(0)
     except DeviceError as error:

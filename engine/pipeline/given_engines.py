@@ -6,9 +6,8 @@ import os
 
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Task
-from faceembed.engine.pipeline.build_engine import Built
+from faceembed.engine.pipeline.build_engine import Built, card_asked_for
 from faceembed.engine.runtimes import engine_cache
-from faceembed.engine.runtimes.cards import index_of, probe
 from faceembed.engine.runtimes.engine_file import EngineFacts, read_facts, read_plans
 from faceembed.engine.runtimes.flavours import for_card, load
 from faceembed.engine.runtimes.trt_build import why_malformed
@@ -23,7 +22,7 @@ def add_engine(path: str | os.PathLike[str], *, device: str = "cuda:0") -> Built
         ModelError: it is damaged, or its model is not here.
     """
     facts = read_facts(path)
-    card = probe().card(index_of("cuda" if device == "auto" else device))
+    card = card_asked_for("cuda" if device == "auto" else device)
     flavour = for_card(card)
     task: Task = "encoder" if facts.networks[0].name == "encode" else "aligner"
     kept = engine_cache.add(path, resolve(facts.model, task=task), flavour, card)

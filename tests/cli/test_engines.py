@@ -53,6 +53,8 @@ def test_build_inspect_and_refuse(
     faces_and_drawn = len(faces) + DRAWN
     assert f"on {faces_and_drawn} faces, of its graph in ONNX Runtime; the engine itself was not executed" in text
     assert run_json("build-engine", "--inspect", path)["networks"] == document["networks"]
+    refused = run("build-engine", "--add", path, code=1).stderr
+    assert "no NVIDIA driver on this machine; install driver 580" in refused and "--device cpu" not in refused
     path.write_bytes(b"x" * 100)
     assert "is no engine file of faceembed" in run("build-engine", "--inspect", path, code=1).stderr
     assert "is no engine file of faceembed" in run("build-engine", "--add", path, code=1).stderr
@@ -76,6 +78,7 @@ def test_build_inspect_and_refuse(
 def test_what_cannot_be_built(run: Any, no_card: None, words: tuple[str, ...], code: int, message: str) -> None:
     result = run("build-engine", *words, code=code)
     assert result.stdout == "" and message in result.stderr
+    assert "--device cpu" not in result.stderr  # no advice for who builds an engine
     assert len([line for line in result.stderr.splitlines() if line.startswith("Error: ")]) == 1
 
 

@@ -46,8 +46,7 @@ def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise DeviceError("no NVIDIA driver on this machine; install driver 580, or use --device cpu")
 
-    for each in (module, given_engines):
-        monkeypatch.setattr(each, "probe", missing)
+    monkeypatch.setattr(module, "probe", missing)
     monkeypatch.setattr(flavours, "installed", lambda: ("tensorrt_rtx",))
 
 
@@ -355,14 +354,13 @@ def test_an_engine_of_another_machine_is_added_or_refused(
     monkeypatch.setattr(given_engines, "resolve", lambda name, task: encoder_model)
     path = tmp_path / "a.engine"
     build_engine(encoder_model, BuildSettings(target="sm120"), output=path)
-    monkeypatch.setattr(given_engines, "probe", lambda: Driver("", (13, 0), (CARD,)))
+    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (CARD,)))
     with pytest.raises(
         DeviceError, match=r"does not fit this machine: it was built for sm120, and the card here is sm89"
     ):
         add_engine(path)
     other = dataclasses.replace(CARD, name="NVIDIA GeForce RTX 5090", capability=(12, 0))
-    for each in (module, given_engines):
-        monkeypatch.setattr(each, "probe", lambda: Driver("", (13, 0), (other,)))
+    monkeypatch.setattr(module, "probe", lambda: Driver("", (13, 0), (other,)))
     kept = add_engine(path).path
     choice = RuntimeChoice("tensorrt", "cuda:0", "fp16", "")
     assert str(ensure(encoder_model, choice)) == kept  # and no engine is built
