@@ -94,7 +94,7 @@ def find_faces(
     notice(f"{aligner.spec.name}, {choice.runtime}, fp32; {workers} threads")
     labelled: list[LabelledPhoto] = []
     failures: list[Failure] = []
-    size = settings.batch_size
+    size = settings.photos_a_batch()
     batches = [photos[start : start + size] for start in range(0, len(photos), size)]
     waiting: collections.deque[concurrent.futures.Future[tuple[list[LabelledPhoto], list[Failure]]]] = (
         collections.deque()

@@ -60,4 +60,4 @@ def _open_network(settings: EmbedSettings, arch: str | None, purpose: str) -> Ne
         raise UsageError(f"{purpose} needs PyTorch, which is not installed; run: {pip_install('train')}")
     from faceembed.trainer.gradients.attack_gradient import open_network  # optional: PyTorch
 
-    return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.batch_size)
+    return open_network(settings.encoder, arch=arch, device=settings.runtime.device, batch=settings.photos_a_batch())

@@ -135,7 +135,9 @@ def test_a_network_that_is_not_the_catalogs(
 
 
 def test_an_aligner_is_kept_though_it_cannot_be_read_yet(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = dataclasses.replace(CATALOG["scrfd-10g"], url=hub.url, sha256=hub.sha256, size_bytes=len(hub.body))
+    entry = dataclasses.replace(
+        CATALOG["scrfd-10g"], url=hub.url, sha256=hub.sha256, size_bytes=len(hub.body), decoder="of tomorrow"
+    )
     monkeypatch.setitem(CATALOG, "scrfd-10g", entry)
     assert pull("scrfd-10g", patience=FAST).state == "needs decoder"
 
