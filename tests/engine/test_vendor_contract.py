@@ -98,6 +98,12 @@ ELSEWHERE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvImageCodec reads this once, when it is imported; other tests of this process see what it prints."""
+    monkeypatch.setenv("PYNVIMGCODEC_VERBOSITY", "0")
+
+
 def vendor(where: str) -> Any:
     """A module, or ``module:name``; the test is skipped where the package is not installed."""
     module, _, name = where.partition(":")
