@@ -77,7 +77,8 @@ def enrol(
         min_quality: photos whose face has less are not used: the aligner's score, 0 to 1.
         root: what a table's paths are relative to.
         choice: what is left out of folders and what is taken.
-        notice, progress: called with lines for the user, and after every batch.
+        notice: called with lines for the user.
+        progress: called after every batch.
 
     Raises:
         DataError: nobody is in what was given, or none of its photos can be used; then nothing was written.
@@ -122,7 +123,8 @@ def update(
         settings: the models from now on; None: the defaults.
         several: as for `enrol`.
         drop_missing: leave out photos that are gone or cannot be read; else they end the run and nothing is changed.
-        notice, progress: called with lines for the user, and after every batch.
+        notice: called with lines for the user.
+        progress: called after every batch.
 
     Raises:
         DataError: no such gallery, or photos that could be used before and cannot be looked at any more.

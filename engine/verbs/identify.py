@@ -136,10 +136,12 @@ def identify(
         threshold: a similarity instead.
         k: candidates of each face.
         several: of a folder of people, what becomes of photos with several faces.
-        exclude, include: which files of folders are left out and taken.
+        exclude: which files of folders are left out.
+        include: which are taken all the same.
         pages: whether the further pages of TIFFs are photos too.
         fps: frames a second of videos that are photos; None: none.
-        notice, progress: called with lines for the user, and after every batch.
+        notice: called with lines for the user.
+        progress: called after every batch.
 
     Raises:
         DataError: no such gallery, nobody in it, or no photos.
