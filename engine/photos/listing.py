@@ -306,7 +306,7 @@ class _Walk:
             self.listing.failures.append((path, error.reason))
             return
         self.listing.failures += [(path, problem) for problem in archive.problems]
-        if empty and not archive.problems:
+        if empty and not within and not archive.problems:
             self.listing.ignored[os.path.splitext(path)[1].lower() or "(none)"] += 1
 
     def _more(self, path: str) -> Iterator[PhotoFile]:

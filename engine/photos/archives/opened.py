@@ -19,6 +19,8 @@ from faceembed.errors import PhotoError
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
 """Endings of archives in which no file can be reached without unpacking those before it."""
 NOT_READ = "a compressed archive, which is not read in place; unpack it, or pack the photos as .tar or .zip"
+_PACKED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+"""First bytes of gzip, bzip2, xz, zstd, 7z and rar."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KEPT = 4  # archives open at a time
 _LOCK = threading.Lock()
@@ -51,7 +53,10 @@ def open_archive(path: str) -> Archive:
 @functools.lru_cache(_KEPT)
 def _opened(path: str, size: int, mtime_ns: int, ctime_ns: int) -> Archive:
     """The archive that a path with this stamp is."""
-    kind = kind_of(path) or next((ending[1:] for ending in ENDINGS if path.lower().endswith(ending)), "")
+    kind = kind_of(path)
+    if not kind and _head(path).startswith(_PACKED):
+        raise PhotoError("list", NOT_READ)
+    kind = kind or next((ending[1:] for ending in ENDINGS if path.lower().endswith(ending)), "")
     if kind == "zip":
         return ZipArchive(path)
     if kind == "parquet":

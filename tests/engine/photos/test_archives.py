@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import threading
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,8 @@ import pyarrow as pa
 import pytest
 
 from faceembed.engine.photos.archives.names import as_folders, parent, split, upwards
-from faceembed.engine.photos.archives.opened import open_archive
+from faceembed.engine.photos.archives.opened import NOT_READ, open_archive
+from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.photos.globs import Glob
 from faceembed.engine.photos.inside import NESTED
 from faceembed.engine.photos.left_out import Choice
@@ -183,7 +188,7 @@ def _damaged(kind: str, folder: Path) -> Path:
         elif kind == "tar with another behind it":
             data = data + data
         else:
-            data[: len(data)] = b"\x1f\x8b" + b"?" * (len(data) - 2)
+            data = bytearray(gzip.compress(bytes(data)))
     elif kind.startswith("zip"):
         path = make_zip(folder / "x.zip", photos)
         data = bytearray(path.read_bytes())
@@ -208,7 +213,7 @@ def _damaged(kind: str, folder: Path) -> Path:
         ("tar with a bad header", 4, 0, "damaged after 4 files (no sound header there)"),
         ("tar with another behind it", 10, 0, "something else follows its end"),
         ("tar of nothing", 0, 0, "not a tar, or a damaged one (empty file)"),
-        ("tar that is compressed", 0, 0, "not a tar, or a damaged one"),
+        ("tar that is compressed", 0, 0, "a compressed archive, which is not read in place"),
         ("zip cut", 0, 0, "not a zip, or a damaged one (File is not a zip file)"),
         ("zip with a bad photo", 10, 1, ""),
         ("parquet cut", 0, 0, "not a Parquet file, or a damaged one"),
@@ -248,6 +253,27 @@ def test_encrypted_nested_and_compressed_say_what_to_do(tmp_path: Path) -> None:
     assert reasons["outer.tar::inner.zip"] == NESTED and "unpack it" in reasons["photos.7z"]
     with pytest.raises(PhotoError, match="encrypted in its zip"):
         read_file(f"{locked}::a.png")
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.zip", "x.parquet"])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: b"7z\xbc\xaf\x27\x1c" + data]
+)
+def test_compressed_archives_are_known_by_their_bytes(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / name).write_bytes(pack(make_tar(tmp_path / "inner" / "a.tar", {"a.png": png(1)}).read_bytes()))
+    (tmp_path / "inner" / "a.tar").unlink()
+    assert list_photos([tmp_path]).failures == [(str(tmp_path / name), NOT_READ)]
+
+
+def test_a_list_that_names_what_is_not_in_an_archive(tmp_path: Path) -> None:
+    """It is one row, and the archive is not counted as a file without photos."""
+    archive = make_zip(tmp_path / "b.zip", {"x/a.png": png(1), "notes/n.txt": b"text"})
+    (tmp_path / "list.txt").write_text(f"{archive}::x/no.png\n{archive}::no/\n{tmp_path}/no.zip\n{archive}::x/a.png\n")
+    listing = list_photos([FileList(str(tmp_path / "list.txt"))])
+    assert names_of(listing, archive) == ["x/a.png"] and not listing.ignored
+    assert [reason for _, reason in listing.failures] == ["No such file or directory"] * 3
 
 
 def test_by_content_and_not_by_ending(tmp_path: Path) -> None:
