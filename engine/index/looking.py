@@ -75,6 +75,27 @@ def elsewhere(known: Known, selection: Selection, accounted: Collection[str]) ->
     ]
 
 
+def unreadable(listing: Listing, known: Known, accounted: Collection[str]) -> list[str]:
+    """Lines on folders and archives of which this run could not see all: what the index holds of them stays, unseen.
+
+    Args:
+        listing: of this run.
+        known: what earlier runs have done.
+        accounted: known paths that this run moves, drops, or leaves out.
+    """
+    if not listing.failures:
+        return []
+    reasons = dict(listing.failures)
+    counts: collections.Counter[str] = collections.Counter()
+    done = {photo.path for photo in listing.photos} | {failure.photo.path for failure in known.failures}
+    for path in known.photos.keys() - done - set(accounted):
+        counts.update(next(([above] for above in upwards(path) if above in reasons), []))
+    return [
+        f"{count:,} photos in the index are of {printable(place)}, where they cannot be looked at now ({printable(reasons[place])}); they stay"
+        for place, count in sorted(counts.items())
+    ]
+
+
 def vanished(
     listing: Listing, known: Known, selection: Selection, *, prune: bool, notice: Callable[[str], None]
 ) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type
 from faceembed.engine.index.lock import writing
-from faceembed.engine.index.looking import elsewhere, list_roots, roots_of, vanished
+from faceembed.engine.index.looking import elsewhere, list_roots, roots_of, unreadable, vanished
 from faceembed.engine.index.losses import Selection, alarm, merged
 from faceembed.engine.index.manifest import FIELD
 from faceembed.engine.index.merge import Merge
@@ -199,6 +199,7 @@ def _embed(
     for line in (
         *found.remarks(known.photos.values(), check=check),
         *elsewhere(known, selection, merge.gone | found.moved),
+        *unreadable(listing, known, merge.gone | merge.passed_over | set(found.moved)),
     ):
         notice(line)
     if index_type is not None and settings.faces == "largest":

@@ -94,6 +94,11 @@ def test_an_archive_that_is_gone_or_damaged_wipes_nothing_unasked(tmp_path: Path
     lines: list[str] = []
     report = run(photos, index, notice=lines.append)
     assert (report.faces, report.removed, report.failed) == (180, 0, 1)  # damaged is not gone
+    kept = [line for line in lines if "they stay" in line]
+    assert len(kept) == 1 and kept[0].startswith(f"60 photos in the index are of {photos}/sub/b.zip, where they cannot")
+    lines.clear()
+    run(photos, index, notice=lines.append)
+    assert kept[0] in lines  # as long as it is so
     (photos / "sub/b.zip").unlink()
     with pytest.raises(LossError, match="held 60 of the 180 photos in the index"):
         run(photos, index)
