@@ -21,6 +21,7 @@ _BEFORE = {
     "pages": False,
 }  # what indexes that do not say were made with: they are older than the setting
 _VERSIONS = ("preprocessing", "dimension")  # what no option of a run sets
+_OPTIONS = ("pages", "fps")  # without them, none
 BY_HAND = "taken out of the index by hand"
 TRANSIENT = ("list", "read", "memory")  # stages whose failures are tried again at every run
 
@@ -52,6 +53,11 @@ class Known:
         if not files.exists():
             return cls(files, None, {}, [])
         manifest = read_manifest(files, notice=notice, mend=True)
+        if "imported" in manifest:
+            raise IndexFormatError(
+                f"{files.faiss} is of vectors that were imported ({manifest['imported']}), and photos are not embedded into such; "
+                "give another -o, or --fresh to start over"
+            )
         encoder = fingerprint["encoder"]
         check_encoder(files, manifest, encoder["name"], encoder["sha256"])
         for key, value in fingerprint.items():
@@ -59,7 +65,7 @@ class Known:
             if before != value:
                 advice = "use" if key in _VERSIONS else "use the same,"
                 raise IndexFormatError(
-                    f"{files.faiss} was made with {key} {_show(before)}, this run has {_show(value)}; "
+                    f"{files.faiss} was made with {_said(key, before)}, this run has {_said(key, value)}; "
                     f"{advice} another -o, or --fresh to start over"
                 )
         return cls._of(files, manifest)
@@ -118,6 +124,13 @@ def _check_not_empty(path: Path) -> None:
     except OSError as error:
         why = error.strerror or str(error)
     raise IndexFormatError(f"{path} cannot be read ({why}); {AGAIN}")
+
+
+def _said(key: str, value: object) -> str:
+    """A setting as the user knows it: options that may be left out by their names."""
+    if key not in _OPTIONS:
+        return f"{key} {_show(value)}"
+    return f"no --{key}" if value in (None, False) else f"--{key}" if value is True else f"--{key} {value:g}"
 
 
 def _show(value: object) -> str:

@@ -137,7 +137,11 @@ def test_an_index_keeps_to_its_pages_and_frames(tmp_path: Path, monkeypatch: pyt
     report = run(photos, index, pages=True, fps=2)
     assert (report.faces, counted.photos) == (10, 10)
     assert run(photos, index, pages=True, fps=2).embedded == 0
-    for options in ({}, {"pages": True}, {"pages": True, "fps": 1}):
-        with pytest.raises(IndexFormatError, match="was made with"):
+    for options, said in (
+        ({}, "was made with --pages, this run has no --pages; use the same"),
+        ({"pages": True}, "was made with --fps 2, this run has no --fps; use the same"),
+        ({"pages": True, "fps": 1}, "was made with --fps 2, this run has --fps 1; use the same"),
+    ):
+        with pytest.raises(IndexFormatError, match=said):
             run(photos, index, **options)
     assert len(paths_of(index)) == 10

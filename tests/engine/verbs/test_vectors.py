@@ -72,6 +72,19 @@ def test_there_and_back(index: Path, tmp_path: Path, name: str) -> None:
         assert back.rows.column("score").equals(held.rows.column("score"))
 
 
+def test_photos_are_not_embedded_into_imported_vectors(index: Path, tmp_path: Path) -> None:
+    """They may be of other settings, which nobody knows; the line says that and not which of them is missing."""
+    export_vectors(index, tmp_path / "v.parquet")
+    copy = tmp_path / "copy.faiss"
+    import_vectors(tmp_path / "v.parquet", copy)
+    before = copy.read_bytes()
+    with pytest.raises(
+        IndexFormatError, match=r"copy.faiss is of vectors that were imported .*give another -o, or --fresh"
+    ):
+        run(album(tmp_path / "more", 2), copy)
+    assert copy.read_bytes() == before
+
+
 def test_vectors_of_others(tmp_path: Path) -> None:
     """Float64, of any length; paths from a list, two faces of one photo."""
     rng = np.random.default_rng(0)
