@@ -14,6 +14,9 @@ SEPARATORS = (",", ";", "\t")
 _EXCEL = "sep="
 """What Excel reads, and some programs write, in front of the header: ``sep=;``."""
 
+_BINARY = ((0, b"PAR1", "a Parquet file, as a gallery is one"), (0, b"PK\x03\x04", "a zip"), (257, b"ustar", "a tar"))
+"""Where, and what, the first bytes are of files that are given for lists."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -29,8 +32,12 @@ def decoded(source: str, data: bytes) -> str:
     """A text file's text: UTF-8, or UTF-16 with a byte order mark or Latin letters.
 
     Raises:
-        PairListError: neither.
+        PairListError: neither, or an archive.
     """
+    if binary := next((kind for at, mark, kind in _BINARY if data.startswith(mark, at)), ""):
+        raise PairListError(
+            f"{source} is {binary}, and no list; give UTF-8 text with the paths of photos, in archives too (x.tar::a.jpg)"
+        )
     sixteen = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
     if data[1:4:2] == b"\0\0":
         sixteen = sixteen or "utf-16-le"

@@ -33,7 +33,7 @@ from faceembed.plain import to_json
 FORMAT = 1
 UNKNOWN = "unknown"
 """What `identify` calls a face that is nobody's; no one may be called so."""
-_AGAIN = "make it again with: faceembed enrol PEOPLE -o"
+_AGAIN = "if it was a gallery, put it aside and make it again: faceembed enrol PEOPLE -o"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -271,6 +271,16 @@ def test_a_gallery_that_is_cut_off(staff: Path, keep: float) -> None:
             use(staff)
 
 
+def test_what_is_said_of_a_damaged_gallery_helps(staff: Path, people: Path) -> None:
+    """The name is free for a new one only when the damaged file is out of the way."""
+    staff.write_bytes(staff.read_bytes()[:200])
+    with pytest.raises(IndexFormatError, match=r"put it aside and make it again: faceembed enrol PEOPLE -o .*staff"):
+        list_people(staff)
+    staff.rename(staff.with_suffix(".old"))
+    enrol(people, staff, settings=CROPS)
+    assert list_people(staff)
+
+
 def test_a_gallery_with_other_numbers(staff: Path) -> None:
     table = pq.read_table(staff)
     at = table.schema.get_field_index("embedding")
