@@ -17,7 +17,7 @@ import pytest
 
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import FaceIndex
-from faceembed.engine.photos.listing import digest_of
+from faceembed.engine.photos.photo_file import digest_of
 from faceembed.engine.verbs.remove import remove
 from faceembed.errors import UsageError
 from tests.engine.verbs.albums import (
