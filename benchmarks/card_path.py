@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect import oneshot
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile, photo_file
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file
 from faceembed.engine.pipeline import encode
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.gpu import detect as device_detect

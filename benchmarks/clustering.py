@@ -50,7 +50,7 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.graph import Edges, whisper
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.embed import embed
 from faceembed.trainer.data.split import split_people

@@ -26,7 +26,7 @@ import cv2
 import processes
 
 from faceembed import Embedder
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings

@@ -34,7 +34,7 @@ from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.people.open_set import carried, open_set_limit
 from faceembed.engine.people.templates import Templates, template
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.embed import embed
 from faceembed.trainer.data.split import split_people

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from faceembed.engine.evaluate.metrics import wilson_interval
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import RuntimeSettings

@@ -23,7 +23,7 @@ from faceembed.cli.options import (
 )
 from faceembed.cli.reporter import clock, per_second
 from faceembed.cli.said import several_taken
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice

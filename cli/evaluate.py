@@ -18,7 +18,7 @@ from faceembed.cli.options import (
     output_options,
 )
 from faceembed.cli.said import several_taken
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 if TYPE_CHECKING:
     from faceembed.engine.evaluate.discard import Discard

@@ -10,7 +10,7 @@ from faceembed.cli.attack import numbers
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import ModelOptions, Output, file_argument, model_options, output_file_option, output_options
 from faceembed.cli.said import largest_taken, likeness
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 if TYPE_CHECKING:
     from faceembed.engine.explain.explained import Explained

@@ -20,7 +20,7 @@ from faceembed.cli.options import (
     output_options,
     several_option,
 )
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice

@@ -23,7 +23,7 @@ import click
 
 from faceembed.cli.interrupts import EXIT_CODE, one_interrupt, was_pressed
 from faceembed.cli.streams import STDOUT, repair
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.errors import FaceEmbedError, UsageError
 from faceembed.install import pip_install
 

@@ -19,7 +19,7 @@ from faceembed.cli.options import (
     output_options,
 )
 from faceembed.cli.said import altered, largest_taken
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice

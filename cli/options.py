@@ -18,7 +18,7 @@ from faceembed.cli.reporter import Reporter
 from faceembed.cli.streams import check_redirections
 from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.errors import UsageError
 from faceembed.files import why_no_place
 from faceembed.outputs import check_output

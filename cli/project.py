@@ -9,7 +9,7 @@ import click
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 from faceembed.cli.reporter import clock
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 if TYPE_CHECKING:
     from faceembed.engine.verbs.project import ProjectReport

@@ -6,7 +6,7 @@ import click
 
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, output_options
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 if TYPE_CHECKING:
     from faceembed.engine.pipeline.progress import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 
 def largest_taken(photos: Sequence[str], faces: Sequence[int], advice: str = "") -> list[str]:

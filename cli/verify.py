@@ -18,7 +18,7 @@ from faceembed.cli.options import (
     threshold_option,
 )
 from faceembed.cli.said import largest_taken, likeness
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.verbs.verify import Verification

@@ -18,7 +18,7 @@ from faceembed.cli.options import (
     output_options,
 )
 from faceembed.cli.reporter import clock, per_second
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.data.align import AlignReport

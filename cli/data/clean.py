@@ -18,7 +18,7 @@ from faceembed.cli.options import (
     output_options,
 )
 from faceembed.cli.reporter import clock
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.trainer.data.identity import IDENTITY_ENCODER
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from faceembed.cli.options import (
     output_file_option,
     output_options,
 )
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.aligner.faces import FacesReport

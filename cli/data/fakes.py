@@ -10,7 +10,7 @@ import click
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import RUNTIMES, Output, file_argument, file_option, output_options
 from faceembed.cli.reporter import clock, per_second
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.data.fakes.settings import FakesReport

@@ -9,7 +9,7 @@ import click
 from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_options
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.trainer.data.pairs import PairsReport

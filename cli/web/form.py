@@ -18,7 +18,7 @@ from starlette.requests import Request
 
 from faceembed.cli.web.errors import ApiError
 from faceembed.cli.web.limits import MIB, Limits
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 
 _FIELD_BYTES = 4096
 _FIELDS = 8

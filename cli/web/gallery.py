@@ -15,7 +15,7 @@ from faceembed.engine.index.files import IndexFiles, Signature, read_whole
 from faceembed.engine.index.manifest import check_encoder
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path, photo_file
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path, photo_file
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.realness import Likeness

@@ -17,7 +17,7 @@ from faceembed.cli.web.people import PeopleFile
 from faceembed.cli.web.security import WRITE
 from faceembed.cli.web.service import Service
 from faceembed.engine.people.gallery import good_name
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.verbs import gallery_people as verbs
 from faceembed.errors import DataError, IndexBusyError, UsageError
 from faceembed.plain import to_json

@@ -17,7 +17,7 @@ from typing import Any
 
 from faceembed.engine.evaluate.pairs import Pair, PairList
 from faceembed.engine.models.store import home
-from faceembed.engine.photos.listing import digest_of
+from faceembed.engine.photos.photo_file import digest_of
 from faceembed.errors import PairListError
 from faceembed.files import atomic_write
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from faceembed.engine.evaluate.tables import Row, decoded, rows
 from faceembed.engine.index.clusters.constraints import Constraints
 from faceembed.engine.people.gallery import good_name
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.errors import DataError, PairListError
 
 LINKS = {

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from faceembed.engine.evaluate.lfw import is_kaggle, kaggle_pairs
 from faceembed.engine.evaluate.pairs import Pair, PairList
 from faceembed.engine.evaluate.tables import Row, rows
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.errors import PairListError
 
 _WORD = re.compile(r"[^\W_][\w-]{0,29}")

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 from faceembed.engine.evaluate.tables import decoded, rows
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import decode_path, list_photos, printable
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.engine.photos.places import is_photo_file
 from faceembed.errors import DataError, PairListError
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.kinds import least_score
 from faceembed.engine.evaluate.pairs import PairList
-from faceembed.engine.photos.listing import encode_path, photo_file
+from faceembed.engine.photos.photo_file import encode_path, photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings

@@ -14,7 +14,7 @@ import os
 
 from faceembed.engine.evaluate.people_lists import read_people_list
 from faceembed.engine.evaluate.tables import Row, decoded, rows
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.errors import DataError, PairListError
 
 IJB = ("template_id", "subject_id", "filename")

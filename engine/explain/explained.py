@@ -9,7 +9,7 @@ import numpy as np
 
 from faceembed.engine.explain.deletion import Deletion
 from faceembed.engine.explain.occlusion import Chip, Explanation
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.engine.pipeline.realness import Likeness
 
 

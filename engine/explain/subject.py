@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file, printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.counting import count_faces

@@ -21,7 +21,7 @@ from faceembed.engine.index.clusters.output import SCHEMA, read_clusters, write_
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.lock import writing
 from faceembed.engine.index.manifest import FIELD, FORGOTTEN, read_manifest
-from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.errors import FaceEmbedError
 from faceembed.files import atomic_write
 

@@ -12,7 +12,8 @@ from faceembed.engine.index.losses import COUNT, SHARE, YES, Selection, alarm, i
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.archives.names import parent, upwards
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import Listing, list_photos, printable
+from faceembed.engine.photos.listing import Listing, list_photos
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.places import is_gone, real_place
 from faceembed.errors import LossError
 

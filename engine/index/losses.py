@@ -11,7 +11,8 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from faceembed.engine.photos.archives.names import parent, upwards
-from faceembed.engine.photos.listing import Listing, PhotoFile, printable
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.places import is_gone
 
 SHARE = 0.2  # of an index's photos; more than that and than `COUNT` of them are not dropped unasked

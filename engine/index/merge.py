@@ -16,7 +16,8 @@ from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
 from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.failures import REMOVED, Failure
-from faceembed.engine.photos.listing import Listing, PhotoFile
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.errors import UsageError
 
 

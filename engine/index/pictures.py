@@ -17,7 +17,7 @@ from faceembed.engine.detect.align import similarity_matrices, warp_chips
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.photos.decode import Photo, decode
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.photos.sidecar import read_photo
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.errors import PhotoError

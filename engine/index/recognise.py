@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from faceembed.engine.photos.archives.names import split
-from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.places import is_gone, real_place
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import PhotoError

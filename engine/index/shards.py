@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.photos.columns import column, numbers
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write

@@ -23,7 +23,7 @@ from faceembed.engine.index.training import check_number, train
 from faceembed.engine.index.trial import found_text, tried
 from faceembed.engine.photos.columns import column, numbers
 from faceembed.engine.photos.failures import Failure, format_errors
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write

@@ -12,7 +12,7 @@ from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.shards import LATER, Shard, ShardFolder
 from faceembed.engine.photos.failures import REMOVED, Failure, read_errors
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 

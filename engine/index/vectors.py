@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write

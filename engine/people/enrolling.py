@@ -8,7 +8,7 @@ from typing import Any
 
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.people.gallery import Gallery, Photo
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, file_columns
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.looking import look

@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterable
 
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
 from faceembed.errors import IndexFormatError
 
 REMOVED = "removed"

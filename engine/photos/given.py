@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.sidecar import read_photo
 from faceembed.errors import PhotoError, UsageError
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-
-import blake3
 
 from faceembed.engine.photos.archives.names import ENDINGS, SEPARATOR, TIFFS, VIDEOS, joined, split
 from faceembed.engine.photos.archives.opened import COMPRESSED, NOT_READ, kind_of, open_archive
@@ -26,6 +23,7 @@ from faceembed.engine.photos.left_out import (
     made_by_a_system,
     patterns_of,
 )
+from faceembed.engine.photos.photo_file import PhotoFile, printable, stated
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError, PhotoError
 
@@ -33,41 +31,6 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
 )
 """Endings of photos. A file with another one, or none, is a photo if its first bytes say so."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PhotoFile:
-    """One file to embed. ``path`` is absolute; bytes that are not UTF-8 are in it as lone surrogates (PEP 383).
-
-    Of a photo in an archive, ``size`` is its own and the times are the archive's: where that was written, all of it is looked at.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int = 0
-    """When the file's name, rights or content last changed, which nobody can set back; 0 where it is not known."""
-    digest: str = ""
-    """`digest_of` its bytes; empty where they have not been read."""
-
-    @property
-    def stamp(self) -> tuple[int, int]:
-        """Size and time: a photo with another stamp is another photo."""
-        return (self.size, self.mtime_ns)
-
-    def looks_like(self, other: PhotoFile) -> bool:
-        """Whether the file system says that it is still the same file, unread: size, time and, where both know it, `ctime_ns`."""
-        known = self.ctime_ns and other.ctime_ns
-        return self.stamp == other.stamp and (not known or self.ctime_ns == other.ctime_ns)
-
-    def holding(self, data: bytes) -> PhotoFile:
-        """The same with what its bytes say: their number and digest."""
-        return PhotoFile(self.path, len(data), self.mtime_ns, self.ctime_ns, digest_of(data))
-
-
-def digest_of(data: bytes) -> str:
-    """The content hash of a file: BLAKE3, 128 bits, 32 hexadecimal digits. Nobody can make two photos of one digest."""
-    return blake3.blake3(data).hexdigest(length=16)
 
 
 @dataclasses.dataclass
@@ -189,7 +152,7 @@ class _Walk:
         else:
             listing.roots.append(path)
             listing.named.append(path)
-            self._take([_photo(path, info)])
+            self._take([stated(path, info)])
 
     def _add_inside(self, path: str, *, from_list: bool) -> bool:
         """List a photo or a folder in an archive; False if there is no such thing."""
@@ -200,7 +163,7 @@ class _Walk:
             if opened.has(name):
                 self.listing.roots.append(path)
                 self.listing.named.append(path)
-                self._take([_photo(path, info, opened.size(name))])
+                self._take([stated(path, info, opened.size(name))])
                 return True
         except PhotoError as error:
             if from_list:
@@ -279,7 +242,7 @@ class _Walk:
             elif name.lower().endswith(COMPRESSED):
                 self.listing.failures.append((path, NOT_READ))
             elif stat.S_ISREG(child.st_mode) and (suffix in SUFFIXES or _is_picture(path)):
-                yield _photo(path, child)
+                yield stated(path, child)
             else:
                 self.listing.ignored[suffix or "(none)"] += 1
 
@@ -301,7 +264,7 @@ class _Walk:
                 elif found.reason:
                     self.listing.failures.append((found.path, found.reason))
                 else:
-                    yield _photo(found.path, info, found.size)
+                    yield stated(found.path, info, found.size)
         except PhotoError as error:
             self.listing.failures.append((path, error.reason))
             return
@@ -315,7 +278,7 @@ class _Walk:
             info, inside = os.stat(path), open_archive(path)
             fps = self._choice.fps
             for member in inside.frames(fps) if isinstance(inside, Video) and fps else inside.members():
-                yield _photo(joined(path, member.name), info, member.size)
+                yield stated(joined(path, member.name), info, member.size)
             self.listing.failures += [(path, problem) for problem in inside.problems]
         except (OSError, PhotoError) as error:
             if not path.lower().endswith(TIFFS):
@@ -379,47 +342,3 @@ def _is_picture(path: str) -> bool:
             return is_picture(file.read(HEAD_BYTES))
     except OSError:
         return False
-
-
-def _photo(path: str, info: os.stat_result, size: int | None = None) -> PhotoFile:
-    return PhotoFile(path, info.st_size if size is None else size, info.st_mtime_ns, info.st_ctime_ns)
-
-
-def photo_file(path: str) -> PhotoFile:
-    """A photo that is named instead of listed. One that is not there has no size: whoever reads it says why it cannot."""
-    try:
-        return _photo(path, os.stat(path))
-    except OSError:
-        inside = split(path) if SEPARATOR in path else None
-    try:
-        return (
-            _photo(path, os.stat(inside[0]), open_archive(inside[0]).size(inside[1]))
-            if inside
-            else PhotoFile(path, 0, 0)
-        )
-    except (OSError, PhotoError):
-        return PhotoFile(path, 0, 0)
-
-
-# Paths in parquet, CSV and JSON must be valid UTF-8, and file names need not be. A byte XX that is not UTF-8 is written
-# as the six characters \udcXX, and a backslash that would read as such an escape as \udc5c: a bijection.
-_ESCAPED = re.compile(r"\\udc([0-9a-f]{2})")
-
-
-def encode_path(path: str) -> str:
-    """A path as valid UTF-8 text; ordinary names are unchanged. `decode_path` is its inverse."""
-    if path.isascii() and "\\udc" not in path:
-        return path
-    return path.replace("\\udc", "\\udc5cudc").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def decode_path(text: str) -> str:
-    """The path that `encode_path` wrote."""
-    if "\\udc" not in text:
-        return text
-    return _ESCAPED.sub(lambda match: "\\" if match[1] == "5c" else chr(0xDC00 + int(match[1], 16)), text)
-
-
-def printable(path: str) -> str:
-    """A path for a message on one line: control characters and bytes that are not UTF-8 are escaped."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in path)

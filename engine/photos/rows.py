@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceembed.engine.photos.listing import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
 from faceembed.errors import IndexFormatError
 
 FACE_COLUMNS: tuple[tuple[str, Any], ...] = (

@@ -15,7 +15,7 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.photos.decode import Photo
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.header import Header
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder

@@ -24,7 +24,7 @@ from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
 from faceembed.engine.photos.decode import Photo
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of
 from faceembed.engine.pipeline.finder import Finder
 from faceembed.engine.pipeline.intake import Intake, decode_all, split

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.chips import Cutter
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Outcome
 from faceembed.engine.pipeline.counting import count_faces

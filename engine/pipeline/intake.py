@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from faceembed.engine.photos.decode import Photo, check_size, decode, reduction_for
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.header import Header
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.photos.sidecar import with_sidecar

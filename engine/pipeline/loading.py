@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from faceembed.engine.detect.kinds import check_decoder, cpu_only, open_detector
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.chips import Cutter

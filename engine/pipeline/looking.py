@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.rows import face_rows

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batch import Cut, Item, Read
 from faceembed.engine.pipeline.batches import Pipeline

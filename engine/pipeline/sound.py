@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Cut, Faces
 from faceembed.engine.runtimes.unit import NO_EMBEDDING
 

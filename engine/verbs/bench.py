@@ -27,7 +27,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from faceembed.engine.photos.listing import PhotoFile, list_photos
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.gpu import bench as on_device

@@ -39,7 +39,7 @@ from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.errors import DataError, IndexFormatError, ModelError, UsageError
 
 Notify = Callable[[str], None]

@@ -29,7 +29,7 @@ from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files
 from faceembed.engine.evaluate.score_store import Scores, Store
 from faceembed.engine.models.registry import resolve
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder

@@ -23,7 +23,7 @@ from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.fingerprint import fingerprint_of

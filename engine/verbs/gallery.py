@@ -26,7 +26,7 @@ from faceembed.engine.people.gallery import (
     write_gallery,
 )
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import decode_path, encode_path, photo_file, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, photo_file, printable
 from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faceembed.engine.index.lock import writing
 from faceembed.engine.people.gallery import Gallery, Person, Photo, check_alike, good_name, read_gallery, write_gallery
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.errors import DataError, UsageError
 
 Source = str | os.PathLike[str]

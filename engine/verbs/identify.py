@@ -15,7 +15,8 @@ from faceembed.engine.people.gallery import Gallery, is_gallery, read_gallery
 from faceembed.engine.people.open_set import OpenSetLimit, carried, open_set_limit
 from faceembed.engine.people.templates import RULE, Templates, template
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import list_photos, printable
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.looking import look
 from faceembed.engine.pipeline.progress import Notify, OnProgress

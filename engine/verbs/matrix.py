@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import list_photos, printable
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify

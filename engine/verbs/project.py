@@ -22,7 +22,7 @@ from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.pictures import CHIP, index_pictures
 from faceembed.engine.index.projection import METHODS, project_vectors
 from faceembed.engine.index.store import load_faces
-from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.photo_file import decode_path, encode_path
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.report.page import shown
 from faceembed.engine.report.project import Grouping, make_sprites, write_project_html

@@ -11,7 +11,7 @@ from typing import Any
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.store import load_faces
-from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.engine.photos.regions import Box, read_regions
 from faceembed.errors import DataError, PhotoError
 from faceembed.files import atomic_write

@@ -22,7 +22,8 @@ from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import ShardFolder
 from faceembed.engine.index.update import TRANSIENT, Known
-from faceembed.engine.photos.listing import Listing, PhotoFile, photo_file, printable
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file, printable
 from faceembed.engine.photos.places import is_below, real_place
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError

@@ -31,7 +31,8 @@ from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import Shard, ShardFolder
 from faceembed.engine.index.update import Known
-from faceembed.engine.photos.listing import Listing, PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.places import is_below, is_gone, real_place
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, UsageError

@@ -24,7 +24,7 @@ from faceembed.engine.evaluate.template_lists import (
     read_templates_of,
 )
 from faceembed.engine.people.templates import RULE, Templates, template
-from faceembed.engine.photos.listing import photo_file, printable
+from faceembed.engine.photos.photo_file import photo_file, printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.looking import LookedFace, look
 from faceembed.engine.pipeline.progress import Notify, OnProgress

@@ -18,7 +18,7 @@ from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.index.store import load_faces, write_index
 from faceembed.engine.index.vectors import check_vectors_output, read_vectors, write_vectors
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import DataError, UsageError
 from faceembed.version import __version__

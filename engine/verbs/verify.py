@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.likelihood import probability, strangers_as_alike
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.models.thresholds import threshold_of
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.few_photos import embed_photos
 from faceembed.engine.pipeline.progress import Notify

@@ -21,7 +21,7 @@ import pytest
 
 from faceembed.engine.index import shards
 from faceembed.engine.index import store as index_module
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.pipeline.settings import EmbedSettings
 
 FIELDS = {

@@ -12,7 +12,7 @@ import pytest
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile, photo_file
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.aligner import faces

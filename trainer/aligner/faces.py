@@ -20,7 +20,8 @@ from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.failures import Failure, format_errors
-from faceembed.engine.photos.listing import Listing, PhotoFile, printable
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.decode import decode
-from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError
 from faceembed.files import atomic_write

@@ -84,6 +84,29 @@ def _folded() -> Tensor:
     return weight.flatten(0, 2)
 
 
+class Shrink(nn.Module):
+    """A square picture at another size, bilinearly, each pixel's centre where it was; without antialiasing, which would take fine texture away.
+
+    As two products with a fixed matrix, which every runtime computes alike; ONNX's Resize has too many meanings.
+
+    Args:
+        side: of the picture, in pixels.
+        wanted: of what comes out.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, side: int, wanted: int) -> None:
+        super().__init__()
+        rows = torch.eye(side)[None, None]
+        matrix = F.interpolate(rows, (wanted, side), mode="bilinear", align_corners=False)[0, 0]
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, side, side) to (N, C, wanted, wanted)."""
+        return self.matrix @ x @ self.matrix.T
+
+
 class TextureNet(nn.Module):
     """Chips to a logit of authenticity, from fine texture.
 
@@ -92,10 +115,12 @@ class TextureNet(nn.Module):
 
     Args:
         width: channels at a quarter of the chip's side; they double as it halves.
+        resized: sides of the chip and of what is looked at, in pixels, where the chip is larger than is worth the time; None: all of it.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, *, resized: tuple[int, int] | None = None) -> None:
         super().__init__()
+        self.shrink = Shrink(*resized) if resized else nn.Identity()
         self.features = nn.Sequential(
             FineDetail(),
             _convolution(FineDetail.CHANNELS, width, 5, 2),
@@ -112,7 +137,7 @@ class TextureNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 (N, 3, H, W), H and W even, to (N,)."""
-        features = self.features(x)
+        features = self.features(self.shrink(x))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return self.logit(pooled).squeeze(1)  # type: ignore[no-any-return]
 
@@ -158,11 +183,12 @@ def gate(embeddings: Tensor, logits: Tensor) -> Tensor:
     return torch.cat([logits.sigmoid().sqrt() * embeddings, (-logits).sigmoid().sqrt() * embeddings], 1)
 
 
-def build_gated(build: Callable[[int], nn.Module], dimension: int) -> GatedEncoder:
+def build_gated(build: Callable[[int], nn.Module], texture: Callable[[], TextureNet], dimension: int) -> GatedEncoder:
     """A gated encoder with fresh weights.
 
     Args:
         build: the identity network of a dimension.
+        texture: what makes the gate.
         dimension: of the whole embedding, twice the identity's.
 
     Raises:
@@ -170,4 +196,4 @@ def build_gated(build: Callable[[int], nn.Module], dimension: int) -> GatedEncod
     """
     if dimension % 2:
         raise UsageError(f"dimension is {dimension}; a gated encoder's is twice that of the identity, so even")
-    return GatedEncoder(build(dimension // 2), TextureNet())
+    return GatedEncoder(build(dimension // 2), texture())

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from faceembed.cores import available_cores
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import decode
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError
 from faceembed.trainer.data.crops import CropSet, read_crops

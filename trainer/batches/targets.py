@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.errors import DataError
 from faceembed.trainer.batches.dataset import Crops
 from faceembed.trainer.recipes.goals import Teachers

@@ -26,7 +26,7 @@ from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.models.store import find, is_name, names
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.failures import Failure, format_errors
-from faceembed.engine.photos.listing import PhotoFile, photo_file, printable
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file, printable
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import PREPROCESSING, EmbedSettings

@@ -14,7 +14,7 @@ from faceembed.engine.index.manifest import check_encoder, read_manifest
 from faceembed.engine.index.pictures import Pictures
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.photos.failures import read_errors
-from faceembed.engine.photos.listing import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.engine.photos.places import as_listed
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encodes import identities

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from faceembed.engine.index.update import TRANSIENT
 from faceembed.engine.photos.failures import Failure, read_errors
-from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.places import is_below
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.outputs import check_folder

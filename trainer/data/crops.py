@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import Points
-from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.photo_file import decode_path, encode_path
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError
 from faceembed.files import atomic_write

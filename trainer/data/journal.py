@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import IO
 
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.errors import DataError
 from faceembed.trainer.data.crops import Crop, CropInfo, info_from
 

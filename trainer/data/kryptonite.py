@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faceembed.engine.evaluate.pair_formats import read_pairs
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.evaluate import similarities

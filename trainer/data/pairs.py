@@ -15,7 +15,7 @@ import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from faceembed.engine.photos.listing import encode_path, printable
+from faceembed.engine.photos.photo_file import encode_path, printable
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
 from faceembed.outputs import check_folder

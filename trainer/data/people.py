@@ -24,7 +24,8 @@ from faceembed.engine.evaluate.kryptonite import real_and_fake
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.photos.archives.names import as_folders
 from faceembed.engine.photos.archives.opened import kind_of
-from faceembed.engine.photos.listing import decode_path, list_photos, printable
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import decode_path, printable
 from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError, PairListError, UsageError

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Collection, Mapping
 
-from faceembed.engine.photos.listing import decode_path, encode_path
+from faceembed.engine.photos.photo_file import decode_path, encode_path
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
 from faceembed.outputs import check_output

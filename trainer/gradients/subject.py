@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from faceembed.engine.explain.subject import Subject, cut_largest, exact
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress

@@ -9,7 +9,7 @@ from torch import nn
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import ModelError, UsageError
 from faceembed.trainer.backbones.checkpoints import load_encoder
-from faceembed.trainer.backbones.gated import GatedEncoder, TextureNet
+from faceembed.trainer.backbones.gated import GatedEncoder
 from faceembed.trainer.backbones.registry import GATE, build, find
 from faceembed.trainer.recipes.settings import Model as ModelConfig
 
@@ -50,7 +50,7 @@ def gated(start: Start) -> Start:
     """The gated encoder round a start (seed PyTorch before); one that is gated already as it is."""
     if isinstance(start.body, GatedEncoder):
         return start
-    body = GatedEncoder(start.body, TextureNet())
+    body = GatedEncoder(start.body, find(start.arch).texture())
     spec = dataclasses.replace(start.spec, dimension=2 * start.spec.dimension, gated=True)
     return Start(body, spec, start.arch + GATE)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.errors import UsageError
 from faceembed.files import atomic_write
 from faceembed.outputs import check_folder

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.pair_formats import read_pairs
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.errors import DataError
 from faceembed.files import atomic_write
 from faceembed.trainer.batches.dataset import Crops, Indices, Parts

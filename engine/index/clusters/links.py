@@ -18,7 +18,7 @@ from pathlib import Path
 from faceembed.engine.index.graph import Ints
 from faceembed.engine.photos.archives.names import split
 from faceembed.engine.photos.left_out import LINKS
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.places import is_gone
 from faceembed.errors import DataError, UsageError
 

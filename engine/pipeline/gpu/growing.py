@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Outcome
 from faceembed.engine.pipeline.gpu.growth import BUSY
 from faceembed.engine.pipeline.gpu.opening import Opening

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 
 Packed = tuple[list[str], list[int], list[int], list[int], list[str]]
 Read = tuple[list[int], list[str]]

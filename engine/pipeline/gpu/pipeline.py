@@ -17,7 +17,7 @@ from typing import Any
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile, printable
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.pipeline.batch import Item, Read
 from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
 from faceembed.engine.pipeline.encode import Encoder

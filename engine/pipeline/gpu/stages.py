@@ -21,7 +21,7 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.photos.decode import Photo
 from faceembed.engine.photos.decode import decode as decode_on_host
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Faces, Item, Read, faces_of
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder

@@ -24,7 +24,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from faceembed import errors
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Outcome, Pipeline
 from faceembed.engine.pipeline.gpu.growth import Growth
 from faceembed.engine.pipeline.gpu.opening import Opening

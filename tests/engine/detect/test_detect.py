@@ -16,7 +16,7 @@ from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.decode import decode
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.reading import read_file
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.runtimes.base import RuntimeChoice

@@ -15,7 +15,7 @@ from faceembed.engine.explain.deletion import deletion, most_important
 from faceembed.engine.explain.face_parts import PARTS, part_labels, part_means
 from faceembed.engine.explain.occlusion import Fill, OcclusionSettings, blend, explain, fill_of, overlay
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import Encoder

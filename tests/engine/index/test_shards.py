@@ -11,7 +11,7 @@ import pytest
 
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile, encode_path
+from faceembed.engine.photos.photo_file import PhotoFile, encode_path
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import IndexFormatError
 

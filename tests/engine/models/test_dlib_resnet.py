@@ -17,7 +17,7 @@ from faceembed.engine.models import dlib_resnet, packages
 from faceembed.engine.models.dlib_resnet import DlibReader, read_layers, write_graph
 from faceembed.engine.models.packages import package_file
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.runtimes import openvino

@@ -24,7 +24,8 @@ from faceembed.engine.photos.file_list import FileList
 from faceembed.engine.photos.globs import Glob
 from faceembed.engine.photos.inside import NESTED
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import Listing, decode_path, encode_path, list_photos, photo_file
+from faceembed.engine.photos.listing import Listing, list_photos
+from faceembed.engine.photos.photo_file import decode_path, encode_path, photo_file
 from faceembed.engine.photos.places import is_below, is_gone, real_place
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import DataError, PhotoError

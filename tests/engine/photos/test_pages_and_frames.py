@@ -13,7 +13,8 @@ from faceembed.engine.photos.archives.opened import open_archive
 from faceembed.engine.photos.archives.video import Video
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.listing import list_photos, photo_file
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.photos.places import is_gone
 from faceembed.engine.photos.reading import read_file
 from faceembed.errors import IndexFormatError, PhotoError, UsageError

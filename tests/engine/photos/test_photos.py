@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from faceembed.engine.photos.listing import decode_path, encode_path, list_photos, printable
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.engine.photos.places import is_below
 from faceembed.errors import DataError
 

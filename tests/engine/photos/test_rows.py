@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.photos.failures import Failure, format_errors, read_errors
-from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path
 from faceembed.engine.photos.rows import FACE_SCHEMA, read_parquet
 from faceembed.errors import IndexFormatError
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faceembed.engine.photos.decode import decode
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.photos.sidecar import read_photo, with_sidecar
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.batch import Item

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile, list_photos
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import encode as module
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.encode import Encoder

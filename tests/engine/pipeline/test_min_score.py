@@ -16,7 +16,7 @@ from faceembed.engine.detect.interface import Detector
 from faceembed.engine.models import builtin
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import photo_file
+from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.settings import EmbedSettings

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceembed.engine.photos.listing import PhotoFile, list_photos
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import finder, intake
 from faceembed.engine.pipeline.batches import Outcome, Pipeline
 from faceembed.engine.pipeline.settings import EmbedSettings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faceembed.engine.index.clusters.links import write_links
 from faceembed.engine.index.store import FaceIndex
 from faceembed.engine.photos.archives.names import split
-from faceembed.engine.photos.listing import decode_path
+from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.verbs.relocate import relocate
 from faceembed.engine.verbs.remove import remove

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.verbs import bench
 from faceembed.errors import UsageError

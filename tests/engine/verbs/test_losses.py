@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from faceembed.engine.index.losses import Selection, alarm
-from faceembed.engine.photos.listing import Listing, PhotoFile
+from faceembed.engine.photos.listing import Listing
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.verbs.embed import Progress
 from faceembed.errors import DataError, LossError
 from tests.engine.verbs.albums import album, failures_of, paths_of, picture, run, state_of

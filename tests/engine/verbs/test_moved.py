@@ -17,7 +17,7 @@ import pytest
 
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import FaceIndex
-from faceembed.engine.photos.listing import digest_of
+from faceembed.engine.photos.photo_file import digest_of
 from faceembed.engine.verbs.remove import remove
 from faceembed.errors import UsageError
 from tests.engine.verbs.albums import (
@@ -181,14 +181,14 @@ def test_check_reads_what_the_file_system_cannot_tell(index: Path, nas: Path, mo
     """A clock that was set back, a disk that lies: only reading finds it."""
     from faceembed.engine.photos import listing as module
 
-    real = module._photo
+    real = module.stated
     before = {str(path): real(str(path), os.stat(path)) for path in nas.rglob("*") if path.is_file()}
     shutil.copy(nas / "00001.png", nas / "00004.png")
 
     def lying(path: str, info: os.stat_result) -> Any:
         return before.get(path) or real(path, info)
 
-    monkeypatch.setattr(module, "_photo", lying)
+    monkeypatch.setattr(module, "stated", lying)
     assert run(nas, index).embedded == 0
     report = run(nas, index, check=True)
     assert (report.copies, report.removed) == (1, 1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import FaceEmbedError
 from faceembed.trainer.backbones.checkpoints import load_encoder, save_checkpoint
-from faceembed.trainer.backbones.gated import FineDetail, GatedEncoder, TextureNet, build_gated, gate
+from faceembed.trainer.backbones.gated import FineDetail, GatedEncoder, Shrink, TextureNet, build_gated, gate
 from faceembed.trainer.backbones.registry import build, find, preprocess
 from faceembed.trainer.batches.dataset import divide, open_crops
 from faceembed.trainer.export.encoder import convert
@@ -232,6 +232,22 @@ def test_photos_of_another_kind_are_validated_and_never_trained_on(
 def test_names_and_dimensions() -> None:
     assert find("ir18+gate").spec.dimension == 2 * find("ir18").spec.dimension
     with pytest.raises(FaceEmbedError, match="even"):
-        build_gated(find("resnet29").build, 129)
+        build_gated(find("resnet29").build, TextureNet, 129)
     with pytest.raises(FaceEmbedError, match="no architecture 'ir20'"):
         find("ir20+gate")
+
+
+def test_shrink_is_bilinear() -> None:
+    torch.manual_seed(2)
+    x = torch.randn(2, 3, 30, 30)
+    wanted = torch.nn.functional.interpolate(x, (26, 26), mode="bilinear", align_corners=False)
+    assert torch.allclose(Shrink(30, 26)(x), wanted, atol=1e-5)
+
+
+def test_a_branch_has_a_gate_of_its_own() -> None:
+    """Smaller, on fewer pixels; its checkpoint holds no matrix of pixels."""
+    body = build("resnet29-branch+gate")
+    assert isinstance(body, GatedEncoder) and isinstance(body.texture.shrink, Shrink)
+    assert body.texture.logit.in_features == 8 * 24
+    assert not [name for name in body.state_dict() if "shrink" in name]
+    assert body(torch.zeros(2, 3, 150, 150)).shape == (2, 512)

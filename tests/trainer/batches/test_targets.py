@@ -13,7 +13,7 @@ import pytest
 from faceembed.engine.index import store
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.errors import DataError, UsageError
 from faceembed.trainer.batches import targets as module
 from faceembed.trainer.batches.dataset import Crops

@@ -15,7 +15,7 @@ import pytest
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.failures import read_errors
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.chips import Cutter

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.errors import DataError
 from faceembed.trainer.data.crop_names import CropNames, safe_name
 from faceembed.trainer.data.crops import Crop, CropInfo, from_table, read_crops, to_table, write_crop, write_crops

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.errors import DataError, FaceEmbedError, UsageError
 from faceembed.trainer.data.people import (
     People,

@@ -13,7 +13,7 @@ from torch import nn
 from faceembed.engine.explain.deletion import deletion
 from faceembed.engine.explain.occlusion import fill_of
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.sample import sample_photos
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encodes import identity

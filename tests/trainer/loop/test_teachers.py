@@ -14,7 +14,7 @@ from torch import nn
 
 from faceembed.engine.index.shards import FaceTable
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.errors import UsageError
 from faceembed.trainer.backbones.checkpoints import load_checkpoint, load_encoder
 from faceembed.trainer.batches import targets

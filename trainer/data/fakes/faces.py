@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.store import load_faces
 from faceembed.engine.photos.failures import Failure, read_errors
-from faceembed.engine.photos.listing import PhotoFile, decode_path
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path
 from faceembed.engine.photos.places import as_listed
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.settings import EmbedSettings

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from faceembed.engine.photos.failures import Failure, format_errors
-from faceembed.engine.photos.listing import photo_file, printable
+from faceembed.engine.photos.photo_file import photo_file, printable
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file

@@ -26,7 +26,7 @@ from faceembed.cores import available_cores
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.failures import Failure, format_errors
-from faceembed.engine.photos.listing import printable
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.places import is_below
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.sidecar import read_photo

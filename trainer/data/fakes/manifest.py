@@ -10,7 +10,7 @@
     quality        of the JPEG; 0 where the file was taken as it is
     params         what was drawn, as JSON
 
-Paths and names are written through `engine.photos.listing.encode_path`.
+Paths and names are written through `engine.photos.photo_file.encode_path`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceembed import outputs
-from faceembed.engine.photos.listing import decode_path, encode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.engine.photos.rows import read_parquet
 from faceembed.errors import DataError, IndexFormatError
 from faceembed.files import atomic_write

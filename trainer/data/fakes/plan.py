@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.listing import encode_path
+from faceembed.engine.photos.photo_file import encode_path
 from faceembed.trainer.data.crop_names import safe_name
 from faceembed.trainer.data.fakes.faces import Face, poses
 

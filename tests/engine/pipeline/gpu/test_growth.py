@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.gpu import growing, processes
 from faceembed.engine.pipeline.gpu.growing import GrowingPipeline
 from faceembed.engine.pipeline.gpu.growth import GAIN, SECONDS, Growth

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.batches import Outcome
 from faceembed.engine.pipeline.gpu.cpu import CpuBackend

@@ -20,7 +20,8 @@ import pytest
 from faceembed.engine.detect import oneshot
 from faceembed.engine.detect.oneshot import OneShotSettings
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile, list_photos
+from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import encode
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu import cuda, lane, nvimagecodec, record, stages

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.gpu.lane import CudaLane
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.engine.runtimes import tensorrt_lane

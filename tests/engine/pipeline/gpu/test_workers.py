@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from faceembed.engine.models.spec import Model
-from faceembed.engine.photos.listing import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.gpu.opening import Opening
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.workers import ManyPipelines
