@@ -16,14 +16,11 @@ from pathlib import Path
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.people.enrolling import check_encoder_of
-from faceembed.engine.people.gallery import Gallery, Photo, read_gallery
+from faceembed.engine.people.gallery import SENT, Gallery, Photo, read_gallery
 from faceembed.engine.photos.photo_file import digest_of, printable
 from faceembed.engine.pipeline.serving import Face
 from faceembed.engine.verbs import gallery_people as verbs
 from faceembed.engine.verbs.identify import Identifier
-
-SENT = "upload:"
-"""What the path of a photo that was sent starts with; its digest follows."""
 
 
 class PeopleFile:

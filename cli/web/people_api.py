@@ -19,9 +19,12 @@ from faceembed.cli.web.service import Service
 from faceembed.engine.people.gallery import good_name
 from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.verbs import gallery_people as verbs
-from faceembed.errors import DataError, IndexBusyError, UsageError
+from faceembed.errors import DataError, IndexBusyError, IndexFormatError, UsageError
 from faceembed.plain import to_json
 
+_UNUSABLE = (
+    "the server's gallery is gone, damaged, of another encoder or not to be written; who runs the server can mend that"
+)
 _REFUSALS = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 
 
@@ -42,7 +45,8 @@ def add_people_routes(router: APIRouter, service: Service) -> None:
         """Who is known, and how many photos of each."""
         held = people(request)
         service.admit(request)
-        return _json(await run_in_threadpool(_known, held))
+        with _refused(held):
+            return _json(await run_in_threadpool(_known, held))
 
     @router.post(
         "/api/v1/identify",
@@ -55,7 +59,8 @@ def add_people_routes(router: APIRouter, service: Service) -> None:
         held = people(request)
         async with service.received(request, least=1, most=limits.photos) as form:
             seen = await service.look(request, form.photos)
-            asked = await run_in_threadpool(held.current)
+            with _refused(held):
+                asked = await run_in_threadpool(held.current)
             found = []
             for upload, photo in zip(form.photos, seen, strict=True):
                 faces = photo.faces[: limits.faces]
@@ -143,7 +148,11 @@ def _refused(held: PeopleFile) -> Iterator[None]:
         yield
     except IndexBusyError as error:
         raise ApiError(503, "busy", "somebody else changes who is known; try again", retry_after=2) from error
+    except (IndexFormatError, OSError) as error:
+        raise ApiError(503, "gallery_unusable", _UNUSABLE) from error
     except DataError as error:
+        if not held.path.exists():
+            raise ApiError(503, "gallery_unusable", _UNUSABLE) from error
         raise ApiError(404, "nobody", "nobody is called so here") from error
     except UsageError as error:
         # The file's place is the server's own.

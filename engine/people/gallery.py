@@ -33,6 +33,8 @@ from faceembed.plain import to_json
 FORMAT = 1
 UNKNOWN = "unknown"
 """What `identify` calls a face that is nobody's; no one may be called so."""
+SENT = "upload:"
+"""What the path of a photo that was sent to a server starts with; its digest follows."""
 _AGAIN = "if it was a gallery, put it aside and make it again: faceembed enrol PEOPLE -o"
 
 

@@ -18,6 +18,7 @@ from faceembed.engine.evaluate.people_lists import PeopleList, read_people_list
 from faceembed.engine.index.lock import writing
 from faceembed.engine.people import enrolling
 from faceembed.engine.people.gallery import (
+    SENT,
     Gallery,
     Photo,
     check_alike,
@@ -136,6 +137,12 @@ def update(
         gone = [
             n for n, photo in enumerate(opened.photos) if photo.embedding is not None and not _readable(listed[n][1])
         ]
+        sent = sum(listed[number][1].startswith(SENT) for number in gone)
+        if sent and not drop_missing:
+            raise DataError(
+                f"{sent} of {len(listed)} photos, the first of '{printable(next(name for name, path in listed if path.startswith(SENT)))}', "
+                "were sent to a server, which keeps none; leave them out with --drop-missing, and send them again; nothing was changed"
+            )
         if gone and not drop_missing:
             raise DataError(
                 f"{len(gone)} of {len(listed)} photos are gone or cannot be read, the first is {printable(listed[gone[0]][1])} of "

@@ -14,7 +14,8 @@ from faceembed.cli.web.security import READ, WRITE, Key, read_keys
 from faceembed.cli.web.service import Service
 from faceembed.engine.people.gallery import read_gallery
 from faceembed.engine.pipeline.serving import Embedder
-from faceembed.errors import IndexFormatError, UsageError
+from faceembed.engine.verbs.gallery import update
+from faceembed.errors import DataError, IndexFormatError, UsageError
 from tests.cli.web.conftest import LEVELS, SPEC, make_files, make_picture, people_file
 
 READER, WRITER = "r" * 20, "w" * 20
@@ -187,6 +188,38 @@ def test_without_a_gallery(ask: Any, embedder: Embedder) -> None:
         path = "people" if way == "get" else "identify"
         response = ask(Service(embedder), lambda client, way=way, path=path: getattr(client, way)(f"/api/v1/{path}"))
         assert said(response) == (404, "no_gallery")
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_gallery_that_is_lost_while_it_serves(ask: Any, service: Service, staff: Path, harm: str) -> None:
+    """It is the server's trouble and is said; once the file is back, all is as before."""
+    whole = staff.read_bytes()
+
+    async def talk(client: Any) -> list[Any]:
+        write = headers(WRITER)
+        photo = make_files(make_picture(2))
+        return [
+            await client.get("/api/v1/people", headers=write),
+            await client.post("/api/v1/identify", files=photo, headers=write),
+            await client.post("/api/v1/enrol", files=photo, data={"name": "Eve"}, headers=write),
+            await client.patch("/api/v1/people/ann", json={"name": "Eve"}, headers=write),
+            await client.delete("/api/v1/people/ann", headers=write),
+        ]
+
+    if harm == "gone":
+        staff.unlink()
+    else:
+        staff.write_bytes(whole[:300])
+    assert [said(answer) for answer in ask(service, talk)] == [(503, "gallery_unusable")] * 5
+    staff.write_bytes(whole)
+    assert service.people is not None and list(service.people.gallery().people) == ["ann", "bob"]
+
+
+def test_photos_that_were_sent_cannot_be_embedded_again(service: Service, staff: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"2 of 2 photos, the first of 'ann', were sent to a server, which keeps none; .*--drop-missing"
+    ):
+        update(staff)
 
 
 def test_a_gallery_of_another_encoder(staff: Path) -> None:
