@@ -84,8 +84,14 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if os.path.isdir(value):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), value)
         if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), value)
+            why = errno.EROFS if _is_read_only(folder) else errno.EACCES
+            raise OSError(why, os.strerror(why), value)
     return value
+
+
+def _is_read_only(folder: str) -> bool:
+    """Whether nobody may write there, as on a file system that was mounted so; Windows does not say."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def _check_outputs(ctx: click.Context) -> None:

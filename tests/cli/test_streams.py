@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,19 @@ def test_a_stream_that_goes_into_a_file_of_the_command(args: str, redirection: s
 def test_other_redirections_are_none_of_its_business(redirection: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     assert shell(tmp_path, redirection, "say", "a.csv -o p.faiss", code=REDIRECTED).returncode == 0
+
+
+@pytest.mark.parametrize(("flags", "reason"), [(os.ST_RDONLY, "Read-only file system"), (0, "Permission denied")])
+def test_why_an_output_cannot_be_written(
+    flags: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nobody is asked for a right that nobody has."""
+    import click
+
+    from faceembed.cli import options
+
+    monkeypatch.setattr(os, "access", lambda path, mode: not (str(path) == str(tmp_path) and mode == os.W_OK))
+    monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(f_flag=flags))
+    command = click.Command("x")
+    with pytest.raises(OSError, match=reason):
+        options._writable(click.Context(command), click.Option(["-o"]), str(tmp_path / "a.parquet"))
