@@ -304,7 +304,9 @@ def test_an_index_older_than_a_setting_goes_on_without_it(tmp_path: Path, make_f
     del manifest["detect_size"]
     (tmp_path / "people.faiss.json").write_text(json.dumps(manifest))
     assert run(tmp_path / "album", tmp_path / "people.faiss").embedded == 0
-    with pytest.raises(IndexFormatError, match="made with detect_size 0, this run has 320; use the same, another -o"):
+    with pytest.raises(
+        IndexFormatError, match="made with detect_size 0, this run has detect_size 320; use the same, another -o"
+    ):
         run(tmp_path / "album", tmp_path / "people.faiss", settings=EmbedSettings(detect_size=320))
 
 
@@ -335,7 +337,9 @@ def test_an_index_of_an_older_version_wants_a_fresh_start(tmp_path: Path, make_f
     manifest = json.loads((tmp_path / "people.faiss.json").read_text())
     manifest["preprocessing"] -= 1
     (tmp_path / "people.faiss.json").write_text(json.dumps(manifest))
-    with pytest.raises(IndexFormatError, match=r"with preprocessing \d, this run has \d; use another -o, or --fresh"):
+    with pytest.raises(
+        IndexFormatError, match=r"with preprocessing \d, this run has preprocessing \d; use another -o, or --fresh"
+    ):
         run(tmp_path / "album", tmp_path / "people.faiss")
     assert run(tmp_path / "album", tmp_path / "people.faiss", fresh=True).embedded == 2
 
