@@ -47,7 +47,7 @@ class Architecture:
 
 
 _SMALL_GATE = functools.partial(gated.TextureNet, 24, resized=(branched.SPEC.input_size[0], 128))
-"""A quarter of the time of what it stands beside; 32 channels on all pixels take 0.37 to 0.43 (`docs/next-encoder.md`)."""
+"""What bringing the chip to 128 pixels costs beside its own work, and 32 channels on all of them: `docs/next-encoder.md`."""
 
 
 def _ir(name: str) -> Architecture:
