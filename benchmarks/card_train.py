@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import cv2
 import numpy as np
 import torch
 from card_crops import Changes, Store, change, load_parts, read_crop, write_parts
@@ -41,6 +42,7 @@ from faceembed.errors import FaceEmbedError
 from faceembed.trainer.backbones.batch_norm import calibrate_batch_norm
 from faceembed.trainer.backbones.checkpoints import load_encoder, save_checkpoint
 from faceembed.trainer.backbones.registry import find, preprocess
+from faceembed.trainer.loop.optim import MovingAverage
 from faceembed.trainer.losses.distillation import Distillation, DistillationSettings
 
 _FITTED = 4096  # crops
@@ -131,8 +133,6 @@ def learn(body: nn.Module, spec: Any, store: Store, plan: Plan) -> tuple[nn.Modu
     Returns:
         The average of its weights, and what to report.
     """
-    import copy
-
     generator = torch.Generator(store.pixels.device).manual_seed(1)
     held, used = store.split(_HELD_OUT)
     bf16 = torch.autocast(store.pixels.device.type, torch.bfloat16)
@@ -140,7 +140,8 @@ def learn(body: nn.Module, spec: Any, store: Store, plan: Plan) -> tuple[nn.Modu
         body, [preprocess(store.pixels[used[i : i + 64]], spec) for i in range(0, min(len(used), 512), 64)]
     )
     body.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(body).eval()
+    moving = MovingAverage(body, decay=plan.decay)
+    average = moving.model
     loss_of = Distillation(DistillationSettings(similarity=5.0))
     groups = [
         {"params": [p for p in body.parameters() if p.ndim > 1], "weight_decay": plan.weight_decay},
@@ -167,7 +168,7 @@ def learn(body: nn.Module, spec: Any, store: Store, plan: Plan) -> tuple[nn.Modu
         nn.utils.clip_grad_norm_(body.parameters(), 5.0)
         optimizer.step()
         step += 1
-        _average(average, body, min(plan.decay, (1 + step) / (10 + step)))
+        moving.update(body, step=step)
         if time.perf_counter() - told > _SAID:
             told = time.perf_counter()
             say(f"step {step:,}: {step * plan.batch / (told - begun):,.0f} crops/s, loss {float(loss.detach()):.4f}")
@@ -190,13 +191,6 @@ def agreement(body: nn.Module, spec: Any, store: Store, rows: torch.Tensor) -> f
     return total / max(len(rows), 1)
 
 
-@torch.no_grad()
-def _average(average: nn.Module, body: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(body.parameters()), 1 - decay)
-    for kept, now in zip(average.buffers(), body.buffers(), strict=True):
-        kept.copy_(now)
-
-
 def _half(value: torch.Tensor) -> torch.Tensor:
     return value.half() if value.is_floating_point() else value
 
@@ -216,8 +210,6 @@ def dry_run(args: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         paths = []
         for number in range(8):
-            import cv2
-
             coarse = rng.integers(30, 226, (6, 6, 3)).astype(np.uint8)
             paths.append(str(folder / f"{number}.png"))
             cv2.imwrite(paths[-1], cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))

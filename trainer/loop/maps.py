@@ -61,16 +61,17 @@ class Teacher:
     """
 
     def __init__(self, precision: str, *, threads: int) -> None:
-        graph, spec = sface.package_graph(), sface.spec()
+        self.graph: Any = sface.package_graph()
+        """SFace's, with the maps as its outputs."""
         choice = choose(RuntimeSettings(device="cpu", precision=precision, threads=threads))
-        graph.graph.ClearField("output")
-        graph.graph.output.extend(
+        self.graph.graph.ClearField("output")
+        self.graph.graph.output.extend(
             onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in OUTPUTS
         )
         with tempfile.TemporaryDirectory(prefix="faceembed-maps-") as folder:
             path = Path(folder) / "maps.onnx"
-            path.write_bytes(graph.SerializeToString())
-            self._session: Session = open_session(Model(spec, str(path)), choice, outputs=OUTPUTS, threads=1)
+            path.write_bytes(self.graph.SerializeToString())
+            self._session: Session = open_session(Model(sface.spec(), str(path)), choice, outputs=OUTPUTS, threads=1)
 
     def __call__(self, chips: NDArray[np.uint8]) -> list[Tensor]:
         """uint8 RGB (N, 112, 112, 3) to three maps, float32 (N, C, H, W)."""
@@ -167,8 +168,7 @@ def teach_maps(
     if not isinstance(body, SlimFace):
         raise ModelError("maps.steps teaches a 'slimface' that starts from 'sface', and no other network; set it to 0")
     teacher = Teacher(precision, threads=threads)
-    graph = sface.package_graph()
-    work = _begin(body, graph, config)
+    work = _begin(body, teacher.graph, config)
     if file.exists():
         try:
             work.load(file)
@@ -185,7 +185,7 @@ def teach_maps(
             work.save(file)
             what = "SFace's first map" if work.step <= config.front_steps else "SFace's last map"
             notice(f"maps, step {work.step:,}: {100 * float(np.mean(recent[-_EACH:])):.1f} % of {what} not explained")
-    merge_ending(body, graph, work.lift.weight[:, :, 0, 0], work.lift.bias)  # type: ignore[arg-type]
+    merge_ending(body, teacher.graph, work.lift.weight[:, :, 0, 0], work.lift.bias)  # type: ignore[arg-type]
     body.eval()
     return float(np.mean(recent[-_EACH:])) if recent else math.nan
 
