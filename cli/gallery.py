@@ -26,20 +26,22 @@ if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice
     from faceembed.engine.verbs.gallery import GalleryReport
 
-_SHOWN = 20  # photos that cannot be used, in text
-
-
-@click.command()
-@file_argument("people", metavar="PEOPLE...", nargs=-1, required=True)
-@output_file_option("-o", "--output", kind="gallery", required=True, metavar="FILE", help="The gallery.")
-@file_option("--root", help="Folder of a table's photos, where it does not say.")
-@click.option(
+_root_option = file_option("--root", help="Folder of a table's photos, where it does not say.")
+_min_quality_option = click.option(
     "--min-quality",
     type=Numbers(0, 1),
     default=0.0,
     show_default=True,
     help="Photos whose face has a lower score, as the aligner gives it, are not used.",
 )
+_SHOWN = 20  # photos that cannot be used, in text
+
+
+@click.command()
+@file_argument("people", metavar="PEOPLE...", nargs=-1, required=True)
+@output_file_option("-o", "--output", kind="gallery", required=True, metavar="FILE", help="The gallery.")
+@_root_option
+@_min_quality_option
 @several_option
 @folder_options
 @model_options
@@ -129,14 +131,8 @@ def list_(path: str, out: Output) -> None:
 @gallery.command()
 @file_argument("path", metavar="GALLERY")
 @file_argument("people", metavar="PEOPLE...", nargs=-1, required=True)
-@file_option("--root", help="Folder of a table's photos, where it does not say.")
-@click.option(
-    "--min-quality",
-    type=Numbers(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Photos whose face has a lower score, as the aligner gives it, are not used.",
-)
+@_root_option
+@_min_quality_option
 @several_option
 @folder_options
 @model_options
