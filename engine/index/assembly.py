@@ -13,6 +13,7 @@ been seen. Kinds of index that FAISS builds are in memory once, and nothing besi
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -51,21 +52,30 @@ class Assembly:
 
     Args:
         files: of the index; whoever makes one holds its lock.
-        dimension: of the vectors.
+        dimension: of the vectors, where none are added.
         index_type: the kind that will most likely be finished with: a flat one is written as vectors come.
     """
 
     def __init__(self, files: IndexFiles, dimension: int, index_type: str) -> None:
         self._files = files
         files.clear_staged()
-        self._direct = index_type == "flat" and writes_flat(dimension)
-        place = files.staged(files.faiss) if self._direct else files.partial / _VECTORS_FILE
-        self._vectors = VectorFile(place, dimension, flat=self._direct)
+        self._dimension, self._index_type = dimension, index_type
         self._spilled: Any = None
         self._rows: list[Any] = []
         self._waiting = 0
         self._ids: list[NDArray[np.int64]] = []
         self._keys: list[NDArray[np.uint64]] = []
+
+    @functools.cached_property
+    def _direct(self) -> bool:
+        """Whether the vectors go straight into the file of a flat index."""
+        return self._index_type == "flat" and writes_flat(self._dimension)
+
+    @functools.cached_property
+    def _vectors(self) -> VectorFile:
+        files = self._files
+        place = files.staged(files.faiss) if self._direct else files.partial / _VECTORS_FILE
+        return VectorFile(place, self._dimension, flat=self._direct)
 
     def close(self) -> None:
         """Remove what was needed on the way."""
@@ -80,6 +90,8 @@ class Assembly:
 
     def add(self, faces: FaceTable) -> None:
         """Add faces with their ids in ``face_id``."""
+        if len(faces) and not self._ids:
+            self._dimension = faces.vectors.shape[1]
         for start in range(0, len(faces), ROWS):
             rows, vectors = faces.rows.slice(start, ROWS), faces.vectors[start : start + ROWS]
             self._vectors.add(vectors)
