@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.photos.header import PLAIN, RAW, Header, upright
 from faceembed.engine.photos.headers.png import sound_png
+from faceembed.engine.photos.noted import parted
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.raw import preview
 from faceembed.engine.photos.rewrite import rewritten
@@ -103,10 +104,12 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, hea
         PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged; or there is no memory for it.
     """
     header = header or probe(data)
+    data, noted = parted(data)
     check_size(header, max_pixels)
     if header.way == RAW:
         inside, orientation = preview(data, header.format)
         stored_as = probe(inside)
+        orientation = noted or orientation
         if orientation:
             stored_as = upright(stored_as.format, stored_as.width, stored_as.height, orientation, stored_as.way)
         return decode(inside, reduction=reduction, max_pixels=max_pixels, header=stored_as)
