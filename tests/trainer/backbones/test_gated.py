@@ -112,12 +112,12 @@ def test_fine_detail_is_colours_and_second_differences() -> None:
 
 @pytest.mark.parametrize("side", [112, 150])
 def test_texture_takes_the_chips_of_each_encoder(side: int) -> None:
-    network = TextureNet(8).eval()
+    network = TextureNet((8, 16, 32)).eval()
     assert network(torch.randn(3, 3, side, side)).shape == (3,)
 
 
 def test_identity_stays_at_rest() -> None:
-    body = GatedEncoder(build("mobilefacenet"), TextureNet(8)).train()
+    body = GatedEncoder(build("mobilefacenet"), TextureNet((8, 16, 32))).train()
     assert body.training and body.texture.training and not any(m.training for m in body.identity.modules())
 
 
