@@ -35,18 +35,19 @@ _OBJECT_STORE = 80 << 20  # bytes, Ray's least: names alone go through it
 _DEADLY = "ends the process that reads it; it was left out"
 
 
-def on_ray(address: str) -> Executor:
+def on_ray(address: str, *, worker: type[Worker] = Worker) -> Executor:
     """An executor.
 
     Args:
         address: ``local`` starts Ray on this machine alone, ``auto`` joins the cluster that this machine is in, else a cluster's address.
+        worker: what computes in each actor.
     """
 
     @contextlib.contextmanager
     def execute(job: Job, tasks: Sequence[Task], notice: Callable[[str], None]) -> Iterator[Iterator[Done]]:
         ray = _joined(address)
         try:
-            yield _Run(ray, job, tasks, notice).run()
+            yield _Run(ray, job, tasks, notice, worker).run()
         finally:
             ray.shutdown()
 
@@ -91,15 +92,16 @@ def _joined(address: str) -> Any:
 class _Actor:
     """A `Worker` in a process of its own. It says what is wrong as data: Ray would wrap an error in its own."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, kind: type[Worker]) -> None:
         self._said: list[str] = []
         self._worker: Worker | None = None
+        self._kind = kind
         self._job = job
 
     def start(self) -> tuple[str, str, list[str]]:
         """Node, precision and what was said on the way; the last is an error where there is no precision."""
         try:
-            self._worker = Worker(self._job, notice=self._said.append)
+            self._worker = self._kind(self._job, notice=self._said.append)
         except FaceEmbedError as error:
             return "", "", [str(error)]
         return self._worker.node, self._worker.precision, self._said
@@ -118,10 +120,6 @@ class _Actor:
         self._worker.probe(task, paths)
         return True
 
-    def pid(self) -> int:
-        """For tests that end it."""
-        return os.getpid()
-
 
 class _Node:
     """A node's actor, and what it is at."""
@@ -139,7 +137,10 @@ class _Node:
 class _Run:
     """Gives shards to nodes until none is left."""
 
-    def __init__(self, ray: Any, job: Job, tasks: Sequence[Task], notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, ray: Any, job: Job, tasks: Sequence[Task], notice: Callable[[str], None], worker: type[Worker]
+    ) -> None:
+        self._worker = worker
         self._ray, self._job, self._notice = ray, job, notice
         self._store = Store.of(job.output, job.access)
         self._tasks = tasks
@@ -219,7 +220,7 @@ class _Run:
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.number, soft=False),
         )(_Actor)
-        node.actor = kind.remote(self._job)
+        node.actor = kind.remote(self._job, self._worker)
         node.starting = node.actor.start.remote()
 
     def _heard(self, node: _Node) -> Iterator[Done]:
