@@ -134,7 +134,7 @@ class Pipeline:
 
     def remarks(self) -> list[str]:
         """What the user should know of the runs so far, as lines."""
-        return []
+        return self.cutter.remarks()
 
     def _process(self, read: Read, read_seconds: float) -> Outcome:
         cut = self.cutter.cut_batch(read, read_seconds)

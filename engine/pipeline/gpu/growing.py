@@ -90,6 +90,7 @@ class GrowingPipeline(ManyPipelines):
         self.decoded_by.update(collections.Counter(self._first.decoded_by) - decoded_by)
         self.halvings += self._first.halvings - halvings
         self.capped += self._first.capped - capped
+        self.cutter.damaged.update(self._first.cutter.damaged)
 
 
 class _Numbered:

@@ -75,7 +75,7 @@ class DevicePipeline(Pipeline):
 
     def remarks(self) -> list[str]:
         """Photos that the device did not decode itself or did not search whole, and how often it was out of memory."""
-        return remarks(self.decoded_by, self.halvings, self.capped)
+        return remarks(self.decoded_by, self.halvings, self.capped) + self.cutter.remarks()
 
     @property
     def capped(self) -> int:
