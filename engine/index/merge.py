@@ -13,6 +13,7 @@ from faceembed.engine.index.losses import Selection
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, Shard
 from faceembed.engine.index.store import load_faces, write_index
+from faceembed.engine.index.tracks import TRACK, TrackRule, joined
 from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
 from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.failures import REMOVED, Failure
@@ -99,11 +100,13 @@ class Merge:
         new: Sequence[Shard],
         *,
         or_flat: bool = False,
+        rule: TrackRule | None = None,
         notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
         """Write the joined index in place of the old one; returns its counts of faces and failures.
 
         Args:
+            rule: which new faces of a video's frames make a track; None: each stays a row.
             or_flat: where nobody asked for the kind now: a flat index, of faces that its kind cannot be made of any more. Else those
                 who were taken out would stay.
 
@@ -117,13 +120,16 @@ class Merge:
         added += [_without(shard.faces, self._vanished) for shard in new]
         copies = [part[1] for part in (*parts, *added)]
         fresh = FaceTable.concatenate([part[0] for part in added] + copies, dimension)
+        fresh, in_tracks = joined(fresh, rule) if rule else (fresh, [])
         ids = column(np.arange(first_id, first_id + len(fresh)), pa.int64())
         tables = [part[0] for part in parts] + [FaceTable(fresh.rows.set_column(0, "face_id", ids), fresh.vectors)]
         faces = FaceTable.concatenate(tables, dimension)
-        failures = self._failures({photo.path for photo in faces.photos()}, new)
+        failures = self._failures({photo.path for photo in faces.photos()}, new, in_tracks)
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
-        counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
+        tracks = sum(1 for failure in failures if failure.stage == TRACK)
+        failed = len(failures) - no_face - removed - tracks
+        counts = {"faces": len(faces), "no_face": no_face, "failed": failed, "in_tracks": tracks}
         by_hand = removed_rows(failures)
         description = {**manifest, **counts, "next_face_id": first_id + len(fresh), REMOVED: by_hand}
         try:
@@ -164,7 +170,7 @@ class Merge:
                 copies += files[1:]
         return table.rows_at(kept).restamped(stamps), table.rows_at(copied).restamped(copies)
 
-    def _failures(self, embedded: set[str], new: Sequence[Shard]) -> list[Failure]:
+    def _failures(self, embedded: set[str], new: Sequence[Shard], in_tracks: Sequence[Failure]) -> list[Failure]:
         """One row a photo, the latest; none of a photo that has a face, is gone, or is listed elsewhere."""
         before = [f for f in self._known.failures if f.stage != "list"]
         earlier = [failure for shard in self._earlier for failure in shard.failures]
@@ -175,7 +181,7 @@ class Merge:
                     rows.append(failure)
             else:
                 rows += [Failure(photo, failure.stage, failure.reason) for photo in self._files(failure.photo)]
-        rows += [failure for shard in new for failure in shard.failures]
+        rows += [*(failure for shard in new for failure in shard.failures), *in_tracks]
         latest = {failure.photo.path: failure for failure in (*rows, *self._listed_failures)}
         left = [f for path, f in latest.items() if path not in embedded and path not in self._vanished]
         return left + self._taken_out
