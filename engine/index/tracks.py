@@ -126,6 +126,51 @@ def joined(faces: FaceTable, rule: TrackRule) -> tuple[FaceTable, list[Failure]]
     return FaceTable(table, faces.vectors).take(kept), lost
 
 
+class Joiner:
+    """`joined` for faces that come in pieces, in the order of their paths: the last video of a piece may go on in the next, and waits for it.
+
+    Args:
+        rule: which faces are one person's; None: all stay as they are.
+        dimension: of embeddings.
+    """
+
+    def __init__(self, rule: TrackRule | None, dimension: int) -> None:
+        self._rule = rule
+        self._dimension = dimension
+        self._waiting: dict[str, list[FaceTable]] = {}
+
+    def add(self, faces: FaceTable, failures: dict[str, Failure]) -> FaceTable:
+        """Take a piece; returns what can be written of it and of earlier ones.
+
+        Args:
+            faces: of photos and frames.
+            failures: by path; gets a row for each frame without a face of its own.
+        """
+        videos = _videos([decode_path(text) for text in faces.rows.column("path").to_pylist()]) if self._rule else {}
+        if not videos:
+            return faces
+        last = max(videos, key=lambda name: videos[name][0][-1])
+        ended = [table for name in videos if name != last for table in self._waiting.pop(name, [])]
+        waits = np.zeros(len(faces), np.bool_)
+        waits[videos[last][0]] = True
+        self._waiting.setdefault(last, []).append(faces.take(waits))
+        return self._joined([*ended, faces.take(~waits)], failures)
+
+    def rest(self, failures: dict[str, Failure]) -> FaceTable:
+        """What is left at the end; arguments as for `add`."""
+        tables = [table for waiting in self._waiting.values() for table in waiting]
+        self._waiting.clear()
+        return self._joined(tables, failures)
+
+    def _joined(self, tables: list[FaceTable], failures: dict[str, Failure]) -> FaceTable:
+        faces = FaceTable.concatenate(tables, self._dimension)
+        if self._rule is None:
+            return faces
+        faces, lost = joined(faces, self._rule)
+        failures.update({failure.photo.path: failure for failure in lost})
+        return faces
+
+
 _COLUMNS = ("first_ms", "last_ms", "frames")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.tracks import LOST_MS, NEAR_MS, TRACK, Seen, TrackRule, joined, tracks_of
+from faceembed.engine.index.tracks import LOST_MS, NEAR_MS, TRACK, Joiner, Seen, TrackRule, joined, tracks_of
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.archives.video import name_of
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile, encode_path
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
 
@@ -110,6 +112,34 @@ def test_rows_and_what_becomes_of_the_other_frames() -> None:
     assert [(row.photo, row.stage) for row in lost] == [(PhotoFile(frame(2), 5, 7, 8, "d"), TRACK)]
     assert lost[0].reason == "its face is in the track that is shown best at 00:00:01.000"
     assert left.rows.schema == FACE_SCHEMA
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [4], [2, 5], [1, 2, 3, 4, 5, 6, 7, 8]])
+def test_pieces_make_the_tracks_of_the_whole(cuts: list[int]) -> None:
+    """Wherever the pieces end, also in the middle of a video; photos come through at once."""
+    paths = [
+        "/v/a.jpg",
+        *(frame(n, "/v/b.mp4") for n in range(4)),
+        *(frame(n, "/v/c.mp4") for n in range(3)),
+        "/v/d.jpg",
+    ]
+    faces = table(seen(*[(path, HERE, 3 * n, n) for n, path in enumerate(paths)]))
+    whole, lost = joined(faces, RULE)
+    failures: dict[str, Failure] = {}
+    joiner = Joiner(RULE, 4)
+    parts = [joiner.add(faces.rows_at(list(range(*span))), failures) for span in pairwise([0, *cuts, len(paths)])]
+    assert "/v/a.jpg" in [photo.path for photo in parts[0].photos()]
+    parts.append(joiner.rest(failures))
+    rows = [row for part in parts for row in part.rows.to_pylist()]
+    assert sorted(rows, key=lambda row: row["path"]) == whole.rows.to_pylist()
+    assert {failure.photo.path: failure for failure in lost} == failures
+    assert len(whole) == 4 and not len(joiner.rest(failures))
+
+
+def test_without_a_rule_faces_stay_a_row_a_frame() -> None:
+    faces = table(seen((frame(0), HERE, 0, 1), (frame(1), HERE, 0, 1)))
+    joiner = Joiner(None, 4)
+    assert joiner.add(faces, {}) is faces and not len(joiner.rest({}))
 
 
 def test_without_videos_nothing_is_touched() -> None:
