@@ -1,0 +1,131 @@
+"""Shapes that come often get a network of their own, beside the run and with the same bits; what was kept of it is found by the next run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faceembed.engine.models.spec import Model
+from faceembed.engine.runtimes import openvino, steady
+from faceembed.engine.runtimes.base import RuntimeChoice
+from faceembed.engine.runtimes.openvino import OpenVinoSession
+from faceembed.engine.runtimes.steady import COMPILE_AFTER, MOST, RECALL_AFTER, Steady
+from tests.engine.runtimes import test_packing
+
+
+def counted(recalled: str | None = None) -> tuple[Steady[str], list[tuple[str, tuple[int, ...]]]]:
+    asked: list[tuple[str, tuple[int, ...]]] = []
+
+    def recall(shape: tuple[int, ...]) -> str | None:
+        asked.append(("recall", shape))
+        return recalled
+
+    def compile_for(shape: tuple[int, ...]) -> str | None:
+        asked.append(("compile", shape))
+        return "compiled"
+
+    return Steady(recall, compile_for), asked
+
+
+def test_what_was_kept_is_asked_for_first_and_compiled_much_later() -> None:
+    shapes, asked = counted()
+    found = []
+    for _ in range(COMPILE_AFTER + 1):
+        found.append(shapes.get((8, 32, 32, 3)))
+        shapes.settled()
+    assert asked == [("recall", (8, 32, 32, 3)), ("compile", (8, 32, 32, 3))]
+    assert found == [None] * COMPILE_AFTER + ["compiled"]
+
+
+def test_what_was_found_is_not_compiled() -> None:
+    shapes, asked = counted("kept")
+    for _ in range(COMPILE_AFTER + 1):
+        shapes.get((1, 2))
+        shapes.settled()
+    assert [way for way, _ in asked] == ["recall"] and shapes.get((1, 2)) == "kept"
+
+
+def test_rare_shapes_and_too_many_are_left() -> None:
+    shapes, asked = counted()
+    for side in range(MOST + 3):
+        for _ in range(RECALL_AFTER - (side == 0)):
+            shapes.get((side,))
+    shapes.settled()
+    assert [shape for _, shape in asked] == [(side,) for side in range(1, MOST + 1)]
+
+
+def test_nobody_waits_for_it() -> None:
+    go = threading.Event()
+
+    def slow(shape: tuple[int, ...]) -> str | None:
+        assert go.wait(10)
+        return "kept"
+
+    shapes: Steady[str] = Steady(slow, slow)
+    assert [shapes.get((1,)) for _ in range(COMPILE_AFTER - 1)] == [None] * (COMPILE_AFTER - 1)  # it is still under way
+    go.set()
+    shapes.settled()
+    assert shapes.get((1,)) == "kept"
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    monkeypatch.setenv("FACEEMBED_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(steady, "RECALL_AFTER", 2)
+    monkeypatch.setattr(steady, "COMPILE_AFTER", 3)
+    made = test_packing.network(tmp_path, kernel=3, stride=2, pads=(1, 1, 1, 1), sides=("h", "w"), task="aligner")
+    digest = hashlib.sha256(Path(made.path).read_bytes()).hexdigest()
+    return Model(dataclasses.replace(made.spec, sha256=digest), made.path)
+
+
+def often(session: OpenVinoSession, given: np.ndarray[Any, Any], times: int = 4) -> list[np.ndarray[Any, Any]]:
+    found = []
+    for _ in range(times):
+        found.append(session.run(given)[0])
+        assert session._steady is not None
+        session._steady.settled()
+    return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_bits(model: Model, precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if precision not in openvino.supported_precisions():
+        pytest.skip(f"this processor does not compute in {precision}")
+    choice = RuntimeChoice("openvino", "cpu", precision, "test")
+    given = test_packing.pixels(4, 64)
+    session = OpenVinoSession(model, choice, threads=1)
+    first, *others = often(session, given)
+    assert session._steady is not None and session._steady.get(given.shape) is not None
+    for found in others:
+        np.testing.assert_array_equal(found, first)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(openvino, "with_packed_input", refuse)
+    again = OpenVinoSession(model, choice, threads=1)
+    np.testing.assert_array_equal(often(again, given)[-1], first)
+    assert again._steady is not None and again._steady.get(given.shape) is not None
+
+
+def test_one_that_cannot_be_compiled_goes_on(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = OpenVinoSession(model, test_packing.CHOICE, threads=1)
+    given = test_packing.pixels(2, 32)
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("no kernel for this shape")
+
+    monkeypatch.setattr(session, "_compiled", fails)
+    first, *_, last = often(session, given, 6)
+    np.testing.assert_array_equal(first, last)
+
+
+def test_large_networks_are_left(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "LARGEST_BYTES", 100)
+    assert OpenVinoSession(model, test_packing.CHOICE, threads=1)._steady is None
