@@ -15,8 +15,11 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import openvino, steady
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.openvino import OpenVinoSession
-from faceembed.engine.runtimes.steady import COMPILE_AFTER, MOST, RECALL_AFTER, Steady
+from faceembed.engine.runtimes.steady import COMPILE_PIXELS, MOST, RECALL_PIXELS, Steady
 from tests.engine.runtimes import test_packing
+
+SHAPE = (1, 1 << 10, 1 << 10, 3)
+RECALL_AFTER, COMPILE_AFTER = RECALL_PIXELS >> 20, COMPILE_PIXELS >> 20  # runs of it
 
 
 def counted(recalled: str | None = None) -> tuple[Steady[str], list[tuple[str, tuple[int, ...]]]]:
@@ -37,27 +40,27 @@ def test_what_was_kept_is_asked_for_first_and_compiled_much_later() -> None:
     shapes, asked = counted()
     found = []
     for _ in range(COMPILE_AFTER + 1):
-        found.append(shapes.get((8, 32, 32, 3)))
+        found.append(shapes.get(SHAPE))
         shapes.settled()
-    assert asked == [("recall", (8, 32, 32, 3)), ("compile", (8, 32, 32, 3))]
+    assert asked == [("recall", SHAPE), ("compile", SHAPE)]
     assert found == [None] * COMPILE_AFTER + ["compiled"]
 
 
 def test_what_was_found_is_not_compiled() -> None:
     shapes, asked = counted("kept")
     for _ in range(COMPILE_AFTER + 1):
-        shapes.get((1, 2))
+        shapes.get(SHAPE)
         shapes.settled()
-    assert [way for way, _ in asked] == ["recall"] and shapes.get((1, 2)) == "kept"
+    assert [way for way, _ in asked] == ["recall"] and shapes.get(SHAPE) == "kept"
 
 
 def test_rare_shapes_and_too_many_are_left() -> None:
     shapes, asked = counted()
     for side in range(MOST + 3):
         for _ in range(RECALL_AFTER - (side == 0)):
-            shapes.get((side,))
+            shapes.get((1, 1 << 10, 1 << 10, side))
     shapes.settled()
-    assert [shape for _, shape in asked] == [(side,) for side in range(1, MOST + 1)]
+    assert [shape for _, shape in asked] == [(1, 1 << 10, 1 << 10, side) for side in range(1, MOST + 1)]
 
 
 def test_nobody_waits_for_it() -> None:
@@ -68,17 +71,19 @@ def test_nobody_waits_for_it() -> None:
         return "kept"
 
     shapes: Steady[str] = Steady(slow, slow)
-    assert [shapes.get((1,)) for _ in range(COMPILE_AFTER - 1)] == [None] * (COMPILE_AFTER - 1)  # it is still under way
+    assert [shapes.get(SHAPE) for _ in range(COMPILE_AFTER - 1)] == [None] * (
+        COMPILE_AFTER - 1
+    )  # it is still under way
     go.set()
     shapes.settled()
-    assert shapes.get((1,)) == "kept"
+    assert shapes.get(SHAPE) == "kept"
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     monkeypatch.setenv("FACEEMBED_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(steady, "RECALL_AFTER", 2)
-    monkeypatch.setattr(steady, "COMPILE_AFTER", 3)
+    monkeypatch.setattr(steady, "RECALL_PIXELS", 2)
+    monkeypatch.setattr(steady, "COMPILE_PIXELS", 4 * 64 * 64 + 1)
     made = test_packing.network(tmp_path, kernel=3, stride=2, pads=(1, 1, 1, 1), sides=("h", "w"), task="aligner")
     digest = hashlib.sha256(Path(made.path).read_bytes()).hexdigest()
     return Model(dataclasses.replace(made.spec, sha256=digest), made.path)
@@ -116,7 +121,7 @@ def test_the_same_bits(model: Model, precision: Any, monkeypatch: pytest.MonkeyP
 
 def test_one_that_cannot_be_compiled_goes_on(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     session = OpenVinoSession(model, test_packing.CHOICE, threads=1)
-    given = test_packing.pixels(2, 32)
+    given = test_packing.pixels(4, 64)
 
     def fails(*_: Any) -> Any:
         raise RuntimeError("no kernel for this shape")
