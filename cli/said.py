@@ -24,8 +24,18 @@ def largest_taken(photos: Sequence[str], faces: Sequence[int], advice: str = "")
 
 def several_taken(count: int, advice: str = "") -> list[str]:
     """A line where photos show several faces, of which the largest was taken; ``advice`` is what else could be done."""
-    photos = "1 photo shows" if count == 1 else f"{count:,} photos show"
-    return [f"{photos} several faces; the largest was taken{advice}"] if count else []
+    shown = "1 photo shows" if count == 1 else f"{count:,} photos show"
+    return [f"{shown} several faces; the largest was taken{advice}"] if count else []
+
+
+def people(count: int) -> str:
+    """So many people."""
+    return "1 person" if count == 1 else f"{count:,} people"
+
+
+def photos(count: int) -> str:
+    """So many photos."""
+    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def altered(real: float | None, so: bool | None) -> str:

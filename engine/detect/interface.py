@@ -24,6 +24,8 @@ class Detector(abc.ABC):
     """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
     turns: bool = False
     """Whether photos without a sure face are looked at turned (`turned`): where its scores from which on that is right were measured."""
+    confirms: bool = False
+    """Whether doubtful ones of all faces of a photo are looked at again (`confirm`): where the scores of that were measured."""
     tiles: bool = True
     """Whether small faces in large photos may be looked for in tiles (`tiles`), which are cut out on the host."""
     capped: int = 0

@@ -102,7 +102,7 @@ class OneShotDetector(Detector):
         watch: told of an engine that must be built first.
     """
 
-    turns = True
+    turns = confirms = True
 
     def __init__(
         self,

@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+def listen() -> bool: ...
+def heard() -> bytes: ...
 def warp(
     image: NDArray[np.uint8],
     matrices: NDArray[np.float64],

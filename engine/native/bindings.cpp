@@ -6,6 +6,7 @@
 #include "bindings.h"
 #include "nms.h"
 #include "pack.h"
+#include "said.h"
 #include "sharpness.h"
 #include "similarity.h"
 #include "warp_host.h"
@@ -241,6 +242,18 @@ NB_MODULE(_native, m) {
         "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment.\n\n"
         "They release the GIL while they work, so Python threads overlap. They know nothing of models or files.";
 
+    m.def("listen", &fe::listen, nb::sig("def listen() -> bool"),
+          R"(Keep what C libraries print on stderr in this thread, until `heard` is called.
+
+Returns:
+    Whether that can be done here; if not, it is printed as ever.)");
+    m.def("heard",
+          [] {
+              const std::string text = fe::heard();
+              return nb::bytes(text.data(), text.size());
+          },
+          nb::sig("def heard() -> bytes"),
+          R"(What was printed in this thread since `listen`, up to 4,096 bytes; from here on it is printed again.)");
     m.def("warp", &warp, "image"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(), "border"_a = "constant",
           "threads"_a = 1, "exact"_a = true,
           nb::sig("def warp(image: NDArray[np.uint8], matrices: NDArray[np.float64], height: int, width: int, *, "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
+from faceembed.engine.detect.confirm import confirmed
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.tiles import detect_every
@@ -67,6 +68,8 @@ class Finder:
             faces = detect_every(self.detector, pixels, smallest)
         else:
             faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
+        if self.detector.confirms and not self.only_largest:
+            faces = confirmed(self.detector, pixels, faces)
         if self.detector.turns:
             faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
@@ -84,11 +87,11 @@ class Finder:
             best = mine[faces.scores[mine].argmax()] if len(mine) else None
             if best is None:
                 side = self._smallest(photo)
-                reasons[index] = f"no face of {side:.0f} px or more found"
+                reasons[index] = f"no face of {side:.0f} px or more found{_damage(photo)}"
             else:
                 side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)
                 reasons[index] = (
-                    f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}"
+                    f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}{_damage(photo)}"
                 )
         return reasons
 
@@ -152,6 +155,12 @@ class Finder:
         landmarks[mine] = (found.landmarks - shift) / zoom
         everything = dataclasses.replace(faces, landmarks=landmarks)
         return everything, similarity_matrices(found.landmarks, self.spec)
+
+
+def _damage(photo: Photo) -> str:
+    """What its decoder said of it, for a reason."""
+    said = getattr(photo, "said", "")  # pixels on a card have none: what a library says there is not heard
+    return f"; the file is damaged: {said}" if said else ""
 
 
 def _below(score: float, least: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.fp16 import to_fp16, to_fp32
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import Entry
@@ -64,7 +65,7 @@ def with_entry(
 
 
 def read_graph(model: Model) -> Any:
-    """A model's ONNX ``ModelProto``, in float32 also where the file is half precision.
+    """A model's ONNX ``ModelProto``, in float32 also where the file is half precision or holds weights as whole numbers.
 
     Raises:
         ModelError: the file is not ONNX.
@@ -76,6 +77,7 @@ def read_graph(model: Model) -> Any:
         proto = onnx.load(model.path)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{model.path} is not a readable ONNX file ({error})") from error
+    settle(proto)
     to_fp32(proto)
     return proto
 
