@@ -52,7 +52,9 @@ def paint(
         canvases: uint8 (N, height, width, 3).
         scales: float64 (N, 2) canvas pixels per photo pixel, x then y.
     """
-    sizes = [copy_size(*photo.shape[:2], side) for photo, side in zip(photos, sides.tolist(), strict=True)]
+    sizes = [
+        copy_size(photo.shape[0], photo.shape[1], side) for photo, side in zip(photos, sides.tolist(), strict=True)
+    ]
     copies = np.array(sizes, np.int32).reshape(-1, 2)
     canvases = _native.paint(list(photos), copies, shape.height, shape.width, grey=GREY, exact=False)
     whole = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)

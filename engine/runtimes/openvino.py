@@ -101,7 +101,7 @@ class OpenVinoSession(Session):
         self._fixed, sides = self._open()
         self._first_run(sides)
         if not self._fixed and self._facts is not None and self._bytes <= LARGEST_BYTES:
-            self._steady = Steady(self._recall_for, self._compile_for)
+            self._steady = Steady()
 
     def _everything(self, threads: int) -> Facts | None:
         """What a compiled network depends on; None for a model whose digest nobody took, which is not kept."""
@@ -179,7 +179,7 @@ class OpenVinoSession(Session):
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         if not self._fixed:
-            often = self._steady.get(pixels.shape) if self._steady else None
+            often = self._steady.get(pixels.shape, self._recall_for, self._compile_for) if self._steady else None
             return (often or self._program(pixels.shape, 0)).run(self._given(pixels))
         most = fixed_batch.SIZES[-1]
         parts = [self._run_fixed(pixels[start : start + most]) for start in range(0, len(pixels), most)]

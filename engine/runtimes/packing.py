@@ -82,8 +82,8 @@ def with_packed_input(model: Model, outputs: Sequence[str] = (), *, half: bool) 
         name = f"{node.input[1]}.packed"
         graph.initializer.append(numpy_helper.from_array(values, name))
         given = [f"{PACKED}.nchw", name, *node.input[2:]]
-        sides = {"kernel_shape": values.shape[2:], "strides": [1, 1], "pads": pads}
-        node.CopyFrom(helper.make_node("Conv", given, list(node.output), name=node.name, **sides))
+        how = {"kernel_shape": values.shape[2:], "strides": [1, 1], "pads": pads}
+        node.CopyFrom(helper.make_node("Conv", given, list(node.output), name=node.name, **how))
     version = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     half = half and version >= _CAST_OPSET
     sides = [dim // step if isinstance(dim, int) and dim else name for dim, name in zip(dims[2:], "hw", strict=True)]

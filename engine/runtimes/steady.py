@@ -24,34 +24,34 @@ MOST = 8
 LARGEST_BYTES = 4 << 20
 """Of a compiled network: larger ones (encoders) gain a twentieth and would take their weights' memory again."""
 P = TypeVar("P")
+Way = Callable[[tuple[int, ...]], P | None]
 
 
 class Steady(Generic[P]):
-    """Counts the pixels of each shape that come.
+    """Counts the pixels of each shape that come. Holds nothing of those who ask: a session ends when its last owner lets it go."""
 
-    Args:
-        recall: gives what was compiled earlier for a shape, or None. Called in another thread, as the next one.
-        compile_for: compiles it, or gives None where that cannot be done.
-    """
-
-    def __init__(
-        self, recall: Callable[[tuple[int, ...]], P | None], compile_for: Callable[[tuple[int, ...]], P | None]
-    ) -> None:
-        self._ways = ((RECALL_PIXELS, recall), (COMPILE_PIXELS, compile_for))
+    def __init__(self) -> None:
         self._seen: collections.Counter[tuple[int, ...]] = collections.Counter()
         self._found: dict[tuple[int, ...], P] = {}
         self._taken: set[tuple[int, ...]] = set()
         self._lock = threading.Lock()
         self._beside: concurrent.futures.ThreadPoolExecutor | None = None
 
-    def get(self, shape: tuple[int, ...]) -> P | None:
-        """What is compiled for a shape (N, H, W, 3) alone, if it is there by now. Counts as a run of it."""
+    def get(self, shape: tuple[int, ...], recall: Way[P], compile_for: Way[P]) -> P | None:
+        """What is compiled for a shape (N, H, W, 3) alone, if it is there by now. Counts as a run of it.
+
+        Args:
+            shape: of the input.
+            recall: gives what was compiled earlier for a shape, or None. Called in another thread, as the next one.
+            compile_for: compiles it, or gives None where that cannot be done.
+        """
         if found := self._found.get(shape):
             return found
         with self._lock:
             before = self._seen[shape]
             after = self._seen[shape] = before + math.prod(shape[:3])
-            way = next((way for pixels, way in self._ways if before < pixels <= after), None)
+            ways = ((RECALL_PIXELS, recall), (COMPILE_PIXELS, compile_for))
+            way = next((way for pixels, way in ways if before < pixels <= after), None)
             if way is None or (shape not in self._taken and len(self._taken) >= MOST):
                 return None
             self._taken.add(shape)
@@ -67,6 +67,6 @@ class Steady(Generic[P]):
         if waiting:
             waiting.result()
 
-    def _make(self, way: Callable[[tuple[int, ...]], P | None], shape: tuple[int, ...]) -> None:
+    def _make(self, way: Way[P], shape: tuple[int, ...]) -> None:
         if (made := way(shape)) is not None:
             self._found[shape] = made

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,26 @@ from faceembed.engine.models.spec import Model
 from faceembed.engine.runtimes import openvino, steady
 from faceembed.engine.runtimes.base import RuntimeChoice
 from faceembed.engine.runtimes.openvino import OpenVinoSession
-from faceembed.engine.runtimes.steady import COMPILE_PIXELS, MOST, RECALL_PIXELS, Steady
+from faceembed.engine.runtimes.steady import COMPILE_PIXELS, MOST, RECALL_PIXELS, Steady, Way
 from tests.engine.runtimes import test_packing
 
 SHAPE = (1, 1 << 10, 1 << 10, 3)
 RECALL_AFTER, COMPILE_AFTER = RECALL_PIXELS >> 20, COMPILE_PIXELS >> 20  # runs of it
 
 
-def counted(recalled: str | None = None) -> tuple[Steady[str], list[tuple[str, tuple[int, ...]]]]:
+class Asking:
+    """One who asks, always in the same ways."""
+
+    def __init__(self, recall: Way[str], compile_for: Way[str]) -> None:
+        self.shapes: Steady[str] = Steady()
+        self.settled = self.shapes.settled
+        self.ways = (recall, compile_for)
+
+    def get(self, shape: tuple[int, ...]) -> str | None:
+        return self.shapes.get(shape, *self.ways)
+
+
+def counted(recalled: str | None = None) -> tuple[Asking, list[tuple[str, tuple[int, ...]]]]:
     asked: list[tuple[str, tuple[int, ...]]] = []
 
     def recall(shape: tuple[int, ...]) -> str | None:
@@ -33,7 +47,7 @@ def counted(recalled: str | None = None) -> tuple[Steady[str], list[tuple[str, t
         asked.append(("compile", shape))
         return "compiled"
 
-    return Steady(recall, compile_for), asked
+    return Asking(recall, compile_for), asked
 
 
 def test_what_was_kept_is_asked_for_first_and_compiled_much_later() -> None:
@@ -70,7 +84,7 @@ def test_nobody_waits_for_it() -> None:
         assert go.wait(10)
         return "kept"
 
-    shapes: Steady[str] = Steady(slow, slow)
+    shapes = Asking(slow, slow)
     assert [shapes.get(SHAPE) for _ in range(COMPILE_AFTER - 1)] == [None] * (
         COMPILE_AFTER - 1
     )  # it is still under way
@@ -106,7 +120,7 @@ def test_the_same_bits(model: Model, precision: Any, monkeypatch: pytest.MonkeyP
     given = test_packing.pixels(4, 64)
     session = OpenVinoSession(model, choice, threads=1)
     first, *others = often(session, given)
-    assert session._steady is not None and session._steady.get(given.shape) is not None
+    assert session._steady is not None and given.shape in session._steady._found
     for found in others:
         np.testing.assert_array_equal(found, first)
 
@@ -116,7 +130,7 @@ def test_the_same_bits(model: Model, precision: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(openvino, "with_packed_input", refuse)
     again = OpenVinoSession(model, choice, threads=1)
     np.testing.assert_array_equal(often(again, given)[-1], first)
-    assert again._steady is not None and again._steady.get(given.shape) is not None
+    assert again._steady is not None and given.shape in again._steady._found
 
 
 def test_one_that_cannot_be_compiled_goes_on(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +143,18 @@ def test_one_that_cannot_be_compiled_goes_on(model: Model, monkeypatch: pytest.M
     monkeypatch.setattr(session, "_compiled", fails)
     first, *_, last = often(session, given, 6)
     np.testing.assert_array_equal(first, last)
+
+
+def test_a_session_ends_with_its_owner(model: Model) -> None:
+    session = OpenVinoSession(model, test_packing.CHOICE, threads=1)
+    often(session, test_packing.pixels(4, 64))
+    there = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert there() is None  # at once: its memory is wanted for the index that is written then
+    finally:
+        gc.enable()
 
 
 def test_large_networks_are_left(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
