@@ -29,6 +29,7 @@ from faceembed.cli.relocate import relocate
 from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
+from faceembed.cli.status import status
 from faceembed.cli.train import train
 from faceembed.cli.vectors import export_vectors, import_vectors
 from faceembed.cli.verify import verify
@@ -67,6 +68,7 @@ for _command in (
     project,
     remove,
     relocate,
+    status,
     export_vectors,
     import_vectors,
     evaluate,

@@ -27,7 +27,7 @@ from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of
 from faceembed.engine.pipeline.finder import Finder
-from faceembed.engine.pipeline.intake import Intake, decode_all, split
+from faceembed.engine.pipeline.intake import Boundary, Intake, decode_all, split
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves
 from faceembed.engine.pipeline.side_by_side import side_by_side, without_memory
@@ -57,19 +57,19 @@ class Cutter:
         self.damaged: dict[str, str] = {}
         """By path, what a library said of damage that it got over."""
 
-    def cut(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Cut, None, None]:
+    def cut(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Cut, None, None]:
         """Cut the faces out of photos; arguments and errors as for `run`."""
         return self.run(photos, self.cut_batch, boundary=boundary)
 
     def run(
-        self, photos: Sequence[PhotoFile], process: Callable[[Read, float], T], *, boundary: int = 0
+        self, photos: Sequence[PhotoFile], process: Callable[[Read, float], T], *, boundary: Boundary = 0
     ) -> Generator[T, None, None]:
         """Read photos in batches, and process several batches side by side.
 
         Args:
             photos: what to read.
             process: called in a thread with a batch and the seconds spent reading it.
-            boundary: no batch reaches across a multiple of this many photos; 0 for none.
+            boundary: no batch reaches across it.
 
         Yields:
             What ``process`` gave, in the order of ``photos``; more than once a batch where memory was short. To be closed by whoever

@@ -28,6 +28,8 @@ from faceembed.errors import PhotoError
 
 BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
 READ_BYTES = 64 << 20  # of encoded files read at a time
+Boundary = int | frozenset[int]
+"""Across which photos no batch reaches: every multiple of a number (0: none), or those before which one ends."""
 
 
 class Intake:
@@ -44,13 +46,14 @@ class Intake:
         self.reducing = reducing
         self.batch = settings.photos_a_batch(on_card=on_card)
 
-    def groups(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[list[PhotoFile]]:
-        """The runs of photos that are read together; none reaches across a multiple of ``boundary`` photos (0: anywhere)."""
+    def groups(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Iterator[list[PhotoFile]]:
+        """The runs of photos that are read together; none reaches across a ``boundary``."""
         group: list[PhotoFile] = []
         size = 0
         for number, photo in enumerate(photos):
             full = len(group) >= self.batch or size + photo.size > READ_BYTES
-            if group and (full or (boundary and number % boundary == 0)):
+            ends = number in boundary if isinstance(boundary, frozenset) else boundary and number % boundary == 0
+            if group and (full or ends):
                 yield group
                 group, size = [], 0
             group.append(photo)

@@ -216,7 +216,7 @@ def _embed(
         _embed_all(pipeline, todo, shards, run, progress, already=len(listing.photos) - len(todo))
         for line in pipeline.remarks():
             notice(line)
-        new = list(shards.read())[len(earlier) :]
+        new = shards.files()[len(earlier) :]
         went = vanished(listing, known, selection, prune=prune, notice=notice)
         merge.drop(went)
     kept_type = known.manifest.get("index", "flat") if known.manifest else "flat"

@@ -25,7 +25,7 @@ from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
-from faceembed.engine.pipeline.intake import Intake
+from faceembed.engine.pipeline.intake import Boundary, Intake
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.engine.pipeline.side_by_side import READERS, without_memory
@@ -82,7 +82,7 @@ class DevicePipeline(Pipeline):
         """Photos that were searched smaller than the smallest face wanted needs."""
         return self.detector.capped if self.detector else 0
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
         groups = enumerate(self.intake.groups(photos, boundary=boundary))
         with contextlib.closing(self.run_groups(groups)) as outcomes:

@@ -30,6 +30,7 @@ from faceembed.engine.pipeline.gpu.growth import Growth
 from faceembed.engine.pipeline.gpu.opening import Opening
 from faceembed.engine.pipeline.gpu.packing import as_read, packed, packed_read, unpacked
 from faceembed.engine.pipeline.gpu.pipeline import SLOTS, DevicePipeline, remarks
+from faceembed.engine.pipeline.intake import Boundary
 from faceembed.errors import DeviceError, FaceEmbedError
 
 _AHEAD = SLOTS + 2  # runs of photos handed out per worker and not yet taken by the caller
@@ -75,7 +76,7 @@ class ManyPipelines(Pipeline):
         """As `DevicePipeline.remarks`, of all workers together."""
         return remarks(self.decoded_by, self.halvings, self.capped) + self.cutter.remarks() + self.growth.remark()
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
         groups = enumerate(self.intake.groups(photos, boundary=boundary))
         crew = Crew(self._openings)

@@ -1,0 +1,80 @@
+"""Building a FAISS index of vectors in memory or mapped from a file, and writing it without a copy of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceembed.engine.index.kinds import faiss_reason, make
+from faceembed.engine.index.training import check_number, train
+from faceembed.errors import UsageError
+from faceembed.files import atomic_write
+
+_ADDED = 65_536  # vectors at a time
+
+
+def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
+    """An `IndexIDMap2` over a trained index of `kinds.make`.
+
+    Args:
+        vectors: float32 (F, D), unit length.
+        ids: int64 (F,).
+        index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string.
+
+    Raises:
+        UsageError: FAISS does not know the string, or there are too few faces to train it.
+    """
+    import faiss
+
+    check_number(index_type, vectors.shape[1], len(vectors), there=f"{len(vectors):,}")
+    inner = make(index_type, vectors.shape[1], len(vectors))
+    index = faiss.IndexIDMap2(inner)
+    if len(vectors):
+        try:
+            if not inner.is_trained:
+                train(inner, vectors)
+            if index_type == "flat":  # grows once; in blocks its memory would grow to twice as much
+                index.add_with_ids(vectors, ids)
+            else:
+                for start in range(0, len(vectors), _ADDED):
+                    index.add_with_ids(vectors[start : start + _ADDED], ids[start : start + _ADDED])
+        except RuntimeError as error:
+            raise UsageError(
+                f"--index '{index_type}' cannot be trained on {len(vectors)} faces "
+                f"({faiss_reason(error)}); use --index flat or more photos"
+            ) from error
+    return index
+
+
+def write_faiss(index: Any, path: Path) -> None:
+    """Write an index whole or not at all, through a buffer of a megabyte.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    import faiss as typed
+
+    faiss: Any = typed  # whose stubs do not know what its classes take
+
+    failed: list[OSError] = []
+
+    def write(data: bytes) -> int:
+        try:
+            file.write(data)
+        except OSError as error:
+            failed.append(error)
+            raise
+        return len(data)
+
+    with atomic_write(path) as file:
+        try:
+            writer = faiss.PyCallbackIOWriter(write, 1 << 20)
+            faiss.write_index(index, writer)
+            del writer
+        except RuntimeError:
+            if failed:
+                raise failed[0] from None
+            raise
