@@ -59,12 +59,13 @@ def picasa_regions(path: str, contacts: Mapping[str, str], orientation: int) -> 
         The regions; and what was left out and why.
     """
     folder, name = os.path.split(path)
-    text = next((found for ini in _INI if (found := _text(os.path.join(folder, ini))) is not None), None)
+    text = next((read for ini in _INI if (read := _text(os.path.join(folder, ini))) is not None), None)
     if text is None:
         return [], []
     sections = _sections(text)
     known = {**contacts, **{_number(key): value.split(";")[0].strip() for key, value in _contacts(sections).items()}}
-    found, nameless = [], 0
+    found: list[Region] = []
+    nameless = 0
     for rect, contact in _FACE.findall(sections.get(name, sections.get(name.lower(), {})).get("faces", "")):
         number = _number(contact)
         if not number.strip("f"):
