@@ -34,9 +34,9 @@ class Shelf:
         self._pair: Pair | None = None
 
     def take(self, key: object, open_them: Callable[[], Pair]) -> Pair:
-        """The pair of this key, opened if another or none is there."""
+        """The pair of this key, opened if another or none is there, or one that drawn faces let pass for one run alone."""
         with self.lock:
-            if self._pair is None or self._key != key:
+            if self._pair is None or self._key != key or (self._pair[0].admitted and not self._pair[0].lasting):
                 self._key, self._pair = None, None  # first: two pairs need not lie in memory side by side
                 self._pair = open_them()
                 self._key = key

@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,8 +93,22 @@ def test_what_fails_leaves_nothing_behind() -> None:
         with pytest.raises(OSError, match="no"):
             shelf.take("key", fail)
     assert len(calls) == 2
-    pair: Any = (object(), None)
+    pair: Any = (SimpleNamespace(admitted=True, lasting=True), None)
     assert shelf.take("key", lambda: pair) is pair and shelf.take("key", fail) is pair
+
+
+def test_what_drawn_faces_let_pass_is_asked_again() -> None:
+    shelf, opened = warm.Shelf(), list[Any]()
+
+    def open_them() -> Any:
+        opened.append((SimpleNamespace(admitted=False, lasting=False), None))
+        return opened[-1]
+
+    assert shelf.take("key", open_them) is shelf.take("key", open_them), "no gate was asked yet"
+    opened[0][0].admitted = True
+    assert shelf.take("key", open_them) is opened[1]
+    opened[1][0].admitted = opened[1][0].lasting = True
+    assert shelf.take("key", open_them) is opened[1]
 
 
 def _verify_in_child(photos: tuple[Path, Path], queue: Any) -> None:
