@@ -4,7 +4,7 @@
         encoder, detector = warm(key, open_them)
 
 This is the one thing that the package keeps for itself between calls, and it is bounded: one pair of models of the CPU for a process, some
-200 MiB, let go when other models are asked for, by `let_go()`, or at the end. Everything else is an object in its user's hands. Models of a
+200 MiB, let go when other models are asked for, when a large index is written, by `let_go()`, or at the end. Everything else is an object in its user's hands. Models of a
 card are not kept: its memory belongs to whoever works.
 
 A process that was forked has none of its parent's: their threads do not live in it. They stay referred to, as their destructors would wait
