@@ -107,7 +107,7 @@ def embed(
     """Embed photos into a searchable index.
 
     PHOTOS are folders, searched with all their subfolders, and files; @list.txt is a list of both, a line each, and - a list on
-    standard input. Photos in .tar, .zip and .parquet files are read in place, as photos.zip::a.jpg. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
+    standard input. Photos in .tar, .zip and .parquet files are read in place, as photos.zip::a.jpg. Faces of a video's frames (--fps) are joined into tracks, each a row with its best frame. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
     what is new or changed and drops what is gone; photos that were moved or touched are known by their bytes. Where a
     whole folder is empty or gone, as when a disk is not mounted, nothing is changed without --prune. An interrupted run
     goes on when it is started again. A photo that cannot be read or has no face is a row of INDEX.faiss.errors.csv.
@@ -230,6 +230,8 @@ def _summary(report: EmbedReport, query: str) -> str:
         if count:
             lines[0] += f", {count:,} {what}"
     lines.append(f"{report.faces:,} faces in {index}")
+    if report.in_tracks:
+        lines.append(f"{report.in_tracks:,} frames of videos are in tracks, each a row with its best frame")
     lines += several_taken(report.several_faces, "; --faces all takes all")
     if report.no_face or report.failed:
         errors = index + ".errors.csv"

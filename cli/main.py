@@ -20,6 +20,7 @@ from faceembed.cli.export import export
 from faceembed.cli.gallery import enrol, gallery
 from faceembed.cli.group import Program
 from faceembed.cli.identify import identify
+from faceembed.cli.index import index
 from faceembed.cli.libraries import keep_at_home, keep_small, sleep_soon
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
@@ -68,6 +69,7 @@ for _command in (
     remove,
     relocate,
     status,
+    index,
     export_vectors,
     import_vectors,
     evaluate,

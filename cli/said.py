@@ -49,3 +49,10 @@ def likeness(identity: float | None, real: Sequence[float | None] | None) -> lis
         return []
     figures = " and ".join("?" if one is None else f"{one:.2f}" for one in real)
     return [f"by identity alone: {identity:.4f}; how real the faces look: {figures}"]
+
+
+def moment(milliseconds: int) -> str:
+    """A time in a video: ``0:05``, ``1:02:03``, to the second below."""
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

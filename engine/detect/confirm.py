@@ -25,7 +25,7 @@ LESS = 0.1
 
 Both chosen with `faceembed-align` on 40 group photos, people of LFW outside of its pair list on training pictures of no_faces (1,315 faces
 found, 245 of them below 0.83; 22 false ones): at least 0.7 in the second look lost no face, and 20 of those that were none. 0.75 lost one;
-without the mirrored look, or shown at half the size, 2 to 4 more stayed or went."""
+without the mirrored look, or shown at half the size, 2 to 4 more stayed or went. On 100 other photos of test pictures: 11 of 1,856 faces missed as before, 1 false one in place of 30, for 7 % of detection's time."""
 _SAME = 0.3  # intersection over union with the middle third, from which on it is that face
 
 

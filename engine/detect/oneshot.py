@@ -138,6 +138,15 @@ class OneShotDetector(Detector):
         looks = self._looks(photos, min_faces)
         return self._largest(photos, looks) if only_largest else self._all(photos, looks)
 
+    def glance(self, photos: Photos, min_faces: Sequence[float], least: float) -> Detections:
+        """As `Detector.glance`: the refiner, which only ever lowers a score, sees those alone that have it before."""
+        looks = self._looks(photos, min_faces)
+        if looks.again.any():
+            return super().glance(photos, min_faces, least)
+        faces = self._look(photos, np.arange(len(photos)), looks.first)
+        faces = self._judged(photos, faces.take(faces.scores >= np.float32(least)))
+        return faces.take((faces.scores >= np.float32(least)) & (faces.sides() >= looks.smallest[faces.photo]))
+
     def _looks(self, photos: Photos, min_faces: Sequence[float]) -> _Looks:
         settings = self.settings
         sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)

@@ -33,6 +33,8 @@ from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import IndexFormatError, UsageError
 
 MANIFEST = "manifest.json"
+LEASE = "lease.json"
+"""Who writes it now, where there is nothing to lock but objects."""
 FORMAT = 1
 SAMPLE = 32
 """Embeddings of each shard that its footer holds, to train an index on without reading the shards."""
@@ -74,7 +76,7 @@ def open_manifest(store: Store, fingerprint: dict[str, Any], *, dtype: str, fres
     settings = {**fingerprint, "embedding": dtype}
     found = None if fresh else read_manifest(store)
     if found is None:
-        if not fresh and (others := sorted(store.sizes(""))):
+        if not fresh and (others := sorted(store.sizes("").keys() - {LEASE})):
             raise UsageError(
                 f"{store.address} is no dataset of ours and not empty (it holds {others[0]}); give another -o"
             )

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceembed.engine.distribute.dataset import LEASE
 from faceembed.engine.distribute.store import Store
 from faceembed.engine.index.lock import writing
 from faceembed.errors import DataError, IndexBusyError
@@ -25,7 +26,6 @@ from faceembed.errors import DataError, IndexBusyError
 SECONDS = 60.0
 _AGAIN = 15.0
 _SETTLED = 2.0
-NAME = "lease.json"
 
 
 @contextlib.contextmanager
@@ -60,12 +60,12 @@ def leased(store: Store) -> Iterator[None]:
         ended.set()
         thread.join()
         with contextlib.suppress(DataError):
-            store.delete(NAME)
+            store.delete(LEASE)
 
 
 def _refuse(store: Store, token: object) -> None:
     try:
-        held = dict(json.loads(store.read(NAME) or b"{}"))
+        held = dict(json.loads(store.read(LEASE) or b"{}"))
         until, who = float(held.get("until", 0)), f"process {held.get('pid')} on {held.get('host')}"
     except (ValueError, TypeError):
         return
@@ -74,4 +74,4 @@ def _refuse(store: Store, token: object) -> None:
 
 
 def _write(store: Store, own: dict[str, object]) -> None:
-    store.write(NAME, json.dumps({**own, "until": time.time() + SECONDS}).encode())
+    store.write(LEASE, json.dumps({**own, "until": time.time() + SECONDS}).encode())

@@ -14,7 +14,7 @@ import collections
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from faceembed.cores import available_cores
 from faceembed.engine.distribute.dataset import read_footer
@@ -30,6 +30,7 @@ _AT_ONCE = 8  # shards that an actor is given in one go
 _SUSPECT = 2  # ends of a process at one shard, from which on its photos are looked at
 _GIVEN_UP = 4  # such looks that found nothing
 _STARTS = 3  # of an actor on a node, none of which finished a shard
+_START_SECONDS = 180  # that Ray's own processes may take on a busy machine; its default is 30
 _LOOK_SECONDS = 10.0  # after which nodes that have joined are looked for
 _OBJECT_STORE = 80 << 20  # bytes, Ray's least: names alone go through it
 _DEADLY = "ends the process that reads it; it was left out"
@@ -45,17 +46,26 @@ def on_ray(address: str, *, worker: type[Worker] = Worker) -> Executor:
 
     @contextlib.contextmanager
     def execute(job: Job, tasks: Sequence[Task], notice: Callable[[str], None]) -> Iterator[Iterator[Done]]:
-        ray = _joined(address)
+        ray = joined(address)
         try:
-            yield _Run(ray, job, tasks, notice, worker).run()
+            yield _Run(ray.module, job, tasks, notice, worker).run()
         finally:
-            ray.shutdown()
+            if ray.ours:
+                ray.module.shutdown()
 
     return execute
 
 
-def _joined(address: str) -> Any:
-    """Ray, started or joined, silent.
+class Joined(NamedTuple):
+    """Ray, started or joined."""
+
+    module: Any
+    ours: bool
+    """Whether to leave it at the end: not where a program had it running."""
+
+
+def joined(address: str) -> Joined:
+    """Ray, silent; as it is where this program has it running.
 
     Raises:
         UsageError: it is not installed, or too old.
@@ -65,6 +75,7 @@ def _joined(address: str) -> Any:
     os.environ.setdefault(
         "RAY_worker_niceness", "0"
     )  # 15 by default: beside anything else, the work that is waited for stands still
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(_START_SECONDS))
     try:
         import ray  # optional: what [ray] installs
     except ImportError as error:
@@ -72,6 +83,8 @@ def _joined(address: str) -> Any:
     if tuple(int(part) for part in ray.__version__.split(".")[:2]) < _LEAST:
         wanted = ".".join(map(str, _LEAST))
         raise UsageError(f"Ray {ray.__version__} is too old, --ray needs {wanted} or newer: {pip_install('ray')}")
+    if ray.is_initialized():
+        return Joined(ray, ours=False)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address == "local":  # without it Ray joins whatever a file of an older cluster names
         options |= {
@@ -81,12 +94,12 @@ def _joined(address: str) -> Any:
         }
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # of many kinds, some of which are nothing more
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise DeviceError(
             f"--ray {address}: Ray cannot be reached ({reason}); start one (`ray start --head`) or use --ray local"
         ) from error
-    return ray
+    return Joined(ray, ours=True)
 
 
 class _Actor:

@@ -129,13 +129,11 @@ class Store:
         """An object to be read from at any place, of which only that is fetched.
 
         Raises:
-            DataError: as `read`, or there is none.
+            FileNotFoundError: there is none.
+            DataError: as `read`.
         """
-        try:
-            with self._said(name):
-                return self._fs.open_input_file(self.path(name))
-        except FileNotFoundError as error:
-            raise DataError(f"{self.address}/{name} is not there") from error
+        with self._said(name):
+            return self._fs.open_input_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Put an object there, whole or not at all.

@@ -45,6 +45,7 @@ ROWS = 65_536
 """Rows in memory at a time, and in a row group of the table."""
 _ROWS_FILE = "rows.arrow"
 _VECTORS_FILE = "vectors.raw"
+_ONCE_FILE = "once.raw"
 
 
 class Assembly:
@@ -61,6 +62,7 @@ class Assembly:
         files.clear_staged()
         self._dimension, self._index_type = dimension, index_type
         self._spilled: Any = None
+        self._once: VectorFile | None = None
         self._rows: list[Any] = []
         self._waiting = 0
         self._ids: list[NDArray[np.int64]] = []
@@ -82,6 +84,8 @@ class Assembly:
         if self._spilled is not None:
             self._spilled.close()
         self._vectors.leave(keep=self._direct)
+        if self._once is not None:
+            self._once.leave(keep=False)
         with contextlib.suppress(FileNotFoundError):
             self._rows_path.unlink()
 
@@ -152,7 +156,7 @@ class Assembly:
         """Build with FAISS and write; what the description says of searching it."""
         files = self._files
         once = np.ones(len(ids), bool) if index_type == "flat" else first == ids
-        stored = vectors if once.all() else vectors[once]
+        stored = vectors if once.all() else self._without_copies(vectors, once)
         index = build_faiss(stored, ids[once], index_type)
         lossless = is_lossless(index, stored)
         effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
@@ -163,6 +167,15 @@ class Assembly:
             self._vectors.close(ids)
             os.replace(self._vectors.path, files.staged(files.vectors))
         return {"search": effort.to_json(), "unlinked": effort.unlinked}
+
+    def _without_copies(self, vectors: NDArray[np.float32], once: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """The vectors to be stored, mapped from a file of their own."""
+        if self._once is not None:
+            self._once.leave(keep=False)
+        self._once = VectorFile(self._files.partial / _ONCE_FILE, self._dimension, flat=False)
+        for start in range(0, len(vectors), ROWS):
+            self._once.add(vectors[start : start + ROWS][once[start : start + ROWS]])
+        return self._once.vectors()
 
     def _write_table(self, first: NDArray[np.int64], about: dict[str, Any]) -> None:
         start = 0

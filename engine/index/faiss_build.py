@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.index.kinds import faiss_reason, make
+from faceembed.engine.index.kinds import TRAINED, faiss_reason, layers, make
 from faceembed.engine.index.training import check_number, train
 from faceembed.errors import UsageError
 from faceembed.files import atomic_write
 
 _ADDED = 65_536  # vectors at a time
+_TRAINED = 65_536  # vectors that are enough for whatever has no lists
 
 
 def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
@@ -35,7 +36,7 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
     if len(vectors):
         try:
             if not inner.is_trained:
-                train(inner, vectors)
+                train(inner, _sample(vectors, inner))
             if index_type == "flat":  # grows once; in blocks its memory would grow to twice as much
                 index.add_with_ids(vectors, ids)
             else:
@@ -47,6 +48,14 @@ def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type
                 f"({faiss_reason(error)}); use --index flat or more photos"
             ) from error
     return index
+
+
+def _sample(vectors: NDArray[np.float32], index: Any) -> NDArray[np.float32]:
+    """What an index is trained on: all, or as many as serve, evenly from all; FAISS turns all that it is given at once."""
+    most = max(_TRAINED, TRAINED * int(getattr(layers(index)[-1], "nlist", 0)))
+    if len(vectors) <= most:
+        return vectors
+    return np.ascontiguousarray(vectors[np.sort(np.random.default_rng(0).permutation(len(vectors))[:most])])
 
 
 def write_faiss(index: Any, path: Path) -> None:

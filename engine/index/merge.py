@@ -18,6 +18,7 @@ from faceembed.engine.index.losses import Selection
 from faceembed.engine.index.recognise import Recognised
 from faceembed.engine.index.shards import FaceTable, ShardFile
 from faceembed.engine.index.store import face_pieces
+from faceembed.engine.index.tracks import TRACK, Joiner, TrackRule
 from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
 from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.failures import REMOVED, Failure
@@ -105,11 +106,13 @@ class Merge:
         new: Sequence[ShardFile],
         *,
         or_flat: bool = False,
+        rule: TrackRule | None = None,
         notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
         """Write the joined index in place of the old one; returns its counts of faces and failures.
 
         Args:
+            rule: which new faces of a video's frames make a track; None: each stays a row.
             or_flat: where nobody asked for the kind now: a flat index, of faces that its kind cannot be made of any more. Else those
                 who were taken out would stay.
 
@@ -123,20 +126,27 @@ class Merge:
         pieces = list(self._known_pieces(files)) if old else []
         pieces += [_Piece(_rest(shard), number) for number, shard in enumerate(self._earlier)]
         pieces += [_Piece(_rest(shard), _NEW) for shard in new]
+        joiner = Joiner(rule, dimension)
         with contextlib.closing(Assembly(files, dimension, index_type)) as assembly:
             for piece in pieces:
                 for part, faces in enumerate(piece.read()):
                     kept, copies, copy_files = self._later(faces, piece.number)
                     if copies:
                         copied.append((_Piece(piece.read, piece.number, part), copies, copy_files))
-                    next_id = _add(assembly, kept, next_id, latest, new_ids=piece.number is not _KNOWN)
+                    is_new = piece.number is not _KNOWN
+                    ready = joiner.add(kept, latest) if is_new else kept
+                    next_id = _add(assembly, ready, next_id, latest, new_ids=is_new)
             for piece, rows, now in copied:
-                faces = next(itertools.islice(piece.read(), piece.part, None))
-                next_id = _add(assembly, faces.rows_at(rows).restamped(now), next_id, latest, new_ids=True)
+                faces = next(itertools.islice(piece.read(), piece.part, None)).rows_at(rows).restamped(now)
+                ready = faces if piece.number is _KNOWN else joiner.add(faces, latest)
+                next_id = _add(assembly, ready, next_id, latest, new_ids=True)
+            next_id = _add(assembly, joiner.rest(latest), next_id, latest, new_ids=True)
             failures = [*latest.values(), *self._taken_out]
             no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
             removed = sum(1 for failure in failures if failure.stage == REMOVED)
-            counts = {"faces": len(assembly), "no_face": no_face, "failed": len(failures) - no_face - removed}
+            tracks = sum(1 for failure in failures if failure.stage == TRACK)
+            failed = len(failures) - no_face - removed - tracks
+            counts = {"faces": len(assembly), "no_face": no_face, "failed": failed, "in_tracks": tracks}
             description = {**manifest, **counts, "next_face_id": next_id, REMOVED: removed_rows(failures)}
             try:
                 assembly.finish(failures, description, index_type, notice=notice)

@@ -27,6 +27,16 @@ from faceembed.errors import DataError, IndexFormatError, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
+class Track:
+    """When somebody is seen in a video; times in milliseconds from its beginning."""
+
+    first_ms: int
+    last_ms: int
+    frames: int
+    """In which the face was found."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Hit:
     """One face found by a search."""
 
@@ -36,6 +46,8 @@ class Hit:
     face_id: int
     real: float | None = None
     """How real the face looks to a gated encoder, 0 to 1; None without a gate, or in an index that is older than this."""
+    track: Track | None = None
+    """Where the face stands for a track of a video."""
 
 
 def write_index(
@@ -78,11 +90,21 @@ class FaceIndex:
         self.files = files
         self.manifest = read_manifest(self.files, notice=notice)
         index = read_faiss(self.files.faiss)
-        columns = ("face_id", "path", "face", "real", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
+        columns = (
+            "face_id",
+            "path",
+            "face",
+            "real",
+            "first_ms",
+            "last_ms",
+            "frames",
+            *((VECTOR_ID,) if self.manifest["format"] > 1 else ()),
+        )
         table = read_parquet(self.files.parquet, columns, advice=AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
         self._real = table.column("real")
+        self._tracks = [table.column(name) for name in ("first_ms", "last_ms", "frames")]
         self._ids = table.column("face_id").to_numpy()
         self._dimension = int(index.d)
         first = _vector_ids(table)
@@ -151,7 +173,11 @@ class FaceIndex:
     def _hit(self, row: int, similarity: float) -> Hit:
         path = decode_path(self._paths[row].as_py())
         face, face_id, real = int(self._faces[row]), int(self._ids[row]), self._real[row].as_py()
-        return Hit(path=path, face=face, similarity=similarity, face_id=face_id, real=real)
+        return Hit(path, face, similarity, face_id, real, self._track(row))
+
+    def _track(self, row: int) -> Track | None:
+        first, last, frames = (values[row].as_py() for values in self._tracks)
+        return None if first is None else Track(first, last, frames)
 
 
 def load_faces(files: IndexFiles) -> FaceTable:

@@ -39,12 +39,15 @@ FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
     ("sharpness", pa.float32()),  # variance of the chip's Laplacian; null where chips stay on a card
     ("yaw", pa.float32()),  # degrees, an estimate from the landmarks
     ("roll", pa.float32()),
+    ("first_ms", pa.int64()),  # of a track in a video: when it begins and ends, milliseconds; null for a photo
+    ("last_ms", pa.int64()),
+    ("frames", pa.int32()),  # in which its face was found
 )
 _SINCE_THEN: dict[str, Any] = {
     "ctime_ns": 0,
     "digest": "",
     "real": None,
-    **dict.fromkeys(("quality", "sharpness", "yaw", "roll")),
+    **dict.fromkeys(("quality", "sharpness", "yaw", "roll", "first_ms", "last_ms", "frames")),
 }
 """Columns that tables of older versions lack, and what they mean there."""
 FACE_SCHEMA = pa.schema(list(FACE_COLUMNS))

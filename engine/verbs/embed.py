@@ -19,6 +19,7 @@ from faceembed.engine.index.manifest import FIELD
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.tracks import TrackRule
 from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.failures import Failure
@@ -52,6 +53,8 @@ class EmbedReport:
     """Listed photos without a face."""
     failed: int
     """Listed photos that could not be read or decoded."""
+    in_tracks: int
+    """Frames of videos without a row of their own: another one shows the same track better."""
     skipped: int
     """Listed photos that were done by an earlier run."""
     embedded: int
@@ -233,13 +236,19 @@ def _embed(
             "faceembed": __version__,
         }
         kind = index_type or kept_type
+        rule = TrackRule.of(models.encoder.spec)
+        if choice.fps and rule is None:
+            notice(
+                f"{models.encoder.spec.name} has no threshold: faces of a video stay a row a frame, and no tracks are made"
+            )
         given, dimension = index_type is not None, models.encoder.spec.dimension
         try:
-            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, notice=notice)
+            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, rule=rule, notice=notice)
         except UsageError as error:
             raise UsageError(f"{error}{_KEPT if todo or earlier else ''}") from error
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
+        counts["in_tracks"] = (known.manifest or {}).get("in_tracks", 0)
         notice(
             f"nothing new, changed or gone; {found.unread:,} photos were not read, as their size and times are the same"
         )
@@ -250,6 +259,7 @@ def _embed(
         faces=counts["faces"],
         no_face=counts["no_face"],
         failed=counts["failed"],
+        in_tracks=counts["in_tracks"],
         skipped=len(listing.photos) - len(todo),
         embedded=len(todo),
         removed=merge.removed,

@@ -30,6 +30,7 @@ FIELDS = {
     "faces": int,
     "no_face": int,
     "failed": int,
+    "in_tracks": int,
     "skipped": int,
     "embedded": int,
     "removed": int,

@@ -17,7 +17,7 @@ import pytest
 
 from faceembed.engine.distribute import plan as planning
 from faceembed.engine.distribute import worker as working
-from faceembed.engine.distribute.on_ray import on_ray
+from faceembed.engine.distribute.on_ray import joined, on_ray
 from faceembed.engine.distribute.plan import write_plan
 from faceembed.engine.distribute.store import Access, Store
 from faceembed.engine.distribute.worker import Done, Job, gate_photos
@@ -69,6 +69,14 @@ class Slow(working.Worker):
         for done in super().run(tasks, skip=skip):
             time.sleep(0.05)
             yield done
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[None]:
+    """Ray, once for all tests: its start takes as long as they do."""
+    ray = joined("local").module
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -158,10 +166,18 @@ def test_a_killed_driver_loses_nothing(tmp_path: Path) -> None:
     assert faces == sorted(str(path) for path in photos.iterdir()) and not failed
 
 
-def test_a_cluster_that_is_not_there() -> None:
+def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**options: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nMore.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    says = r"--ray auto: Ray cannot be reached \(Could not find any running Ray instance.\); start one"
     with (
-        pytest.raises(DeviceError, match=r"--ray 127\.0\.0\.1:1: Ray cannot be reached"),
-        on_ray("127.0.0.1:1")(Job("x", Access(), SETTINGS, "float32"), [], print),
+        pytest.raises(DeviceError, match=says),
+        on_ray("auto")(Job("x", Access(), SETTINGS, "float32"), [], print),
     ):
         raise AssertionError
 

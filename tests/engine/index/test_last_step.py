@@ -83,7 +83,7 @@ def test_pieces_give_what_all_at_once_gave(tmp_path: Path, monkeypatch: pytest.M
     second.vectors[3] = first.vectors[2]
     folder.write(Shard(first, [Failure(PhotoFile("/p/none.jpg", 1, 1), "detect", "no face")]))
     folder.write(Shard(second, []))
-    assert joined(files, folder, kind) == {"faces": 110, "no_face": 1, "failed": 0}
+    assert joined(files, folder, kind) == {"faces": 110, "no_face": 1, "failed": 0, "in_tracks": 0}
     table = load_faces(files)
     assert np.array_equal(table.vectors, np.concatenate([first.vectors, second.vectors]))
     assert table.rows.column("face_id").to_pylist() == list(range(110))
