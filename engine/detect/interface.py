@@ -45,6 +45,16 @@ class Detector(abc.ABC):
             The faces, in pixels of ``photos``.
         """
 
+    def glance(self, photos: Photos, min_faces: Sequence[float], least: float) -> Detections:
+        """All faces of at least some score in small pictures, in one look where that is enough.
+
+        Args:
+            photos, min_faces: as for `detect`.
+            least: score.
+        """
+        faces = self.detect(photos, min_faces, only_largest=False)
+        return faces.take(faces.scores >= np.float32(least))
+
     def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
         """The same faces with exact landmarks, where they were found in a coarser copy of a photo. By itself, as they are.
 

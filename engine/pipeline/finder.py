@@ -14,6 +14,7 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.tiles import detect_every
 from faceembed.engine.detect.turned import look_again
+from faceembed.engine.detect.upside_down import turned_over
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import Photo, decode, min_face_of
 from faceembed.engine.pipeline.batch import Item, whole_crops
@@ -70,6 +71,8 @@ class Finder:
             faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
         if self.detector.confirms and not self.only_largest:
             faces = confirmed(self.detector, pixels, faces)
+        if self.detector.turns and self.only_largest:
+            faces = turned_over(self.detector, pixels, faces)
         if self.detector.turns:
             faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
