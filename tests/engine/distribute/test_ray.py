@@ -57,7 +57,7 @@ class Slow(working.Worker):
         reading = pipeline.intake.read_one
 
         def read_one(photo: Any) -> Any:
-            if "deadly" in photo.path:
+            if "deadly" in os.path.basename(photo.path):  # the test's folder is called so, too
                 os.kill(os.getpid(), signal.SIGKILL)
             return reading(photo)
 
