@@ -120,7 +120,7 @@ class Merge:
         ids = column(np.arange(first_id, first_id + len(fresh)), pa.int64())
         tables = [part[0] for part in parts] + [FaceTable(fresh.rows.set_column(0, "face_id", ids), fresh.vectors)]
         faces = FaceTable.concatenate(tables, dimension)
-        failures = self._failures({photo.path for photo in faces.photos()}, new)
+        failures = self._failures(set(faces.paths()), new)
         no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
         removed = sum(1 for failure in failures if failure.stage == REMOVED)
         counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
@@ -183,9 +183,9 @@ class Merge:
 
 def _without(table: FaceTable, paths: Collection[str]) -> tuple[FaceTable, FaceTable]:
     """The faces of other photos; and none, as of `Merge._later`."""
-    kept = [row for row, photo in enumerate(table.photos()) if photo.path not in paths] if paths else range(len(table))
+    kept = [row for row, path in enumerate(table.paths()) if path not in paths] if paths else range(len(table))
     return table.rows_at(kept), table.rows_at([])
 
 
 def _paths_of(shard: Shard) -> set[str]:
-    return {photo.path for photo in shard.faces.photos()} | {failure.photo.path for failure in shard.failures}
+    return set(shard.faces.paths()) | {failure.photo.path for failure in shard.failures}

@@ -29,6 +29,11 @@ from faceembed.errors import DataError, IndexFormatError, UsageError
 from faceembed.files import atomic_write
 from faceembed.plain import to_json
 
+_REPEATED = [
+    "face",
+    "image_width",
+    "image_height",
+]  # columns; the others repeat little, and to look for it took half of the writing
 VECTOR_ID = "vector_id"
 """Column of the parquet file: the ``face_id`` under which the face's vector is in the FAISS file, the smallest of those that have
 these very bits."""
@@ -114,7 +119,7 @@ def write_index(
         {COPY: to_json(about)}
     )
     with atomic_write(files.staged(files.parquet)) as file:
-        pq.write_table(table, file)
+        pq.write_table(table, file, use_dictionary=_REPEATED)
     with atomic_write(files.staged(files.errors), "w") as file:
         file.write(format_errors(failures))
     with atomic_write(files.staged(files.json), "w") as file:

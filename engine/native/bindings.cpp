@@ -149,8 +149,8 @@ nb::object fit_similarity(const Array& points, const Array& goal) {
 
 NB_MODULE(_native, m) {
     m.doc() =
-        "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment.\n\n"
-        "They release the GIL while they work, so Python threads overlap. They know nothing of models or files.";
+        "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment, reading of photos.\n\n"
+        "They release the GIL while they work, so Python threads overlap. They know nothing of models.";
 
     m.def("warp", &warp, "image"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(), "border"_a = "constant",
           "threads"_a = 1, "exact"_a = true,
@@ -272,4 +272,5 @@ Raises:
 )");
 
     add_kernels(m);
+    add_photos(m);
 }
