@@ -105,7 +105,7 @@ class Counted:
         name, size = self._name(), (pixels.shape[1], pixels.shape[2])
         if size not in self._flops:
             graph = frontend.read_graph(self._model)
-            graph = frontend._cut(graph, self._outputs, self._model) if self._outputs else graph
+            graph = frontend.cut(graph, self._outputs, self._model) if self._outputs else graph
             self._flops[size] = sum(flops_by_layer(graph, size, where=self._model.path).values())
         self.done[name] += self._flops[size] * len(pixels)
         with self._clock.part(name):

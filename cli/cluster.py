@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, file_option, output_file_option, output_options
 from faceembed.cli.reporter import clock
@@ -100,7 +101,7 @@ def _summary(report: ClusterReport, links: str | None) -> str:
             f"{report.new_faces:,} faces are new, {report.new_clusters:,} clusters; {report.moved:,} known faces moved"
         )
     if report.named:
-        lines.append(f"{report.named:,} people have names")
+        lines.append(f"{said.people(report.named)} with names")
     if report.duplicates:
         lines.append(f"{report.duplicates:,} are copies of a picture that is there already")
     if links is not None:

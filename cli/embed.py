@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli.card import CardOptions, card_options
+from faceembed.cli.dataset import DatasetOptions, access_options, index_or_dataset, is_dataset, summary
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import (
     ModelOptions,
     Output,
     file_argument,
-    file_option,
     folder_options,
     given,
     model_options,
@@ -27,12 +27,31 @@ from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice
+    from faceembed.engine.pipeline.settings import EmbedSettings
     from faceembed.engine.verbs.embed import EmbedReport
 
 
 @click.command()
 @file_argument("photos", nargs=-1)
-@file_option("-o", "--output", metavar="INDEX.faiss", help="The index; its other files lie beside it.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="INDEX.faiss|FOLDER/|URI",
+    callback=index_or_dataset,
+    help="The index, whose other files lie beside it; or a dataset of shards, in a folder or as s3://bucket/prefix.",
+)
+@click.option(
+    "--ray",
+    metavar="local|auto|ADDRESS",
+    help="Into a dataset: compute on Ray, on this machine alone, the cluster that it is in, or that one.  [default: this machine, without Ray]",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the embeddings in a dataset.",
+)
 @click.option(
     "--faces",
     type=click.Choice(["largest", "all"]),
@@ -60,6 +79,7 @@ if TYPE_CHECKING:
     help="Also write the vectors there, as export-vectors does: .npy, .parquet or .lance.",
 )
 @click.option("--sample", is_flag=True, help="Try it on a few sample photos, kept in FACEEMBED_HOME.")
+@access_options
 @folder_options
 @card_options
 @model_options
@@ -69,6 +89,8 @@ def embed(
     ctx: click.Context,
     photos: tuple[str, ...],
     output: str | None,
+    ray: str | None,
+    dtype: str,
     faces: str,
     index_type: str | None,
     fresh: bool,
@@ -76,6 +98,7 @@ def embed(
     check: bool,
     vectors: str | None,
     sample: bool,
+    access: DatasetOptions,
     choice: Choice,
     card: CardOptions,
     models: ModelOptions,
@@ -84,7 +107,7 @@ def embed(
     """Embed photos into a searchable index.
 
     PHOTOS are folders, searched with all their subfolders, and files; @list.txt is a list of both, a line each, and - a list on
-    standard input. Photos in .tar, .zip and .parquet files are read in place, as photos.zip::a.jpg. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
+    standard input. Photos in .tar, .zip and .parquet files are read in place, as photos.zip::a.jpg. Faces of a video's frames (--fps) are joined into tracks, each a row with its best frame. Of folders, trash, thumbnails and what else systems keep beside photos is left out, and counted. A second run over the same folders embeds only
     what is new or changed and drops what is gone; photos that were moved or touched are known by their bytes. Where a
     whole folder is empty or gone, as when a disk is not mounted, nothing is changed without --prune. An interrupted run
     goes on when it is started again. A photo that cannot be read or has no face is a row of INDEX.faiss.errors.csv.
@@ -96,12 +119,30 @@ def embed(
         find /mnt -name '*.jpg' -newer people.faiss -print0 | faceembed embed - -o people.faiss
         faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
         faceembed embed photos -o people.faiss --device cuda --aligner faceembed-align --gpu-memory 8G
+        faceembed embed s3://bucket/photos -o s3://bucket/people --ray auto
         faceembed embed --sample
     """
     if sample == bool(photos):
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
+    if output is not None and is_dataset(output):
+        _into_dataset(
+            ctx,
+            photos,
+            output,
+            ray,
+            dtype,
+            fresh,
+            prune,
+            access,
+            choice,
+            card.added_to(models.settings(faces=faces)),
+            out,
+        )
+        return
+    if ray is not None:
+        raise click.UsageError("--ray computes a dataset, of which `faceembed index` makes an index; as in: -o people/")
     from faceembed.engine.verbs.embed import embed as embed_photos
 
     query = "QUERY.jpg"
@@ -141,6 +182,44 @@ def embed(
     out.summary({**report.to_json_dict(), "index": encode_path(report.index)}, _summary(report, query))
 
 
+def _into_dataset(
+    ctx: click.Context,
+    photos: tuple[str, ...],
+    output: str,
+    ray: str | None,
+    dtype: str,
+    fresh: bool,
+    prune: bool,
+    access: DatasetOptions,
+    choice: Choice,
+    settings: EmbedSettings,
+    out: Output,
+) -> None:
+    for name, option in (("index_type", "--index"), ("check", "--check"), ("vectors", "--vectors")):
+        if ctx.params[name]:
+            raise click.UsageError(
+                f"{option} is for an index; {output} is a dataset, of which `faceembed index` makes one"
+            )
+    from faceembed.engine.verbs.embed_dataset import embed_dataset
+
+    ctx.meta[AFTER_INTERRUPT] = "What was finished is kept; the same command without --fresh goes on from there."
+    with out.reporter() as reporter:
+        report = embed_dataset(
+            given(photos),
+            output,
+            settings=settings,
+            ray=ray or "",
+            access=access.access(),
+            dtype=dtype,
+            fresh=fresh,
+            prune=prune,
+            choice=choice,
+            notice=reporter.notice,
+            progress=reporter.progress,
+        )
+    out.summary(report.to_json_dict(), summary(report))
+
+
 def _summary(report: EmbedReport, query: str) -> str:
     index = os.path.relpath(report.index) if report.index.startswith(os.getcwd() + os.sep) else report.index
     pace = f" in {clock(report.seconds)} ({per_second(report.images_per_second)})" if report.embedded else " to embed"
@@ -151,6 +230,8 @@ def _summary(report: EmbedReport, query: str) -> str:
         if count:
             lines[0] += f", {count:,} {what}"
     lines.append(f"{report.faces:,} faces in {index}")
+    if report.in_tracks:
+        lines.append(f"{report.in_tracks:,} frames of videos are in tracks, each a row with its best frame")
     lines += several_taken(report.several_faces, "; --faces all takes all")
     if report.no_face or report.failed:
         errors = index + ".errors.csv"

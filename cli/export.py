@@ -30,7 +30,7 @@ ARCHITECTURES = (
     "ghostfacenet",
     "inception-resnet-v1",
 )
-EXPORT_PRECISIONS = ("fp32", "fp16")
+EXPORT_PRECISIONS = ("fp32", "fp16", "w8")
 
 arch_option = click.option(
     "--arch", type=click.Choice(ARCHITECTURES), help="The network of a checkpoint that does not say: another project's."
@@ -52,7 +52,7 @@ photos_option = file_option(
     type=click.Choice(EXPORT_PRECISIONS),
     default="fp32",
     show_default=True,
-    help="Of the weights and the computation; input and output are fp32.",
+    help="Of the weights and the computation; input and output are fp32. w8: fp16, with most weights kept in 8 bits.",
 )
 @click.option("--name", help="What the model is called.  [default: the output file's name]")
 @photos_option

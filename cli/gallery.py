@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.group import OUTPUT, Group
 from faceembed.cli.options import (
     ModelOptions,
@@ -20,7 +22,7 @@ from faceembed.cli.options import (
     output_options,
     several_option,
 )
-from faceembed.engine.photos.photo_file import decode_path, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 
 if TYPE_CHECKING:
     from faceembed.engine.photos.left_out import Choice
@@ -123,8 +125,10 @@ def list_(path: str, out: Output) -> None:
     lines = []
     for person in people:
         lost = len(person.photos) - len(person.usable)
-        photos = "1 photo" if len(person.usable) == 1 else f"{len(person.usable):,} photos"
-        lines.append(f"{printable(person.name)}: {photos}" + (f", {lost:,} cannot be used" if lost else ""))
+        lines.append(
+            f"{printable(person.name)}: {said.photos(len(person.usable))}"
+            + (f", {lost:,} cannot be used" if lost else "")
+        )
     out.result(document, "\n".join(lines) or "nobody is in it")
 
 
@@ -218,6 +222,32 @@ def rename(ctx: click.Context, path: str, name: str, new: str, merge: bool, out:
 
 @gallery.command()
 @file_argument("path", metavar="GALLERY")
+@click.argument("name")
+@click.argument("new")
+@file_argument("photos", metavar="PHOTO...", nargs=-1, required=True)
+@click.option("--merge", is_flag=True, help="Add them to the photos of whoever has the new name already.")
+@output_options
+@click.pass_context
+def split(
+    ctx: click.Context, path: str, name: str, new: str, photos: tuple[str, ...], merge: bool, out: Output
+) -> None:
+    """Give some photos of somebody to another name, as where two people were taken for one.
+
+    \b
+    Example:
+        faceembed gallery split staff.gallery ann eve people/ann/3.jpg
+    """
+    from faceembed.engine.verbs.gallery_people import split as split_person
+
+    ctx.meta[OUTPUT] = path
+    paths = [encode_path(photo if photo.startswith("upload:") else os.path.abspath(photo)) for photo in photos]
+    moved, left = split_person(path, name, new, paths, merge=merge)
+    text = f"{printable(new)} has {said.photos(moved)} now, {printable(name)} {left:,}"
+    out.summary({"name": new, "photos": moved, "left": left}, text)
+
+
+@gallery.command()
+@file_argument("path", metavar="GALLERY")
 @click.option("--drop-missing", is_flag=True, help="Leave out photos that are gone or cannot be read.")
 @several_option
 @model_options
@@ -246,7 +276,7 @@ def update(ctx: click.Context, path: str, drop_missing: bool, several: str, mode
 
 
 def _summary(report: GalleryReport) -> str:
-    lines = [f"{report.people:,} people, {report.photos:,} photos in {report.gallery}"]
+    lines = [f"{said.people(report.people)}, {said.photos(report.photos)} in {report.gallery}"]
     for photo in report.unusable[:_SHOWN]:
         lines.append(f"not used: {decode_path(photo['path'])} of {photo['person']}: {photo['reason']}")
     if len(report.unusable) > _SHOWN:

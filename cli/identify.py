@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.options import (
     ModelOptions,
     Numbers,
@@ -127,12 +128,12 @@ def _document(result: Identification) -> dict[str, Any]:
 def _lines(result: Identification, unknown: bool) -> list[str]:
     lines = []
     for photo in result.photos:
-        said = f"not looked for: {photo.reason}" if photo.reason is not None else ", ".join(map(_said, photo.faces))
-        lines.append(f"{printable(photo.path)}: {said}")
+        found = photo.reason if photo.reason is not None else ", ".join(map(_said, photo.faces))
+        lines.append(f"{printable(photo.path)}: {found}")
     if not lines:
         lines.append("everybody is in the gallery" if unknown else "no photos")
     limit = result.limit
-    return [*lines, f"{result.people:,} people, threshold {limit.threshold:.4f} ({limit.source})"]
+    return [*lines, f"{said.people(result.people)}, threshold {limit.threshold:.4f} ({limit.source})"]
 
 
 def _said(face: Identified) -> str:

@@ -20,6 +20,7 @@ from faceembed.cli.export import export
 from faceembed.cli.gallery import enrol, gallery
 from faceembed.cli.group import Program
 from faceembed.cli.identify import identify
+from faceembed.cli.index import index
 from faceembed.cli.libraries import keep_at_home, keep_small, sleep_soon
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
@@ -29,6 +30,7 @@ from faceembed.cli.relocate import relocate
 from faceembed.cli.remove import remove
 from faceembed.cli.search import search
 from faceembed.cli.serve import serve
+from faceembed.cli.status import status
 from faceembed.cli.train import train
 from faceembed.cli.vectors import export_vectors, import_vectors
 from faceembed.cli.verify import verify
@@ -66,6 +68,8 @@ for _command in (
     project,
     remove,
     relocate,
+    status,
+    index,
     export_vectors,
     import_vectors,
     evaluate,

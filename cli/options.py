@@ -65,7 +65,7 @@ class OutputPath(click.Path):
         self.kind = kind
 
 
-def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+def a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse an empty path, and one that can be no file or folder here."""
     _not_empty(ctx, param, value)
     for path in value if isinstance(value, tuple) else (value,):
@@ -76,7 +76,7 @@ def _a_place(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 def _writable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse a file that cannot be written, before the work that it is for."""
-    _a_place(ctx, param, value)
+    a_place(ctx, param, value)
     if value is not None:
         folder = os.path.dirname(os.path.abspath(value))
         if not os.path.isdir(folder):
@@ -114,7 +114,7 @@ def _check_outputs(ctx: click.Context) -> None:
 
 # What a command gives for a path: text in which bytes that are not UTF-8 are kept (PEP 383).
 file_argument = functools.partial(click.argument, type=click.Path(), callback=_not_empty)
-file_option = functools.partial(click.option, type=click.Path(), callback=_a_place)
+file_option = functools.partial(click.option, type=click.Path(), callback=a_place)
 
 
 def output_file_option(*names: str, kind: str, **options: Any) -> Decorator:

@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.group import OUTPUT
 from faceembed.cli.options import Output, file_argument, output_file_option, output_options
 from faceembed.engine.photos.photo_file import printable
@@ -32,7 +33,7 @@ def regions(ctx: click.Context, index: str, output: str, out: Output) -> None:
     with out.reporter() as reporter:
         report = collect(index, output, notice=reporter.notice)
     lines = [
-        f"{report.named:,} faces of {report.people:,} people in {report.output}; next: faceembed cluster … --names {report.output}"
+        f"{report.named:,} faces of {said.people(report.people)} in {report.output}; next: faceembed cluster … --names {report.output}"
     ]
     if report.elsewhere:
         lines.append(f"{report.elsewhere:,} names lie where the index has no face")

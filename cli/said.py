@@ -24,8 +24,18 @@ def largest_taken(photos: Sequence[str], faces: Sequence[int], advice: str = "")
 
 def several_taken(count: int, advice: str = "") -> list[str]:
     """A line where photos show several faces, of which the largest was taken; ``advice`` is what else could be done."""
-    photos = "1 photo shows" if count == 1 else f"{count:,} photos show"
-    return [f"{photos} several faces; the largest was taken{advice}"] if count else []
+    shown = "1 photo shows" if count == 1 else f"{count:,} photos show"
+    return [f"{shown} several faces; the largest was taken{advice}"] if count else []
+
+
+def people(count: int) -> str:
+    """So many people."""
+    return "1 person" if count == 1 else f"{count:,} people"
+
+
+def photos(count: int) -> str:
+    """So many photos."""
+    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def altered(real: float | None, so: bool | None) -> str:
@@ -39,3 +49,10 @@ def likeness(identity: float | None, real: Sequence[float | None] | None) -> lis
         return []
     figures = " and ".join("?" if one is None else f"{one:.2f}" for one in real)
     return [f"by identity alone: {identity:.4f}; how real the faces look: {figures}"]
+
+
+def moment(milliseconds: int) -> str:
+    """A time in a video: ``0:05``, ``1:02:03``, to the second below."""
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

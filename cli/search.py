@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,10 +19,11 @@ from faceembed.cli.options import (
     output_options,
     threshold_option,
 )
-from faceembed.cli.said import altered
+from faceembed.cli.said import altered, moment
 from faceembed.engine.photos.photo_file import encode_path, printable
 
 if TYPE_CHECKING:
+    from faceembed.engine.index.store import Track
     from faceembed.engine.photos.left_out import Choice
     from faceembed.engine.verbs.search import Query
 
@@ -98,12 +100,28 @@ def _document(query: Query) -> dict[str, Any]:
             "identity": None if alike.identity is None else round(alike.identity, 6),
             "real": None if hit.real is None else round(hit.real, 6),
             "altered": alike.altered[1],
+            "track": _span(hit.track),
         }
         for hit, alike in zip(query.hits, query.likenesses, strict=True)
     ]
     real = None if query.real is None else round(query.real, 6)
-    looked_for = {"face": query.face, "faces": query.faces, "real": real, "altered": query.altered}
+    looked_for = {
+        "face": query.face,
+        "faces": query.faces,
+        "real": real,
+        "altered": query.altered,
+        "track": _span(query.track),
+    }
     return {**name, **looked_for, "threshold": threshold, "hits": rows}
+
+
+def _span(track: Track | None) -> dict[str, int] | None:
+    return None if track is None else dataclasses.asdict(track)
+
+
+def _from_to(track: Track | None) -> str:
+    """When a track of a video begins and ends."""
+    return "" if track is None else f"  (from {moment(track.first_ms)} to {moment(track.last_ms)})"
 
 
 def _lines(query: Query, *, every: bool) -> list[str]:
@@ -113,6 +131,7 @@ def _lines(query: Query, *, every: bool) -> list[str]:
     lines = [printable(query.path) + (f"  ({which})" if several else "")]
     if query.reason is not None:
         return [*lines, f"  not searched for: {query.reason}"]
+    lines[0] += _from_to(query.track)
     if said := altered(query.real, query.altered):
         lines[0] += f"  ({said})"
     for hit, alike in zip(query.hits, query.likenesses, strict=True):
@@ -123,5 +142,6 @@ def _lines(query: Query, *, every: bool) -> list[str]:
             marks += f", by identity {alike.identity:.4f}"
         if said := altered(hit.real, alike.altered[1]):
             marks += f"  {said}"
+        face += _from_to(hit.track)
         lines.append(f"  {hit.similarity:7.4f}  {printable(hit.path)}{face}{marks}")
     return lines

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT, Group
 from faceembed.cli.options import Output, file_argument, file_option, output_options
 from faceembed.cli.reporter import Reporter, clock, per_second
@@ -196,7 +197,9 @@ def _reporter(out: Output) -> Iterator[_TrainReporter]:
 
 def _summary(report: TrainReport) -> str:
     best = os.path.relpath(report.best)
-    lines = [f"{report.epochs:,} epochs, {report.steps:,} steps on {report.people:,} people, {report.crops:,} crops"]
+    lines = [
+        f"{report.epochs:,} epochs, {report.steps:,} steps on {said.people(report.people)}, {report.crops:,} crops"
+    ]
     if report.unreadable:
         lines.append(
             f"{report.unreadable:,} crops could not be read: see {os.path.relpath(report.folder)}/unreadable.csv"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from faceembed.engine.models.registry import resolve
@@ -25,6 +26,10 @@ from faceembed.engine.runtimes.choose import RuntimeSettings
 
 UNPACK = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "unpack.sh"
 Pixels = NDArray[np.uint8]
+
+# A property is proved by its examples, not by how long a busy machine takes over one.
+settings.register_profile("faceembed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("faceembed")
 
 
 @pytest.fixture(scope="session", autouse=True)

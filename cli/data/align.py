@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from faceembed.cli import said
 from faceembed.cli.data.selection import Selection, selection_options
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import (
@@ -99,7 +100,7 @@ def _summary(report: AlignReport) -> str:
     if report.removed:
         lines[0] += f", {report.removed:,} crops gone"
     lines.append(
-        f"{report.crops:,} crops of {report.people:,} people, {report.width}x{report.height}, in {report.output}"
+        f"{report.crops:,} crops of {said.people(report.people)}, {report.width}x{report.height}, in {report.output}"
     )
     if report.no_face or report.failed:
         lines.append(f"{report.no_face:,} photos without a face, {report.failed:,} unreadable: see errors.csv there")

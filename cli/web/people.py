@@ -9,18 +9,40 @@ Photos that are sent are not stored: of each the gallery keeps the embedding and
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from faceembed.engine.index.pictures import CHIP, Pictures
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.people.enrolling import check_encoder_of
-from faceembed.engine.people.gallery import SENT, Gallery, Photo, read_gallery
-from faceembed.engine.photos.photo_file import digest_of, printable
+from faceembed.engine.people.gallery import SENT, Gallery, Person, Photo, read_gallery
+from faceembed.engine.photos.photo_file import decode_path, digest_of, encode_path, photo_file, printable
 from faceembed.engine.pipeline.serving import Face
 from faceembed.engine.verbs import gallery_people as verbs
 from faceembed.engine.verbs.identify import Identifier
+
+_KEPT = 512  # pictures of faces in memory, of some 4 kB
+
+
+@dataclasses.dataclass(frozen=True)
+class OnePhoto:
+    """One photo of somebody, as a page shows it."""
+
+    id: str
+    file: str | None
+    """The file's name without its folders, which are the server's own; None of a photo that was sent."""
+    alike: float | None
+    """Cosine with the mean of their other photos; None without one."""
+    reason: str | None
+    """Why it cannot be used."""
+    picture: bytes | None
+    """Its face, JPEG; None where the photo is gone or not the one that was embedded."""
 
 
 class PeopleFile:
@@ -40,6 +62,7 @@ class PeopleFile:
         self._spec, self._fpir = spec, fpir
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
+        self._picture = functools.lru_cache(_KEPT)(_picture_of)
         self._read()
 
     def gallery(self) -> Gallery:
@@ -74,6 +97,52 @@ class PeopleFile:
         """
         rows = [_photo(data, face, size) for data, face, size in faces]
         return verbs.add_photos(self.path, name, rows)
+
+    def photos(self, person: Person) -> list[OnePhoto]:
+        """Somebody's photos: those least like the others first, as one of somebody else would be; then those that cannot be used."""
+        usable = person.embeddings
+        others = usable.sum(axis=0) - usable if len(usable) > 1 else np.zeros_like(usable)
+        lengths = np.linalg.norm(others, axis=1)
+        near = [
+            float(v @ rest / length) if length else None
+            for v, rest, length in zip(usable, others, lengths, strict=True)
+        ]
+        alike = dict(zip((photo.path for photo in person.usable), near, strict=True))
+        found = [
+            OnePhoto(photo_id(p.path), _shown(p.path), alike.get(p.path), p.reason, self.picture(p))
+            for p in person.photos
+        ]
+        return sorted(found, key=lambda one: (one.reason is not None, 2.0 if one.alike is None else one.alike))
+
+    def face(self, person: Person) -> bytes | None:
+        """A picture of somebody: of the photo of highest quality that is there."""
+        for photo in sorted(person.usable, key=lambda one: -float(one.row["score"]))[:3]:
+            if (picture := self.picture(photo)) is not None:
+                return picture
+        return None
+
+    def picture(self, photo: Photo) -> bytes | None:
+        """A photo's face, JPEG; None where its file is gone or another."""
+        if photo.embedding is None or photo.path.startswith(SENT):
+            return None
+        path, stamp = decode_path(photo.path), (photo.row["size"], photo.row["mtime_ns"])
+        if photo_file(path).stamp != stamp:
+            return None
+        return self._picture(path, stamp, tuple(float(photo.row[side]) for side in "xywh"))
+
+
+def photo_id(path: str) -> str:
+    """What a photo is called towards clients, who need not know where it lies."""
+    return digest_of(path.encode())
+
+
+def _shown(path: str) -> str | None:
+    return None if path.startswith(SENT) else printable(encode_path(os.path.basename(decode_path(path))))
+
+
+def _picture_of(path: str, stamp: tuple[int, int], box: tuple[float, ...]) -> bytes | None:
+    """The face in a box, kept under what tells that file from another."""
+    return Pictures({path: np.array(box, np.float32)}, {}, CHIP).thumbnail(path)
 
 
 def _photo(data: bytes, face: Face, size: tuple[int, int]) -> Photo:

@@ -195,6 +195,12 @@ def form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
+def json_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """OpenAPI's description of a JSON object."""
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def photos_field(least: int, most: int) -> dict[str, Any]:
     """The field that holds photos."""
     photo = {"type": "string", "format": "binary"}
@@ -221,6 +227,40 @@ class KnownPeople(BaseModel):
     people: list[KnownPerson]
     threshold: float = Field(description="Similarity from which on a face is somebody's.")
     threshold_source: str
+    role: Literal["read", "write"] = Field(description="What whoever asked may do.")
+
+
+class PhotoOfPerson(BaseModel):
+    """One photo of somebody."""
+
+    id: str = Field(description="For split.")
+    file: str | None = Field(description="The file's name; null of a photo that was sent, which is not kept.")
+    alike: float | None = Field(description="Cosine with the mean of their other photos; null without one.")
+    reason: str | None = Field(description="Why it cannot be used.")
+    picture: str | None = Field(description=_DATA + " Of the face; null where the photo is not there any more.")
+
+
+class PersonDetails(BaseModel):
+    """The answer about one person."""
+
+    name: str
+    photos: list[PhotoOfPerson] = Field(
+        description="Those least like the others first, then those that cannot be used."
+    )
+
+
+class PicturesOfPeople(BaseModel):
+    """A face of each who was asked for."""
+
+    pictures: dict[str, str | None] = Field(description=_DATA + " Null where no photo of theirs is there any more.")
+
+
+class Moved(BaseModel):
+    """The answer of split."""
+
+    name: str
+    photos: int
+    left: int = Field(description="Photos of the old name that can be used.")
 
 
 class Candidate(BaseModel):

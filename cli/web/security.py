@@ -83,13 +83,7 @@ class Key:
         """
         if not self._roles:
             return
-        given = connection.headers.get("x-api-key")
-        if given is None:
-            scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-            given = token if scheme.lower() == "bearer" else ""
-        digest, may = hashlib.sha256(given.encode("latin-1", "replace")).digest(), ""
-        for known, of in self._roles.items():  # all of them, in whatever order: the time tells nothing
-            may = of if hmac.compare_digest(digest, known) else may
+        given, may = self._role(connection)
         if not may:
             what = "the key in X-API-Key is wrong" if given else "a key is needed: send it as the header X-API-Key"
             raise ApiError(401, "unauthorised", what)
@@ -97,6 +91,21 @@ class Key:
             raise ApiError(
                 403, "forbidden", "this key may read, and not change who is known; use one with the role write"
             )
+
+    def role(self, connection: HTTPConnection) -> str:
+        """What a request may do that `check` has let pass."""
+        return self._role(connection)[1] if self._roles else WRITE
+
+    def _role(self, connection: HTTPConnection) -> tuple[str, str]:
+        """The key that a request carries, and what it may do; empty where it carries none, or none that is known."""
+        given = connection.headers.get("x-api-key")
+        if given is None:
+            scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+            given = token if scheme.lower() == "bearer" else ""
+        digest, may = hashlib.sha256(given.encode("latin-1", "replace")).digest(), ""
+        for known, of in self._roles.items():  # all of them, in whatever order: the time tells nothing
+            may = of if hmac.compare_digest(digest, known) else may
+        return given, may
 
 
 def read_keys(path: str | None) -> dict[str, str]:

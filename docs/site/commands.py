@@ -31,7 +31,7 @@ def pages(main: click.Group) -> dict[str, str]:
     for command, context in walk(main, root):
         if context is root:
             continue
-        first = context.command_path.split()[1]
+        first = page_name(context.command_path.split()[1])
         depth = len(context.command_path.split()) - 1
         found[first] = found.get(first, "") + section(command, context, level=depth)
         if not isinstance(command, click.Group):
@@ -41,6 +41,11 @@ def pages(main: click.Group) -> dict[str, str]:
         ["# Commands", "", *_description(main), "", "| command | what it does |", "| --- | --- |", *table, ""]
     )
     return found
+
+
+def page_name(command: str) -> str:
+    """The page of a command; `faceembed index` cannot have a folder's first page."""
+    return f"faceembed-{command}" if command == "index" else command
 
 
 def section(command: click.Command, context: click.Context, *, level: int) -> str:

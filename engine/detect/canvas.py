@@ -38,6 +38,12 @@ def shape_for(height: int, width: int, *, side: float, step: int = STEP) -> Shap
     return Shape(shorter if rows <= shorter else longer, shorter if columns <= shorter and rows > shorter else longer)
 
 
+def square_for(side: float) -> Shape:
+    """The square canvas for a photo shown with a longer side of ``side`` pixels, whatever its form: one shape for all photos of a set."""
+    longer = _up(side, STEP)
+    return Shape(longer, longer)
+
+
 def paint(
     shape: Shape, photos: Sequence[NDArray[np.uint8]], sides: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -52,14 +58,13 @@ def paint(
         canvases: uint8 (N, height, width, 3).
         scales: float64 (N, 2) canvas pixels per photo pixel, x then y.
     """
-    canvases = np.full((len(photos), shape.height, shape.width, 3), GREY, np.uint8)
-    scales = np.empty((len(photos), 2))
-    for index, (photo, side) in enumerate(zip(photos, sides.tolist(), strict=True)):
-        height, width = photo.shape[:2]
-        rows, columns = copy_size(height, width, side)
-        _native.resize_into(photo, canvases[index], 0, 0, rows, columns, exact=False)
-        scales[index] = columns / width, rows / height
-    return canvases, scales
+    sizes = [
+        copy_size(photo.shape[0], photo.shape[1], side) for photo, side in zip(photos, sides.tolist(), strict=True)
+    ]
+    copies = np.array(sizes, np.int32).reshape(-1, 2)
+    canvases = _native.paint(list(photos), copies, shape.height, shape.width, grey=GREY, exact=False)
+    whole = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)
+    return canvases, copies[:, ::-1] / whole
 
 
 def copy_size(height: int, width: int, side: float) -> tuple[int, int]:

@@ -24,6 +24,8 @@ class Detector(abc.ABC):
     """Score from which on a face is sure. Where one face a photo is wanted, a face below never wins over one that is sure."""
     turns: bool = False
     """Whether photos without a sure face are looked at turned (`turned`): where its scores from which on that is right were measured."""
+    confirms: bool = False
+    """Whether doubtful ones of all faces of a photo are looked at again (`confirm`): where the scores of that were measured."""
     tiles: bool = True
     """Whether small faces in large photos may be looked for in tiles (`tiles`), which are cut out on the host."""
     capped: int = 0
@@ -42,6 +44,16 @@ class Detector(abc.ABC):
         Returns:
             The faces, in pixels of ``photos``.
         """
+
+    def glance(self, photos: Photos, min_faces: Sequence[float], least: float) -> Detections:
+        """All faces of at least some score in small pictures, in one look where that is enough.
+
+        Args:
+            photos, min_faces: as for `detect`.
+            least: score.
+        """
+        faces = self.detect(photos, min_faces, only_largest=False)
+        return faces.take(faces.scores >= np.float32(least))
 
     def sharpened(self, photo: NDArray[np.uint8], faces: Detections) -> Detections:
         """The same faces with exact landmarks, where they were found in a coarser copy of a photo. By itself, as they are.

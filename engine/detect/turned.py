@@ -24,7 +24,7 @@ TAKEN = 0.75
 """Score from which on a face in a turned photo is taken."""
 # Chosen with `faceembed-align` on 210 photos of training people of `people_wild` and 205 pictures of `no_faces`, training half: in a turned
 # picture without a person 1 scores as much (2 score 0.7, 1 scores 0.8), and 97 % of faces do (98.5, 95). Upside down, 12 % of these faces
-# score as sure upright ones, most of them below 0.8: looking at photos with such a face upside down, too, was tried and costs 5 % more.
+# score as sure upright ones: `upside_down` is for them.
 
 
 def look_again(
@@ -60,8 +60,9 @@ def look_again(
     small = {index: _small(photos[index]) for index, _ in looked}
     turned = [np.ascontiguousarray(np.rot90(small[index], quarter)) for index, quarter in looked]
     sides = [smallest[index] * len(small[index]) / len(photos[index]) for index, _ in looked]
-    seen = detector.detect(turned, sides, only_largest=only_largest)
-    seen = seen.take(seen.scores >= least)
+    seen = detector.glance(turned, sides, float(least))
+    if only_largest and len(seen):
+        seen = seen.largest(np.array([photo.shape[1::-1] for photo in turned], np.float64), detector.min_score)
     found: dict[int, Detections] = {}
     for place in np.unique(seen.photo).tolist():
         (index, quarter), mine = looked[place], seen.take(seen.photo == place)

@@ -59,7 +59,7 @@ class YunetDetector(OneShotDetector):
 
     settings: YunetSettings
 
-    turns = False  # its scores of turned faces were not measured
+    turns = confirms = False  # its scores of turned faces were not measured
 
     def __init__(
         self,

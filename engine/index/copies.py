@@ -6,40 +6,75 @@ longer found themselves (FAISS 1.15.1, HNSW). So each vector is stored once, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float32]
+_BLOCK = 65_536  # vectors in memory at a time
+_AT_ONCE = 8_192  # of them as 64-bit numbers
 
-def first_with(vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+
+def first_with(vectors: Floats, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each vector the smallest id among those that equal it, its own included.
 
     Args:
-        vectors: float32 (F, D).
+        vectors: float32 (F, D), in memory or mapped from a file.
         ids: int64 (F,), each once.
 
     Returns:
         int64 (F,).
     """
-    found = ids.copy()
-    if len(vectors) < 2:
-        return found
+    parts = [keys_of(vectors[start : start + _BLOCK]) for start in range(0, len(vectors), _BLOCK)]
+    return first_by(np.concatenate(parts) if parts else np.zeros(0, np.uint64), ids, lambda rows: vectors[rows])
+
+
+def keys_of(vectors: Floats) -> NDArray[np.uint64]:
+    """A number for each vector, equal for equal ones: uint64 (F,)."""
     bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
     rng = np.random.default_rng(0)
     words = bits.view(np.uint64) if bits.shape[1] % 2 == 0 else bits  # of two numbers each: half the work, and no copy
     odd = rng.integers(1 << 62, size=words.shape[1], dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
     keys = np.empty(len(bits), np.uint64)
-    for start in range(0, len(bits), 65_536):
-        keys[start : start + 65_536] = words[start : start + 65_536].astype(np.uint64, copy=False) @ odd
+    for start in range(0, len(bits), _AT_ONCE):
+        keys[start : start + _AT_ONCE] = words[start : start + _AT_ONCE].astype(np.uint64, copy=False) @ odd
+    return keys
+
+
+def first_by(
+    keys: NDArray[np.uint64], ids: NDArray[np.int64], vectors_at: Callable[[NDArray[np.int64]], Floats]
+) -> NDArray[np.int64]:
+    """`first_with` of vectors that are not in memory.
+
+    Args:
+        keys: uint64 (F,) from `keys_of`.
+        ids: int64 (F,), each once.
+        vectors_at: gives the vectors of rows; asked only for those that share a key.
+    """
+    found = ids.copy()
+    if len(keys) < 2:
+        return found
     order = np.lexsort((ids, keys))
-    begins = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1]])
+    sorted_keys = keys[order]
+    begins = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
     ends = np.r_[begins[1:], len(order)]
     for begin, end in zip(begins[ends - begins > 1].tolist(), ends[ends - begins > 1].tolist(), strict=True):
         left = order[begin:end]  # by id; nearly always all are equal, but a key is no proof
         while len(left):
-            same = (bits[left] == bits[left[0]]).all(1)
+            same = _same_as_first(left, vectors_at)
             found[left[same]] = ids[left[0]]
             left = left[~same]
     return found
+
+
+def _same_as_first(rows: NDArray[np.int64], vectors_at: Callable[[NDArray[np.int64]], Floats]) -> NDArray[np.bool_]:
+    def bits(some: NDArray[np.int64]) -> NDArray[np.uint32]:
+        return np.ascontiguousarray(vectors_at(some), np.float32).view(np.uint32)
+
+    first = bits(rows[:1])
+    parts = [(bits(rows[at : at + _BLOCK]) == first).all(1) for at in range(0, len(rows), _BLOCK)]
+    return np.concatenate(parts)
 
 
 class Groups:

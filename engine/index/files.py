@@ -101,7 +101,8 @@ class IndexFiles:
         """Where a new version of ``final`` is written."""
         return self.partial / f"{_STAGED}{''.join(final.suffixes[-2:]) if final == self.errors else final.suffix}"
 
-    def _all(self) -> tuple[Path, ...]:
+    def all_files(self) -> tuple[Path, ...]:
+        """Those that a finished index may have, the description last."""
         return (self.faiss, self.parquet, self.errors, self.vectors, self.json)
 
     def ready(self) -> IndexFiles:
@@ -124,7 +125,7 @@ class IndexFiles:
     def signature(self) -> Signature:
         """That of the files that are there now."""
         found = []
-        for path in self._all():
+        for path in self.all_files():
             with contextlib.suppress(OSError):
                 info = os.stat(path)
                 found.append((info.st_ino, info.st_size, info.st_mtime_ns))
@@ -133,12 +134,12 @@ class IndexFiles:
     def clear_staged(self) -> None:
         """Make the partial folder ready for new files: what a killed run had written there must not join them."""
         self.partial.mkdir(parents=True, exist_ok=True)
-        for final in self._all():
+        for final in self.all_files():
             self.staged(final).unlink(missing_ok=True)
 
     def exchange(self) -> None:
         """Put every staged file in its place, drop files that the new set does not have, and end the run."""
-        present = [final.name for final in self._all() if self.staged(final).exists()]
+        present = [final.name for final in self.all_files() if self.staged(final).exists()]
         with atomic_write(self.partial / _MARKER, "w") as file:
             json.dump(present, file)
         self._finish(present)
@@ -166,7 +167,7 @@ class IndexFiles:
         return True
 
     def _finish(self, present: list[str]) -> None:
-        for final in self._all():
+        for final in self.all_files():
             if not {final.name, old_names.of(self.faiss, final)} & set(present):
                 final.unlink(missing_ok=True)
             elif (staged := self.staged(final)).exists():
@@ -188,7 +189,7 @@ class IndexFiles:
     def discard(self) -> None:
         """Remove the index and any unfinished run (``--fresh``)."""
         self.drop_partial()
-        for final in self._all():
+        for final in self.all_files():
             final.unlink(missing_ok=True)
 
 

@@ -16,21 +16,47 @@ from typing import Any
 
 from faceembed.errors import UsageError
 
-NAMED_TYPES = ("flat", "hnsw", "ivf")
+NAMED_TYPES = ("flat", "hnsw", "ivf", "compact")
+_CODES = 96  # numbers of 8 bits that `compact` keeps of a face
 _WHERE = re.compile(r"^Error in .*? at \S+:\d+: (?:Error: '.*?' failed:)?")
 _MOST = 160  # letters
+TRAINED = 48
+"""Vectors for each list that lists are trained on, at most; FAISS's least is 39."""
 
 
-def factory_string(index_type: str, faces: int) -> str:
-    """The FAISS factory string for ``flat``, ``hnsw``, ``ivf`` (sized for ``faces``), or the string itself."""
+def factory_string(index_type: str, faces: int, dimension: int = _CODES) -> str:
+    """The FAISS factory string for ``flat``, ``hnsw``, ``ivf``, ``compact`` (sized for ``faces``), or the string itself.
+
+    ``compact`` is the centred principal directions, in 8 bits each, in lists that a graph leads to, compared by distance; what is
+    found is ranked by the exact vectors beside it, so that similarities keep their meaning.
+    """
     if index_type == "flat":
         return "Flat"
     if index_type == "hnsw":
         return "HNSW32"
     if index_type == "ivf":
-        # about 4 sqrt(n) lists, each trained on at least 39 faces, FAISS's own minimum
-        return f"IVF{max(1, min(int(4 * math.sqrt(faces)), faces // 39))},Flat"
+        return f"IVF{_lists(faces)},Flat"
+    if index_type == "compact":
+        return f"PCA{min(dimension, _CODES)},IVF{_lists(faces)}_HNSW32,SQ8"
     return index_type
+
+
+def _lists(faces: int) -> int:
+    """About 4 sqrt(n) lists, each trained on at least 39 faces, FAISS's own minimum."""
+    return max(1, min(int(4 * math.sqrt(faces)), faces // 39))
+
+
+def bytes_in_memory(index_type: str, dimension: int, faces: int) -> int:
+    """About how much memory FAISS takes to build and to hold one of our kinds: vectors or codes, ids, links and lists."""
+    exact, lists = 4 * dimension, _lists(faces)
+    codes = min(dimension, _CODES)
+    training = TRAINED * lists * 4 * dimension
+    return {
+        "flat": faces * 8,  # written as vectors come
+        "hnsw": faces * (exact + 8 + 4 * 2 * 33),
+        "ivf": faces * (exact + 16) + lists * exact + training,
+        "compact": faces * (codes + 16) + lists * (4 * codes + 4 * 2 * 33) + training,
+    }[index_type]
 
 
 def check_index_type(index_type: str, dimension: int) -> None:
@@ -55,7 +81,7 @@ def make(index_type: str, dimension: int, faces: int = 0) -> Any:
     """
     import faiss
 
-    factory = factory_string(index_type, faces)
+    factory = factory_string(index_type, faces, dimension)
     try:
         index = _layer(faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT))
         if any(_moves(layer) for layer in layers(index)):

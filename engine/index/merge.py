@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from faceembed.engine.index.assembly import Assembly
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.losses import Selection
 from faceembed.engine.index.recognise import Recognised
-from faceembed.engine.index.shards import FaceTable, Shard
-from faceembed.engine.index.store import load_faces, write_index
+from faceembed.engine.index.shards import FaceTable, ShardFile
+from faceembed.engine.index.store import face_pieces
+from faceembed.engine.index.tracks import TRACK, Joiner, TrackRule
 from faceembed.engine.index.update import BY_HAND, TRANSIENT, Known, removed_rows
 from faceembed.engine.photos.columns import column
 from faceembed.engine.photos.failures import REMOVED, Failure
 from faceembed.engine.photos.listing import Listing
-from faceembed.engine.photos.photo_file import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path
+from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import UsageError
 
 
@@ -33,7 +40,7 @@ class Merge:
     """
 
     def __init__(
-        self, listing: Listing, selection: Selection, known: Known, found: Recognised, earlier: Sequence[Shard]
+        self, listing: Listing, selection: Selection, known: Known, found: Recognised, earlier: Sequence[ShardFile]
     ) -> None:
         self._known = known
         self._selection = selection
@@ -96,14 +103,16 @@ class Merge:
         manifest: Mapping[str, Any],
         dimension: int,
         index_type: str,
-        new: Sequence[Shard],
+        new: Sequence[ShardFile],
         *,
         or_flat: bool = False,
+        rule: TrackRule | None = None,
         notice: Callable[[str], None] = lambda line: None,
     ) -> dict[str, int]:
         """Write the joined index in place of the old one; returns its counts of faces and failures.
 
         Args:
+            rule: which new faces of a video's frames make a track; None: each stays a row.
             or_flat: where nobody asked for the kind now: a flat index, of faces that its kind cannot be made of any more. Else those
                 who were taken out would stay.
 
@@ -111,61 +120,79 @@ class Merge:
             UsageError: the kind cannot be made of these faces.
         """
         old = self._known.manifest
-        first_id = int(old["next_face_id"]) if old else 0
-        parts = [self._known_faces(files, first_id)] if old else []
-        added = [self._later(shard.faces, done) for shard, done in self._latest()]
-        added += [_without(shard.faces, self._vanished) for shard in new]
-        copies = [part[1] for part in (*parts, *added)]
-        fresh = FaceTable.concatenate([part[0] for part in added] + copies, dimension)
-        ids = column(np.arange(first_id, first_id + len(fresh)), pa.int64())
-        tables = [part[0] for part in parts] + [FaceTable(fresh.rows.set_column(0, "face_id", ids), fresh.vectors)]
-        faces = FaceTable.concatenate(tables, dimension)
-        failures = self._failures(set(faces.paths()), new)
-        no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
-        removed = sum(1 for failure in failures if failure.stage == REMOVED)
-        counts = {"faces": len(faces), "no_face": no_face, "failed": len(failures) - no_face - removed}
-        by_hand = removed_rows(failures)
-        description = {**manifest, **counts, "next_face_id": first_id + len(fresh), REMOVED: by_hand}
-        try:
-            write_index(files, faces, failures, description, index_type, notice=notice)
-        except UsageError as error:
-            if not or_flat or index_type == "flat":
-                raise
-            notice(f"{error}: the index is a flat one from now on")
-            write_index(files, faces, failures, {**description, "index": "flat"}, "flat")
+        next_id = int(old["next_face_id"]) if old else 0
+        latest = self._failures(new)
+        copied: list[tuple[_Piece, list[int], list[PhotoFile]]] = []
+        pieces = list(self._known_pieces(files)) if old else []
+        pieces += [_Piece(_rest(shard), number) for number, shard in enumerate(self._earlier)]
+        pieces += [_Piece(_rest(shard), _NEW) for shard in new]
+        joiner = Joiner(rule, dimension)
+        with contextlib.closing(Assembly(files, dimension, index_type)) as assembly:
+            for piece in pieces:
+                for part, faces in enumerate(piece.read()):
+                    kept, copies, copy_files = self._later(faces, piece.number)
+                    if copies:
+                        copied.append((_Piece(piece.read, piece.number, part), copies, copy_files))
+                    is_new = piece.number is not _KNOWN
+                    ready = joiner.add(kept, latest) if is_new else kept
+                    next_id = _add(assembly, ready, next_id, latest, new_ids=is_new)
+            for piece, rows, now in copied:
+                faces = next(itertools.islice(piece.read(), piece.part, None)).rows_at(rows).restamped(now)
+                ready = faces if piece.number is _KNOWN else joiner.add(faces, latest)
+                next_id = _add(assembly, ready, next_id, latest, new_ids=True)
+            next_id = _add(assembly, joiner.rest(latest), next_id, latest, new_ids=True)
+            failures = [*latest.values(), *self._taken_out]
+            no_face = sum(1 for failure in failures if failure.stage in ("detect", "align"))
+            removed = sum(1 for failure in failures if failure.stage == REMOVED)
+            tracks = sum(1 for failure in failures if failure.stage == TRACK)
+            failed = len(failures) - no_face - removed - tracks
+            counts = {"faces": len(assembly), "no_face": no_face, "failed": failed, "in_tracks": tracks}
+            description = {**manifest, **counts, "next_face_id": next_id, REMOVED: removed_rows(failures)}
+            try:
+                assembly.finish(failures, description, index_type, notice=notice)
+            except UsageError as error:
+                if not or_flat or index_type == "flat":
+                    raise
+                notice(f"{error}: the index is a flat one from now on")
+                assembly.finish(failures, {**description, "index": "flat"}, "flat")
         return counts
 
-    def _known_faces(self, files: IndexFiles, first_id: int) -> tuple[FaceTable, FaceTable]:
-        done_again = {path for shard in self._earlier for path in _paths_of(shard)}
-        return self._later(load_faces(files), done_again)
+    def _known_pieces(self, files: IndexFiles) -> Iterator[_Piece]:
+        yield _Piece(lambda: face_pieces(files), _KNOWN)
 
-    def _latest(self) -> list[tuple[Shard, set[str]]]:
-        """The earlier shards in their order, each with the paths that later ones did again."""
-        later: set[str] = set()
-        found: list[tuple[Shard, set[str]]] = []
-        for shard in reversed(self._earlier):
-            found.append((shard, set(later)))
-            later |= _paths_of(shard)
-        return found[::-1]
+    @functools.cached_property
+    def _last(self) -> dict[str, int]:
+        """The number of the last earlier shard that did a photo, by its path."""
+        return {path: number for number, shard in enumerate(self._earlier) for path in _paths_of(shard)}
 
-    def _later(self, table: FaceTable, done_again: Collection[str]) -> tuple[FaceTable, FaceTable]:
-        """The faces that stay, their files as they are now; and those that stand for a copy of their photo as well."""
+    def _later(self, table: FaceTable, number: int) -> tuple[FaceTable, list[int], list[PhotoFile]]:
+        """The faces that stay, their files as they are now; and the rows that stand for a copy of their photo as well, with its file.
+
+        Args:
+            table: of some faces.
+            number: of the earlier shard that they are from, `_KNOWN` or `_NEW`.
+        """
+        if number == _NEW:
+            gone = self._vanished
+            left = [row for row, path in enumerate(table.paths()) if path not in gone] if gone else range(len(table))
+            return table.rows_at(left), [], []
         kept: list[int] = []
         stamps: list[PhotoFile] = []
         copied: list[int] = []
         copies: list[PhotoFile] = []
         ids = table.rows.column("face_id").to_pylist()
         for row, photo in enumerate(table.photos()):
-            files = [] if photo.path in done_again or ids[row] in self._without else self._files(photo)
+            again = self._last.get(photo.path, number) > number or ids[row] in self._without
+            files = [] if again else self._files(photo)
             if files:
                 kept.append(row)
                 stamps.append(files[0])
                 copied += [row] * (len(files) - 1)
                 copies += files[1:]
-        return table.rows_at(kept).restamped(stamps), table.rows_at(copied).restamped(copies)
+        return table.rows_at(kept).restamped(stamps), copied, copies
 
-    def _failures(self, embedded: set[str], new: Sequence[Shard]) -> list[Failure]:
-        """One row a photo, the latest; none of a photo that has a face, is gone, or is listed elsewhere."""
+    def _failures(self, new: Sequence[ShardFile]) -> dict[str, Failure]:
+        """One row a photo by its path, the latest; none of a photo that is gone, or is listed elsewhere."""
         before = [f for f in self._known.failures if f.stage != "list"]
         earlier = [failure for shard in self._earlier for failure in shard.failures]
         rows = [f for f in self._known.failures if f.stage == "list" and not self._selection.covers(f.photo.path)]
@@ -177,15 +204,38 @@ class Merge:
                 rows += [Failure(photo, failure.stage, failure.reason) for photo in self._files(failure.photo)]
         rows += [failure for shard in new for failure in shard.failures]
         latest = {failure.photo.path: failure for failure in (*rows, *self._listed_failures)}
-        left = [f for path, f in latest.items() if path not in embedded and path not in self._vanished]
-        return left + self._taken_out
+        return {path: f for path, f in latest.items() if path not in self._vanished}
 
 
-def _without(table: FaceTable, paths: Collection[str]) -> tuple[FaceTable, FaceTable]:
-    """The faces of other photos; and none, as of `Merge._later`."""
-    kept = [row for row, path in enumerate(table.paths()) if path not in paths] if paths else range(len(table))
-    return table.rows_at(kept), table.rows_at([])
+_KNOWN, _NEW = -1, 1 << 62  # in place of an earlier shard's number
 
 
-def _paths_of(shard: Shard) -> set[str]:
-    return set(shard.faces.paths()) | {failure.photo.path for failure in shard.failures}
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Faces on disk, in tables."""
+
+    read: Callable[[], Iterator[FaceTable]]
+    number: int
+    part: int = 0
+
+
+def _rest(shard: ShardFile) -> Callable[[], Iterator[FaceTable]]:
+    return lambda: iter((shard.read().faces,))
+
+
+def _add(assembly: Assembly, faces: FaceTable, next_id: int, latest: dict[str, Failure], *, new_ids: bool) -> int:
+    """Add faces, drop the failures of photos that have one, and return the next id that is free."""
+    if latest:
+        for text in faces.rows.column("path").to_pylist():
+            latest.pop(decode_path(text), None)
+    if new_ids:
+        ids = column(np.arange(next_id, next_id + len(faces)), pa.int64())
+        faces = FaceTable(faces.rows.set_column(0, FACE_SCHEMA.field("face_id"), ids), faces.vectors)
+        next_id += len(faces)
+    assembly.add(faces)
+    return next_id
+
+
+def _paths_of(shard: ShardFile) -> Iterator[str]:
+    yield from (photo.path for photo in shard.photos())
+    yield from (failure.photo.path for failure in shard.failures)

@@ -7,6 +7,7 @@ reason for a photo without. `settings.json` beside them says what made them; oth
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +21,13 @@ from numpy.typing import NDArray
 from faceembed.engine.photos.columns import column, numbers
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile
-from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns, paths_of, photos_of, read_parquet
+from faceembed.engine.photos.rows import FACE_SCHEMA, PHOTO_COLUMNS, file_columns, paths_of, photos_of, read_parquet
 from faceembed.errors import IndexFormatError
 from faceembed.files import atomic_write
 
 LATER = ("min_score",)
 """Settings that indexes of older versions do not name; what these hold stays as it is, and this run's setting holds from then on."""
+_DELETE = "delete that file and run again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,25 +159,63 @@ class ShardFolder:
             )  # embeddings repeat nothing: 7.5 -> 1.4 ms
         self._next += 1
 
+    def files(self) -> list[ShardFile]:
+        """The shards in the order they were written, on disk."""
+        return [ShardFile(path) for path in self._paths()]
+
     def read(self) -> Iterator[Shard]:
-        """The shards in the order they were written.
+        """The same in memory, one after the other.
 
         Raises:
             IndexFormatError: one is damaged.
         """
-        for path in self._paths():
-            advice = "delete that file and run again"
-            table = read_parquet(path, advice=advice)
-            try:
-                listed = json.loads(table.schema.metadata[b"failures"])
-                vectors = _vectors(table.column("embedding").combine_chunks())
-                rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None)
-                if not rows.schema.equals(FACE_SCHEMA):  # not always: `cast` imports all of Arrow's functions
-                    rows = rows.cast(FACE_SCHEMA)
-                failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
-            except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
-                raise IndexFormatError(f"{path} is damaged ({error}); {advice}") from error
-            yield Shard(FaceTable(rows, vectors), failures)
+        return (file.read() for file in self.files())
+
+
+class ShardFile:
+    """A shard on disk. Nothing of it stays in memory but its failures, which are few.
+
+    Args:
+        path: of its parquet file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @functools.cached_property
+    def failures(self) -> list[Failure]:
+        """The photos without a face.
+
+        Raises:
+            IndexFormatError: it is damaged.
+        """
+        return self.read().failures
+
+    def photos(self) -> list[PhotoFile]:
+        """Each face's file, row for row.
+
+        Raises:
+            IndexFormatError: it is damaged.
+        """
+        return photos_of(read_parquet(self.path, PHOTO_COLUMNS, advice=_DELETE))
+
+    def read(self) -> Shard:
+        """All of it.
+
+        Raises:
+            IndexFormatError: it is damaged.
+        """
+        table = read_parquet(self.path, advice=_DELETE)
+        try:
+            listed = json.loads(table.schema.metadata[b"failures"])
+            vectors = _vectors(table.column("embedding").combine_chunks())
+            rows = table.select(FACE_SCHEMA.names).replace_schema_metadata(None)
+            if not rows.schema.equals(FACE_SCHEMA):  # not always: `cast` imports all of Arrow's functions
+                rows = rows.cast(FACE_SCHEMA)
+            failures = [Failure(PhotoFile(**row["photo"]), row["stage"], row["reason"]) for row in listed]
+        except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise IndexFormatError(f"{self.path} is damaged ({error}); {_DELETE}") from error
+        return Shard(FaceTable(rows, vectors), failures)
 
 
 def _vectors(embeddings: Any) -> NDArray[np.float32]:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from faceembed.engine.index.copies import Groups, first_with
+from faceembed.engine.index.assembly import ROWS, VECTOR_ID, Assembly
+from faceembed.engine.index.copies import Groups
 from faceembed.engine.index.effort import Effort, Searcher
-from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, is_lossless, read_faiss, reconstruct
+from faceembed.engine.index.faiss_file import AGAIN, ids_of, inner_of, read_faiss, reconstruct
 from faceembed.engine.index.files import IndexFiles, read_whole
-from faceembed.engine.index.kinds import faiss_reason, make, stores_exactly
-from faceembed.engine.index.manifest import COPY, FORMAT, read_manifest
+from faceembed.engine.index.kinds import stores_exactly
+from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.training import check_number, train
-from faceembed.engine.index.trial import found_text, tried
-from faceembed.engine.photos.columns import column, numbers
-from faceembed.engine.photos.failures import Failure, format_errors
+from faceembed.engine.index.vector_file import map_flat
+from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import decode_path
-from faceembed.engine.photos.rows import read_parquet
+from faceembed.engine.photos.rows import FACE_SCHEMA, has_column, read_parquet, row_batches
 from faceembed.errors import DataError, IndexFormatError, UsageError
-from faceembed.files import atomic_write
-from faceembed.plain import to_json
 
-_REPEATED = [
-    "face",
-    "image_width",
-    "image_height",
-]  # columns; the others repeat little, and to look for it took half of the writing
-VECTOR_ID = "vector_id"
-"""Column of the parquet file: the ``face_id`` under which the face's vector is in the FAISS file, the smallest of those that have
-these very bits."""
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """When somebody is seen in a video; times in milliseconds from its beginning."""
+
+    first_ms: int
+    last_ms: int
+    frames: int
+    """In which the face was found."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,35 +46,8 @@ class Hit:
     face_id: int
     real: float | None = None
     """How real the face looks to a gated encoder, 0 to 1; None without a gate, or in an index that is older than this."""
-
-
-def build_faiss(vectors: NDArray[np.float32], ids: NDArray[np.int64], index_type: str) -> Any:
-    """An `IndexIDMap2` over a trained index of `kinds.make`.
-
-    Args:
-        vectors: float32 (F, D), unit length.
-        ids: int64 (F,).
-        index_type: ``flat``, ``hnsw``, ``ivf`` or a FAISS factory string.
-
-    Raises:
-        UsageError: FAISS does not know the string, or there are too few faces to train it.
-    """
-    import faiss
-
-    check_number(index_type, vectors.shape[1], len(vectors), there=f"{len(vectors):,}")
-    inner = make(index_type, vectors.shape[1], len(vectors))
-    index = faiss.IndexIDMap2(inner)
-    if len(vectors):
-        try:
-            if not inner.is_trained:
-                train(inner, vectors)
-            index.add_with_ids(vectors, ids)
-        except RuntimeError as error:
-            raise UsageError(
-                f"--index '{index_type}' cannot be trained on {len(vectors)} faces "
-                f"({faiss_reason(error)}); use --index flat or more photos"
-            ) from error
-    return index
+    track: Track | None = None
+    """Where the face stands for a track of a video."""
 
 
 def write_index(
@@ -96,35 +66,9 @@ def write_index(
     Raises:
         UsageError: an index of this kind cannot be made of these faces, or does not find what is nearest.
     """
-    import faiss
-
-    ids = numbers(faces.rows.column("face_id"))
-    first = first_with(faces.vectors, ids)
-    once = np.ones(len(ids), bool) if index_type == "flat" else first == ids
-    stored = faces.vectors if once.all() else faces.vectors[once]
-    index = build_faiss(stored, ids[once], index_type)
-    lossless = is_lossless(index, stored)
-    effort = tried(inner_of(index), stored, index_type, exact=None if lossless else lambda places: stored[places])
-    if effort.steps:
-        notice(found_text(index_type, effort, len(stored)))
-    files.clear_staged()
-    data = faiss.serialize_index(index)
-    with atomic_write(files.staged(files.faiss)) as file:
-        file.write(data.tobytes())
-    if not lossless:
-        with atomic_write(files.staged(files.vectors)) as file:
-            np.save(file, faces.vectors)
-    about = {"format": FORMAT, **manifest, "search": effort.to_json(), "unlinked": effort.unlinked}
-    table = faces.rows.append_column(VECTOR_ID, column(first, pa.int64())).replace_schema_metadata(
-        {COPY: to_json(about)}
-    )
-    with atomic_write(files.staged(files.parquet)) as file:
-        pq.write_table(table, file, use_dictionary=_REPEATED)
-    with atomic_write(files.staged(files.errors), "w") as file:
-        file.write(format_errors(failures))
-    with atomic_write(files.staged(files.json), "w") as file:
-        file.write(to_json(about, indent=2) + "\n")
-    files.exchange()
+    with contextlib.closing(Assembly(files, faces.vectors.shape[1], index_type)) as new:
+        new.add(faces)
+        new.finish(failures, manifest, index_type, notice=notice)
 
 
 class FaceIndex:
@@ -146,11 +90,21 @@ class FaceIndex:
         self.files = files
         self.manifest = read_manifest(self.files, notice=notice)
         index = read_faiss(self.files.faiss)
-        columns = ("face_id", "path", "face", "real", *((VECTOR_ID,) if self.manifest["format"] > 1 else ()))
+        columns = (
+            "face_id",
+            "path",
+            "face",
+            "real",
+            "first_ms",
+            "last_ms",
+            "frames",
+            *((VECTOR_ID,) if self.manifest["format"] > 1 else ()),
+        )
         table = read_parquet(self.files.parquet, columns, advice=AGAIN)
         self._paths = table.column("path")
         self._faces = table.column("face").to_numpy()
         self._real = table.column("real")
+        self._tracks = [table.column(name) for name in ("first_ms", "last_ms", "frames")]
         self._ids = table.column("face_id").to_numpy()
         self._dimension = int(index.d)
         first = _vector_ids(table)
@@ -219,7 +173,11 @@ class FaceIndex:
     def _hit(self, row: int, similarity: float) -> Hit:
         path = decode_path(self._paths[row].as_py())
         face, face_id, real = int(self._faces[row]), int(self._ids[row]), self._real[row].as_py()
-        return Hit(path=path, face=face, similarity=similarity, face_id=face_id, real=real)
+        return Hit(path, face, similarity, face_id, real, self._track(row))
+
+    def _track(self, row: int) -> Track | None:
+        first, last, frames = (values[row].as_py() for values in self._tracks)
+        return None if first is None else Track(first, last, frames)
 
 
 def load_faces(files: IndexFiles) -> FaceTable:
@@ -241,10 +199,46 @@ def load_faces(files: IndexFiles) -> FaceTable:
         order = np.argsort(ids, kind="stable")
         vectors = reconstruct(index)[order[np.searchsorted(ids[order], first)]]
     if wrong := int((~np.isfinite(vectors).all(axis=1)).sum()):
-        raise IndexFormatError(
-            f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {AGAIN}"
-        )
+        raise _not_finite(files, wrong)
     return FaceTable(rows, np.asarray(vectors, np.float32))
+
+
+def face_pieces(files: IndexFiles, *, rows: int = ROWS) -> Iterator[FaceTable]:
+    """The same in tables of up to ``rows`` faces, of which one is in memory at a time.
+
+    The vectors stay in their file where they are stored as they are, else the index is in memory.
+
+    Raises:
+        IndexFormatError: as `load_faces`.
+    """
+    mapped = None if files.vectors.exists() else map_flat(files.faiss)
+    if mapped is None and not files.vectors.exists():
+        table = load_faces(files)
+        for start in range(0, len(table), rows):
+            yield FaceTable(table.rows.slice(start, rows), table.vectors[start : start + rows])
+        return
+    every = read_parquet(files.parquet, ("face_id", *(VECTOR_ID,) * has_column(files.parquet, VECTOR_ID)), advice=AGAIN)
+    wanted, first = every.column("face_id").to_numpy(), _vector_ids(every)
+    if mapped is None:
+        index = read_faiss(files.faiss)
+        stored, vectors = ids_of(index), _exact_vectors(files, index, len(every))
+        assert vectors is not None
+        places = np.arange(len(every))
+        del index
+    else:
+        stored, vectors = mapped
+        order = np.argsort(stored, kind="stable")
+        places = (
+            order[np.searchsorted(stored[order], first).clip(max=max(len(stored) - 1, 0))] if len(stored) else first
+        )
+    _check_ids(stored, wanted, first, files)
+    start = 0
+    for table in row_batches(files.parquet, rows=rows, advice=AGAIN):
+        part = np.asarray(vectors[places[start : start + len(table)]], np.float32)
+        if wrong := int((~np.isfinite(part).all(axis=1)).sum()):
+            raise _not_finite(files, wrong)
+        start += len(table)
+        yield FaceTable(table.select(FACE_SCHEMA.names).replace_schema_metadata(None).cast(FACE_SCHEMA), part)
 
 
 def _vector_ids(table: Any) -> NDArray[np.int64]:
@@ -261,13 +255,23 @@ def _rows_of(index: Any, files: IndexFiles, ids: NDArray[np.int64], first: NDArr
         IndexFormatError: the vectors are of other faces.
     """
     stored, order = ids_of(index), np.argsort(ids, kind="stable")
+    _check_ids(stored, ids, first, files)
+    return np.asarray(order[np.searchsorted(ids[order], stored)], np.int64)
+
+
+def _check_ids(stored: NDArray[np.int64], ids: NDArray[np.int64], first: NDArray[np.int64], files: IndexFiles) -> None:
     wanted = np.sort(ids) if len(stored) == len(ids) else np.unique(first)
     if not np.array_equal(np.sort(stored), wanted) or not np.isin(first, stored).all():
         raise IndexFormatError(
-            f"{files.faiss} holds {index.ntotal} vectors and {files.parquet.name} {len(ids)} rows that "
+            f"{files.faiss} holds {len(stored)} vectors and {files.parquet.name} {len(ids)} rows that "
             f"do not belong together: they hold other faces; {AGAIN}"
         )
-    return np.asarray(order[np.searchsorted(ids[order], stored)], np.int64)
+
+
+def _not_finite(files: IndexFiles, wrong: int) -> IndexFormatError:
+    return IndexFormatError(
+        f"{files.faiss} holds {wrong} faces whose embedding is not finite, as versions before stored them; {AGAIN}"
+    )
 
 
 def _exact_vectors(files: IndexFiles, index: Any, faces: int) -> NDArray[np.float32] | None:

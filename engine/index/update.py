@@ -10,7 +10,7 @@ from typing import Any
 from faceembed.engine.index.faiss_file import AGAIN
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.manifest import check_encoder, read_manifest
-from faceembed.engine.index.shards import LATER, Shard, ShardFolder
+from faceembed.engine.index.shards import LATER, ShardFile, ShardFolder
 from faceembed.engine.photos.failures import REMOVED, Failure, read_errors
 from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
 from faceembed.engine.photos.rows import PHOTO_COLUMNS, photos_of, read_parquet
@@ -93,12 +93,12 @@ class Known:
         photos.update({failure.photo.path: failure.photo for failure in failures if failure.stage not in TRANSIENT})
         return cls(files, manifest, photos, failures)
 
-    def add_shards(self, shards: ShardFolder | None) -> list[Shard]:
+    def add_shards(self, shards: ShardFolder | None) -> list[ShardFile]:
         """Count the photos of an interrupted run's shards as done."""
-        done = list(shards.read()) if shards else []
+        done = shards.files() if shards else []
         for shard in done:
             failures = [failure.photo for failure in shard.failures if failure.stage not in TRANSIENT]
-            self.photos.update({photo.path: photo for photo in (*shard.faces.photos(), *failures)})
+            self.photos.update({photo.path: photo for photo in (*shard.photos(), *failures)})
         return done
 
 

@@ -110,13 +110,15 @@ def _dequantised(node: Any, value: Any) -> Array:
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     has_zero = len(node.input) > 2 and node.input[2]
     zero = value(node.input[2]) if has_zero else np.zeros((), np.float32)
-    return dequantise(
+    scale = value(node.input[1])
+    values = dequantise(
         value(node.input[0]),
-        value(node.input[1]),
+        scale,
         zero,
         axis=int(given.get("axis", 1)),
         block=int(given.get("block_size", 0)),
     )
+    return values.astype(scale.dtype)  # half precision's stay half precision
 
 
 def _evaluated(proto: Any, node: Any, value: Any) -> Array:

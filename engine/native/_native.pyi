@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+def listen() -> bool: ...
+def heard() -> bytes: ...
 def warp(
     image: NDArray[np.uint8],
     matrices: NDArray[np.float64],
@@ -35,6 +37,13 @@ def resize_into(
     *,
     exact: bool = True,
 ) -> None: ...
+def paint(
+    images: list[NDArray[np.uint8]], sizes: NDArray[np.int32], height: int, width: int, *, grey: int, exact: bool = True
+) -> NDArray[np.uint8]: ...
+def pack(
+    pixels: NDArray[np.uint8], step: int, mean: NDArray[np.float32], scale: float, *, half: bool
+) -> NDArray[Any]: ...
+def sharpness(chips: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 def nms(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],

@@ -1,9 +1,13 @@
 // Python bindings: convert, check, release the GIL, call. The kernels are in the headers beside this file.
 #include <cmath>
+#include <cstring>
 #include <new>
 
 #include "bindings.h"
 #include "nms.h"
+#include "pack.h"
+#include "said.h"
+#include "sharpness.h"
 #include "similarity.h"
 #include "warp_host.h"
 
@@ -101,6 +105,92 @@ void resize_into(const Array& image, const WritableArray& canvas, int64_t y, int
     fe::resize(view, {first, int(height), int(width), stride}, arithmetic(exact));
 }
 
+nb::object paint(const nb::list& images, const Array& sizes, int64_t height, int64_t width, int64_t grey, bool exact) {
+    std::vector<Array> keep;
+    const std::vector<fe::Image> views = as_images(images, keep);
+    const int32_t* size = checked<int32_t>("sizes", sizes, {int64_t(views.size()), 2});
+    check_size("height", height);
+    check_size("width", width);
+    if (grey < 0 || grey > 255)
+        throw nb::value_error(("grey must be 0 to 255, but is " + std::to_string(grey)).c_str());
+    for (size_t i = 0; i < views.size(); ++i)
+        if (size[2 * i] < 1 || size[2 * i] > height || size[2 * i + 1] < 1 || size[2 * i + 1] > width)
+            throw nb::value_error(("sizes[" + std::to_string(i) + "] must be 1 to " + shape_text({height, width}) +
+                                   ", but is " + shape_text({size[2 * i], size[2 * i + 1]}))
+                                      .c_str());
+    const size_t bytes = 3 * size_t(height) * size_t(width);
+    if (views.size() > SIZE_MAX / bytes) throw std::bad_alloc();
+    std::unique_ptr<uint8_t[]> out(new uint8_t[views.size() * bytes]);
+    {
+        nb::gil_scoped_release release;
+        for (size_t i = 0; i < views.size(); ++i) {
+            uint8_t* const first = out.get() + i * bytes;
+            const size_t rows = size_t(size[2 * i]), columns = 3 * size_t(size[2 * i + 1]), stride = 3 * size_t(width);
+            for (size_t y = 0; y < rows && columns < stride; ++y)
+                std::memset(first + y * stride + columns, int(grey), stride - columns);
+            std::memset(first + rows * stride, int(grey), bytes - rows * stride);
+            fe::resize(views[i], {first, int(rows), int(size[2 * i + 1]), 3 * width}, arithmetic(exact));
+        }
+    }
+    return owned_array(std::move(out), {views.size(), size_t(height), size_t(width), 3});
+}
+
+template <typename Stored, typename Number>
+nb::object pack_as(const unsigned char* pixels, size_t count, int height, int width, int step, const float* mean,
+                   float scale) {
+    static_assert(sizeof(Stored) == sizeof(Number));
+    const size_t values = 3 * size_t(height) * size_t(width);
+    if (count > SIZE_MAX / (4 * values)) throw std::bad_alloc();
+    std::unique_ptr<Stored[]> out(new Stored[count * values]);
+    {
+        nb::gil_scoped_release release;
+        std::vector<float> means(3 * size_t(width));
+        for (size_t i = 0; i < means.size(); ++i) means[i] = mean[i % 3];
+        std::vector<Number> line(means.size());
+        for (size_t i = 0; i < count; ++i)
+            fe::pack(pixels + i * values, height, width, step, means.data(), scale, line.data(),
+                     reinterpret_cast<Number*>(out.get() + i * values));
+    }
+    const size_t block = size_t(step);
+    return owned_array(std::move(out), {count, size_t(height) / block, size_t(width) / block, 3 * block * block});
+}
+
+nb::object pack(const Array& pixels, int64_t step, const Array& mean, double scale, bool half) {
+    const uint8_t* first = checked<uint8_t>("pixels", pixels, {any, any, any, 3});
+    const float* means = checked<float>("mean", mean, {3});
+    const auto height = int64_t(pixels.shape(1)), width = int64_t(pixels.shape(2));
+    check_size("height", height);
+    check_size("width", width);
+    if (step < 1 || height % step || width % step)
+        throw nb::value_error(("the sides of pictures must be multiples of " + std::to_string(step) + ", but are " +
+                               std::to_string(height) + " and " + std::to_string(width))
+                                  .c_str());
+    const size_t count = pixels.shape(0);
+    const int h = int(height), w = int(width), s = int(step);
+    if (half) return pack_as<uint16_t, fe::BFloat16>(first, count, h, w, s, means, float(scale));
+    return pack_as<float, float>(first, count, h, w, s, means, float(scale));
+}
+
+nb::object sharpness(const Array& chips) {
+    const uint8_t* first = checked<uint8_t>("chips", chips, {any, any, any, 3});
+    const auto height = int64_t(chips.shape(1)), width = int64_t(chips.shape(2));
+    if (height < 2 || width < 2)
+        throw nb::value_error(("chips must have 2 rows and columns or more, but their shape is " +
+                               shape_text({int64_t(chips.shape(0)), height, width, 3}))
+                                  .c_str());
+    check_size("height", height);
+    check_size("width", width);
+    const size_t count = chips.shape(0), bytes = 3 * size_t(height) * size_t(width);
+    std::unique_ptr<float[]> out(new float[count]);
+    {
+        nb::gil_scoped_release release;
+        std::vector<short> room(3 * size_t(width + 2));
+        for (size_t i = 0; i < count; ++i)
+            out[i] = float(fe::sharpness(first + i * bytes, int(height), int(width), room.data()));
+    }
+    return owned_array(std::move(out), {count});
+}
+
 nb::object nms(const Array& boxes, const Array& scores, const Array& groups, double threshold,
                const std::string& mode) {
     const float* corners = checked<float>("boxes", boxes, {any, 4});
@@ -152,6 +242,18 @@ NB_MODULE(_native, m) {
         "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment, reading of photos.\n\n"
         "They release the GIL while they work, so Python threads overlap. They know nothing of models.";
 
+    m.def("listen", &fe::listen, nb::sig("def listen() -> bool"),
+          R"(Keep what C libraries print on stderr in this thread, until `heard` is called.
+
+Returns:
+    Whether that can be done here; if not, it is printed as ever.)");
+    m.def("heard",
+          [] {
+              const std::string text = fe::heard();
+              return nb::bytes(text.data(), text.size());
+          },
+          nb::sig("def heard() -> bytes"),
+          R"(What was printed in this thread since `listen`, up to 4,096 bytes; from here on it is printed again.)");
     m.def("warp", &warp, "image"_a, "matrices"_a, "height"_a, "width"_a, nb::kw_only(), "border"_a = "constant",
           "threads"_a = 1, "exact"_a = true,
           nb::sig("def warp(image: NDArray[np.uint8], matrices: NDArray[np.float64], height: int, width: int, *, "
@@ -227,6 +329,57 @@ Raises:
 
 Raises:
     ValueError, TypeError: as in `resize`; a rectangle that leaves the canvas; a canvas that shares memory with the image.
+)");
+
+    m.def("paint", &paint, "images"_a, "sizes"_a, "height"_a, "width"_a, nb::kw_only(), "grey"_a, "exact"_a = true,
+          nb::sig("def paint(images: list[NDArray[np.uint8]], sizes: NDArray[np.int32], height: int, width: int, *, "
+                  "grey: int, exact: bool = True) -> NDArray[np.uint8]"),
+          R"(`resize` of each image into the top left corner of a canvas of its own; what is left is grey.
+
+Args:
+    images: n uint8 arrays of shape (H, W, 3), each of its own size.
+    sizes: int32, shape (n, 2): rows and columns of each copy, at most those of a canvas.
+    height, width: of a canvas, pixels.
+    grey: 0 to 255.
+    exact: as in `warp`.
+
+Returns:
+    uint8, shape (n, height, width, 3).
+
+Raises:
+    ValueError, TypeError: a wrong shape, layout, dtype or value.
+)");
+
+    m.def("pack", &pack, "pixels"_a, "step"_a, "mean"_a, "scale"_a, nb::kw_only(), "half"_a,
+          nb::sig("def pack(pixels: NDArray[np.uint8], step: int, mean: NDArray[np.float32], scale: float, *, half: "
+                  "bool) -> NDArray[Any]"),
+          R"(Normalised pixels, each block of `step` x `step` next to each other, for a convolution with that stride.
+
+Args:
+    pixels: uint8, shape (n, H, W, 3), H and W multiples of `step`.
+    mean: float32, shape (3,).
+    scale: a value is (pixel - mean) * scale.
+    half: True for bfloat16, rounded to the nearest even, in the bits of uint16; False for float32.
+
+Returns:
+    uint16 or float32, shape (n, H / step, W / step, 3 * step * step); within a block by row, column, channel.
+
+Raises:
+    ValueError, TypeError: a wrong shape, layout, dtype or value.
+)");
+
+    m.def("sharpness", &sharpness, "chips"_a,
+          nb::sig("def sharpness(chips: NDArray[np.uint8]) -> NDArray[np.float32]"),
+          R"(Variance of the Laplacian of the grey levels of each picture, as OpenCV makes both.
+
+Args:
+    chips: uint8 RGB, shape (n, H, W, 3), H and W at least 2.
+
+Returns:
+    float32, shape (n,).
+
+Raises:
+    ValueError, TypeError: a wrong shape, layout or dtype.
 )");
 
     m.def("nms", &nms, "boxes"_a, "scores"_a, "groups"_a, "threshold"_a, "mode"_a = "union",

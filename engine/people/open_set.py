@@ -84,7 +84,7 @@ def open_set_limit(
         )
     rate = fmr_of(stated, people)
     value, beyond = _interpolated(spec, rate)
-    source = f"FPIR {rate_text(stated)} with {people:,} people: FMR {rate:.2g} of one comparison"
+    source = f"FPIR {rate_text(stated)} with {people:,} {'person' if people == 1 else 'people'}: FMR {rate:.2g} of one comparison"
     return OpenSetLimit(value, source + (f", beyond what was measured ({beyond:g})" if beyond else ""), stated, rate)
 
 

@@ -24,7 +24,7 @@ def column(values: NDArray[Any] | Sequence[Any], kind: Any) -> pa.Array:
     """A column of a table.
 
     Args:
-        values: numbers, texts of valid Unicode, or nothing but None.
+        values: numbers, some of which may be None in a list, texts of valid Unicode, or nothing but None.
         kind: Arrow's type: of these numbers, ``pa.string()``, or any where all is None.
 
     Raises:
@@ -42,8 +42,12 @@ def column(values: NDArray[Any] | Sequence[Any], kind: Any) -> pa.Array:
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(ends), pa.py_buffer(together.encode())])
     if kind not in _NUMBERS:
         raise TypeError(f"no column of {kind} is made here")
+    there = None
+    if not isinstance(values, np.ndarray) and None in values:
+        there = pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
+        values = [0 if value is None else value for value in values]
     numbers = np.ascontiguousarray(values, _NUMBERS[kind])
-    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
+    return pa.Array.from_buffers(kind, len(numbers), [there, pa.py_buffer(numbers)])
 
 
 def numbers(values: Any) -> NDArray[Any]:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from faceembed.engine.photos.header import PLAIN, RAW, Header, upright
 from faceembed.engine.photos.headers.png import sound_png
+from faceembed.engine.photos.heard import Hearing
+from faceembed.engine.photos.noted import parted
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.raw import preview
 from faceembed.engine.photos.rewrite import rewritten
@@ -50,6 +52,9 @@ class Photo:
     offset: tuple[int, int] = (0, 0)
     """How far left of and above the photo the decoded pixels begin, in its pixels: where the photo was turned after decoding, the
     pixels that stand for less come first. So ``full = decoded * reduction - offset``, in continuous coordinates."""
+
+    said: str = ""
+    """What a library printed of damage that it got over; empty as a rule."""
 
     def decoded(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Points (..., 2), x and y in continuous pixels of the full photo, in those of `pixels`."""
@@ -103,21 +108,25 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, hea
         PhotoError: not a picture, of a kind that is not read, too large, cut off or damaged; or there is no memory for it.
     """
     header = header or probe(data)
+    data, noted = parted(data)
     check_size(header, max_pixels)
     if header.way == RAW:
         inside, orientation = preview(data, header.format)
         stored_as = probe(inside)
+        orientation = noted or orientation
         if orientation:
             stored_as = upright(stored_as.format, stored_as.width, stored_as.height, orientation, stored_as.way)
         return decode(inside, reduction=reduction, max_pixels=max_pixels, header=stored_as)
     reduction = reduction if _is_reducible(header) else 1
+    hearing = Hearing()
     try:
         check_whole(data, header)
         if header.format == "PNG":
             data = sound_png(data)
         if header.format == "TIFF":
             data = rewritten(data, header.directory)
-        stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)
+        with hearing:
+            stored = opencv(data, _FLAGS[reduction]) if header.way == PLAIN else WAYS[header.way](data)
     except MemoryError as error:
         raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
     except cv2.error as error:
@@ -125,7 +134,7 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, hea
             raise PhotoError("memory", _NO_MEMORY.format(header.width, header.height)) from error
         raise PhotoError("decode", f"damaged {header.format}: {str(error).splitlines()[0][:120]}") from error
     if stored is None or stored.dtype != np.uint8 or stored.ndim != 3:
-        raise PhotoError("decode", f"damaged or truncated {header.format}")
+        raise PhotoError("decode", f"damaged or truncated {header.format}" + (hearing.said and f": {hearing.said}"))
     pixels = np.asarray(_turned(stored, header.orientation), np.uint8)
     width, height = (header.width, header.height) if header.exact else (pixels.shape[1], pixels.shape[0])
     if width * height > max_pixels:  # a header that was not exact
@@ -135,7 +144,7 @@ def decode(data: bytes, *, reduction: int = 1, max_pixels: int = MAX_PIXELS, hea
         raise PhotoError("decode", f"damaged {header.format}: {found} pixels where its header says {width}x{height}")
     right, below = header.orientation in _FROM_THE_RIGHT, header.orientation in _FROM_BELOW
     offset = (-width % reduction if right else 0, -height % reduction if below else 0)
-    return Photo(np.ascontiguousarray(pixels), width, height, reduction, offset)
+    return Photo(np.ascontiguousarray(pixels), width, height, reduction, offset, hearing.said)
 
 
 _FLAGS = {

@@ -21,7 +21,8 @@ class Failure:
 
     photo: PhotoFile
     stage: str
-    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align``, ``encode``, or ``removed`` by hand."""
+    """``list``, ``read``, ``decode``, ``memory``, ``detect``, ``align``, ``encode``, ``removed`` by hand, or ``track`` of a
+    frame whose faces another one of the video shows better."""
     reason: str
 
 

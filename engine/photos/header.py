@@ -40,3 +40,9 @@ def upright(format: str, width: int, height: int, orientation: int, way: str = P
     if orientation >= 5:
         width, height = height, width
     return Header(format, width, height, orientation, way, colours=colours)
+
+
+def turned(header: Header, orientation: int) -> Header:
+    """The header of a picture that says nothing of its orientation, with one that is known from elsewhere."""
+    sides = (header.height, header.width) if orientation >= 5 else (header.width, header.height)
+    return dataclasses.replace(header, width=sides[0], height=sides[1], orientation=orientation)

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from faceembed.engine.photos.header import RAW, Header, upright
+from faceembed.engine.photos.header import RAW, Header, turned, upright
 from faceembed.engine.photos.headers.bmp import read_bmp
 from faceembed.engine.photos.headers.gif import read_gif
 from faceembed.engine.photos.headers.heif import is_heif, is_photo, read_heif
@@ -24,6 +24,7 @@ from faceembed.engine.photos.headers.png import read_png
 from faceembed.engine.photos.headers.tiff import read_tiff
 from faceembed.engine.photos.headers.unread import RAWS, unread_kind
 from faceembed.engine.photos.headers.webp import read_webp
+from faceembed.engine.photos.noted import parted
 from faceembed.engine.photos.raw import preview
 from faceembed.errors import PhotoError
 
@@ -37,6 +38,9 @@ def probe(data: bytes) -> Header:
     Raises:
         PhotoError: not a picture of a kind that is read, or cut off before its size.
     """
+    data, noted = parted(data)
+    if noted:
+        return turned(probe(data), noted)
     header_of = _known_reader(data)
     try:
         header = header_of(data)

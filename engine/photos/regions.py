@@ -5,7 +5,7 @@
 
 Read are the regions of the Metadata Working Group (``mwg-rs``: digiKam, Lightroom, Picasa, osxphotos; Guidelines 2.0, 2010, section 5.9) and Microsoft's
 (``MPReg``), in XMP inside a JPEG, PNG, WebP or TIFF file, and in ``IMG.jpg.xmp`` or ``IMG.xmp``, which go first. Their places are of the picture as it
-is stored; EXIF's orientation turns them upright. Regions of a picture that was turned without them are left out and said: they are elsewhere.
+is stored; EXIF's orientation, or the sidecar's where there is none, turns them upright. Regions of a picture that was turned without them are left out and said: they are elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import xml.etree.ElementTree as xml
 from collections.abc import Iterator
 
 from faceembed.engine.photos.reading import MAX_BYTES, read_file
+from faceembed.engine.photos.sidecar import noted_orientation
 from faceembed.errors import PhotoError
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -61,6 +62,7 @@ def read_regions(path: str) -> Regions:
     """
     data = read_file(path, max_bytes=MAX_BYTES)
     inside, sides, orientation = _inside(data)
+    orientation = noted_orientation(data, path) or orientation
     for sidecar in (f"{path}.xmp", f"{os.path.splitext(path)[0]}.xmp"):
         if os.path.isfile(sidecar) and os.path.getsize(sidecar) <= _LARGEST:
             with open(sidecar, "rb") as file:

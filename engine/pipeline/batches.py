@@ -22,6 +22,7 @@ from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
+from faceembed.engine.pipeline.intake import Boundary
 from faceembed.engine.pipeline.quality import sharpness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.sound import only_sound
@@ -69,12 +70,12 @@ class Pipeline:
         self.encoder = encoder
         self.workers = workers
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos.
 
         Args:
             photos: what to embed.
-            boundary: no batch reaches across a multiple of this many photos; 0 for none.
+            boundary: no batch reaches across it.
 
         Yields:
             The batches in the order of ``photos``. To be closed by whoever may stop before the end (`contextlib.closing`): threads
@@ -134,7 +135,7 @@ class Pipeline:
 
     def remarks(self) -> list[str]:
         """What the user should know of the runs so far, as lines."""
-        return []
+        return self.cutter.remarks()
 
     def _process(self, read: Read, read_seconds: float) -> Outcome:
         cut = self.cutter.cut_batch(read, read_seconds)

@@ -24,10 +24,10 @@ from faceembed.engine.parity.detectors import admit, admitted
 from faceembed.engine.parity.drawn import DRAWN_FACE, drawn_photos
 from faceembed.engine.photos.decode import Photo
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.photo_file import PhotoFile
+from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.pipeline.batch import Cut, Item, Read, faces_of
 from faceembed.engine.pipeline.finder import Finder
-from faceembed.engine.pipeline.intake import Intake, decode_all, split
+from faceembed.engine.pipeline.intake import Boundary, Intake, decode_all, split
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import in_halves
 from faceembed.engine.pipeline.side_by_side import side_by_side, without_memory
@@ -54,20 +54,22 @@ class Cutter:
         self.workers = workers
         self.intake = Intake(settings, reducing=detector is not None)
         self.finder = Finder(settings, detector, spec)
+        self.damaged: dict[str, str] = {}
+        """By path, what a library said of damage that it got over."""
 
-    def cut(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Cut, None, None]:
+    def cut(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Cut, None, None]:
         """Cut the faces out of photos; arguments and errors as for `run`."""
         return self.run(photos, self.cut_batch, boundary=boundary)
 
     def run(
-        self, photos: Sequence[PhotoFile], process: Callable[[Read, float], T], *, boundary: int = 0
+        self, photos: Sequence[PhotoFile], process: Callable[[Read, float], T], *, boundary: Boundary = 0
     ) -> Generator[T, None, None]:
         """Read photos in batches, and process several batches side by side.
 
         Args:
             photos: what to read.
             process: called in a thread with a batch and the seconds spent reading it.
-            boundary: no batch reaches across a multiple of this many photos; 0 for none.
+            boundary: no batch reaches across it.
 
         Yields:
             What ``process`` gave, in the order of ``photos``; more than once a batch where memory was short. To be closed by whoever
@@ -95,6 +97,7 @@ class Cutter:
             seconds[stage], clock = now - clock, now
 
         decoded, items, failures = decode_all(read)
+        self.note_damage(items, decoded)
         lap("decode")
         faces, without = self.finder.find(decoded)
         failures += [Failure(items[index].photo, "detect", reason) for index, reason in without.items()]
@@ -109,6 +112,22 @@ class Cutter:
         sizes = np.zeros((len(read), 2), np.int32)
         sizes[places] = [(photo.width, photo.height) for photo in decoded] or np.zeros((0, 2), np.int32)
         return Cut(photos, faces_of(decoded, faces, places), chips, sizes, failures, seconds)
+
+    def note_damage(self, items: Sequence[Item], decoded: Sequence[Photo]) -> None:
+        """Remember what was said of photos; may be called from several threads."""
+        self.damaged.update(
+            {item.photo.path: photo.said for item, photo in zip(items, decoded, strict=True) if photo.said}
+        )
+
+    def remarks(self) -> list[str]:
+        """A line about damaged photos that were taken as far as they could be read."""
+        if not self.damaged:
+            return []
+        path, said = min(self.damaged.items())
+        which = f"{printable(path)} ({said})"
+        if len(self.damaged) == 1:
+            return [f"1 photo is damaged, and was taken as decoded: {which}"]
+        return [f"{len(self.damaged):,} photos are damaged, and were taken as decoded: the first, {which}"]
 
     @property
     def admitted(self) -> bool:

@@ -38,6 +38,8 @@ class Embedded:
     quality: dict[str, dict[str, float]]
     """Path to what is known of how good its largest face is: ``score``, ``norm``, ``side`` (the shorter one of its box, pixels), ``frontal``
     (minus the yaw, degrees), ``sharpness`` and ``real`` where they are known; the higher the better."""
+    places: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    """Path to boxes, float32 (F, 4) x1, y1, x2, y2 in pixels of the photo, and norms, (F,), of `faces`."""
     found: dict[str, int]
     """Path to the number of its faces: of all, where they were counted; else of those seen on the way to the largest."""
 
@@ -71,6 +73,7 @@ def embed_photos(
     photos = [photo_file(path) for path in dict.fromkeys(paths)]
     pipeline = loading.open_pipeline(settings, models, photos, notice=notice)
     parts: dict[str, list[NDArray[np.float32]]] = {}
+    where: dict[str, list[tuple[NDArray[np.float32], np.float32]]] = {}
     failures: dict[str, str] = {}
     seen: dict[str, int] = {}
     quality: dict[str, dict[str, float]] = {}
@@ -78,8 +81,9 @@ def embed_photos(
         for outcome in outcomes:
             faces = outcome.faces
             rows = zip(faces.photo.tolist(), faces.beside.tolist(), faces.embeddings, strict=True)
-            for place, beside, vector in rows:
+            for row, (place, beside, vector) in enumerate(rows):
                 parts.setdefault(outcome.photos[place].path, []).append(vector)
+                where.setdefault(outcome.photos[place].path, []).append((faces.boxes[row], faces.norms[row]))
                 seen[outcome.photos[place].path] = 1 + beside
             for path, known in _qualities(outcome, models.encoder.spec):
                 quality.setdefault(path, known)  # of several the largest is the first
@@ -92,7 +96,11 @@ def embed_photos(
     if count and not every:
         found = count_faces(pipeline.cutter, [photo for photo in photos if photo.path in by_path])
     largest = {path: vectors[0] for path, vectors in by_path.items()}
-    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, quality, found)
+    places = {
+        path: (np.stack([box for box, _ in known]), np.array([norm for _, norm in known]))
+        for path, known in where.items()
+    }
+    return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, quality, places, found)
 
 
 def _qualities(outcome: Outcome, spec: ModelSpec) -> Iterator[tuple[str, dict[str, float]]]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.align import similarity_matrices, warp_chips
+from faceembed.engine.detect.confirm import confirmed
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.tiles import detect_every
 from faceembed.engine.detect.turned import look_again
+from faceembed.engine.detect.upside_down import turned_over
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.decode import Photo, decode, min_face_of
 from faceembed.engine.pipeline.batch import Item, whole_crops
@@ -68,6 +70,10 @@ class Finder:
             faces = detect_every(self.detector, pixels, smallest)
         else:
             faces = self.detector.detect(pixels, smallest, only_largest=self.only_largest)
+        if self.detector.confirms and not self.only_largest:
+            faces = confirmed(self.detector, pixels, faces)
+        if self.detector.turns and self.only_largest:
+            faces = turned_over(self.detector, pixels, faces)
         if self.detector.turns:
             faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
@@ -85,11 +91,11 @@ class Finder:
             best = mine[faces.scores[mine].argmax()] if len(mine) else None
             if best is None:
                 side = self._smallest(photo)
-                reasons[index] = f"no face of {side:.0f} px or more found"
+                reasons[index] = f"no face of {side:.0f} px or more found{_damage(photo)}"
             else:
                 side, score = float(faces.sides()[best]) * photo.reduction, _below(float(faces.scores[best]), least)
                 reasons[index] = (
-                    f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}"
+                    f"no sure face: the best, of {side:.0f} px, scores {score}, below the limit of {least:g}{_damage(photo)}"
                 )
         return reasons
 
@@ -153,6 +159,12 @@ class Finder:
         landmarks[mine] = (found.landmarks - shift) / zoom
         everything = dataclasses.replace(faces, landmarks=landmarks)
         return everything, similarity_matrices(found.landmarks, self.spec)
+
+
+def _damage(photo: Photo) -> str:
+    """What its decoder said of it, for a reason."""
+    said = getattr(photo, "said", "")  # pixels on a card have none: what a library says there is not heard
+    return f"; the file is damaged: {said}" if said else ""
 
 
 def _below(score: float, least: float) -> str:

@@ -33,6 +33,8 @@ BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo
 READ_BYTES = 64 << 20  # of encoded files read at a time
 READERS = 4  # threads that read
 RUN = 8  # files that a thread takes at a time: one at a time, handing over costs as much as reading
+Boundary = int | frozenset[int]
+"""Across which photos no batch reaches: every multiple of a number (0: none), or those before which one ends."""
 
 
 class Intake:
@@ -49,13 +51,14 @@ class Intake:
         self.reducing = reducing
         self.batch = settings.photos_a_batch(on_card=on_card)
 
-    def groups(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Iterator[list[PhotoFile]]:
-        """The runs of photos that are read together; none reaches across a multiple of ``boundary`` photos (0: anywhere)."""
+    def groups(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Iterator[list[PhotoFile]]:
+        """The runs of photos that are read together; none reaches across a ``boundary``."""
         group: list[PhotoFile] = []
         size = 0
         for number, photo in enumerate(photos):
             full = len(group) >= self.batch or size + photo.size > READ_BYTES
-            if group and (full or (boundary and number % boundary == 0)):
+            ends = number in boundary if isinstance(boundary, frozenset) else boundary and number % boundary == 0
+            if group and (full or ends):
                 yield group
                 group, size = [], 0
             group.append(photo)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
+from faceembed.engine.native import _native
 
 NOSE = 0.45
 """How far the tip of the nose stands out of the plane of the eyes, in distances of the eyes: a mean of adults' heads, on which the yaw rests."""
@@ -30,8 +30,7 @@ def sharpness(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
     Args:
         chips: uint8 RGB (F, H, W, 3).
     """
-    found = [cv2.Laplacian(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var() for chip in chips]
-    return np.array(found, np.float32)
+    return _native.sharpness(np.ascontiguousarray(chips))
 
 
 def pose(landmarks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

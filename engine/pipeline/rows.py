@@ -55,6 +55,8 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
         "sharpness": pa.concat_arrays([_sharpness(outcome) for outcome in outcomes]),
         "yaw": yaw,
         "roll": roll,
+        **dict.fromkeys(("first_ms", "last_ms"), pa.nulls(len(photos), pa.int64())),
+        "frames": pa.nulls(len(photos), pa.int32()),
     }
     arrays = [column(columns[field.name], field.type) for field in FACE_SCHEMA]
     return pa.Table.from_arrays(arrays, schema=FACE_SCHEMA), vectors

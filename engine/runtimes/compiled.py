@@ -1,12 +1,12 @@
 """Networks as OpenVINO compiled them, kept for the next start: reading ONNX, adding the pixels' input and compiling cost four times
 what taking a compiled network in costs, and without them no start needs the ``onnx`` package at all.
 
-    <home>/compiled/<model>-<batch>-<first 16 of the key>.openvino
+    <home>/compiled/<model>-<batch, or sides of the input, or any>-<first 16 of the key>.openvino
 
     16 bytes   MAGIC
     64 bytes   SHA-256 of the rest, in hexadecimal
      8 bytes   length of the header, little-endian
-    header     JSON: everything that the networks depend on, the lengths of the parts, the sides of the input
+    header     JSON: everything that the networks depend on, the lengths of the parts, the sides of the input, how pixels are packed
     parts      what `CompiledModel.export_model` gave, one after another
 
 Everything that a compiled network depends on is in its key, OpenVINO's release and the processor too, so what is out of date is not found.
@@ -23,13 +23,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceembed.engine.models.store import home
+from faceembed.engine.runtimes.packing import Packing
 from faceembed.files import atomic_write
 
 MAGIC = b"faceembed compil"
 SUFFIX = ".openvino"
-CONVERSION = 1  # raised whenever the same model would be turned into another graph
-KEPT = 24
-"""Files of this kind that are kept, the newest: each set of threads, precision and release makes new ones."""
+CONVERSION = 2  # raised whenever the same model would be turned into another graph
+KEPT = 48
+"""Files of this kind that are kept, the newest: each set of threads, precision and release makes new ones, and each shape that comes often."""
 _DIGEST = 64
 _HEADER_LIMIT = 1 << 16
 
@@ -57,7 +58,9 @@ class Kept:
 
     parts: tuple[bytes, ...]
     sides: tuple[int, ...]
-    """Of one input without its batch; 0 where any will do."""
+    """Of one input without its batch, in pixels and channels; 0 where any will do."""
+    packing: Packing | None = None
+    """How pixels are packed first; None where they are taken as they are."""
 
 
 def folder() -> Path:
@@ -65,10 +68,16 @@ def folder() -> Path:
     return home() / "compiled"
 
 
-def find(facts: Facts, batch: int) -> Kept | None:
-    """A network that was compiled here before for batches of this length (0: any); None if there is none, or it is damaged."""
+def find(facts: Facts, batch: int, shape: Sequence[int] = ()) -> Kept | None:
+    """A network that was compiled here before for batches of this length (0: any); None if there is none, or it is damaged.
+
+    Args:
+        facts: what it depends on.
+        batch: the length.
+        shape: of its whole input, where it was compiled for that alone.
+    """
     try:
-        data = _path(facts, batch).read_bytes()
+        data = _path(facts, batch, shape).read_bytes()
     except OSError:
         return None
     body = memoryview(data)[len(MAGIC) + _DIGEST :]
@@ -78,24 +87,32 @@ def find(facts: Facts, batch: int) -> Kept | None:
     try:
         length = int.from_bytes(body[:8], "little")
         header = json.loads(bytes(body[8 : 8 + min(length, _HEADER_LIMIT)]))
-        if header["facts"] != _plain(facts) or header["batch"] != batch:
+        if header["facts"] != _plain(facts) or header["batch"] != batch or header["shape"] != list(shape):
             return None
         parts, start = [], 8 + length
         for size in header["parts"]:
             parts.append(bytes(body[start : start + size]))
             start += size
-        return Kept(tuple(parts), tuple(header["sides"]))
+        packing = header["packing"] and Packing(**{**header["packing"], "mean": tuple(header["packing"]["mean"])})
+        return Kept(tuple(parts), tuple(header["sides"]), packing)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def keep(facts: Facts, batch: int, kept: Kept) -> None:
+def keep(facts: Facts, batch: int, kept: Kept, shape: Sequence[int] = ()) -> None:
     """Keep a compiled network, in place of an older one of these facts; the oldest files of all give way to it."""
     header = json.dumps(
-        {"facts": _plain(facts), "batch": batch, "parts": [len(part) for part in kept.parts], "sides": kept.sides}
+        {
+            "facts": _plain(facts),
+            "batch": batch,
+            "shape": list(shape),
+            "parts": [len(part) for part in kept.parts],
+            "sides": kept.sides,
+            "packing": kept.packing and dataclasses.asdict(kept.packing),
+        }
     ).encode()
     body = b"".join([len(header).to_bytes(8, "little"), header, *kept.parts])
-    path = _path(facts, batch)
+    path = _path(facts, batch, shape)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
@@ -115,9 +132,10 @@ def _tidy(where: Path) -> None:
             path.unlink()
 
 
-def _path(facts: Facts, batch: int) -> Path:
-    key = hashlib.sha256(json.dumps([_plain(facts), batch], sort_keys=True).encode()).hexdigest()[:16]
-    return folder() / f"{facts.model}-{batch or 'any'}-{key}{SUFFIX}"
+def _path(facts: Facts, batch: int, shape: Sequence[int] = ()) -> Path:
+    key = hashlib.sha256(json.dumps([_plain(facts), batch, list(shape)], sort_keys=True).encode()).hexdigest()[:16]
+    form = "x".join(map(str, shape)) or batch or "any"
+    return folder() / f"{facts.model}-{form}-{key}{SUFFIX}"
 
 
 def _plain(facts: Facts) -> dict[str, str | int | Sequence[str]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.fp16 import to_fp16, to_fp32
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.runtimes.base import Entry
@@ -52,7 +53,7 @@ def with_entry(
     """
     proto = read_graph(model) if proto is None else proto
     if outputs:
-        proto = _cut(proto, outputs, model)
+        proto = cut(proto, outputs, model)
     if half:
         to_fp16(proto, half_inputs=entry == "chips")
     if entry == "pixels":
@@ -64,7 +65,7 @@ def with_entry(
 
 
 def read_graph(model: Model) -> Any:
-    """A model's ONNX ``ModelProto``, in float32 also where the file is half precision.
+    """A model's ONNX ``ModelProto``, in float32 also where the file is half precision or holds weights as whole numbers.
 
     Raises:
         ModelError: the file is not ONNX.
@@ -76,6 +77,7 @@ def read_graph(model: Model) -> Any:
         proto = onnx.load(model.path)
     except (OSError, DecodeError) as error:
         raise ModelError(f"{model.path} is not a readable ONNX file ({error})") from error
+    settle(proto)
     to_fp32(proto)
     return proto
 
@@ -95,8 +97,12 @@ def normalise(pixels: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float16]
     return np.ascontiguousarray((planes - mean) * np.float32(spec.scale), np.float16)
 
 
-def _cut(proto: Any, outputs: Sequence[str], model: Model) -> Any:
-    """Keep the nodes that ``outputs`` depend on, and the inputs of those."""
+def cut(proto: Any, outputs: Sequence[str], model: Model) -> Any:
+    """A graph with the nodes that ``outputs`` depend on, and the inputs of those.
+
+    Raises:
+        ModelError: there is no such output.
+    """
     from onnx import helper
 
     graph = proto.graph
@@ -125,7 +131,7 @@ def _prepend(proto: Any, model: Model) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     graph, spec = proto.graph, model.spec
-    old, dims = _input(proto, model)
+    old, dims = input_of(proto, model)
     prefix = "frontend."
     floats = {
         "mean": np.array(spec.mean, np.float32).reshape(1, 3, 1, 1),
@@ -155,7 +161,7 @@ def _take_chips(proto: Any, model: Model) -> None:
     from onnx import TensorProto, helper
 
     graph = proto.graph
-    old, dims = _input(proto, model)
+    old, dims = input_of(proto, model)
     kind = old.type.tensor_type.elem_type
     if kind == TensorProto.FLOAT16:
         for node in graph.node:
@@ -166,8 +172,12 @@ def _take_chips(proto: Any, model: Model) -> None:
     graph.input.append(helper.make_tensor_value_info(CHIPS, TensorProto.FLOAT16, ["N", *dims[1:]]))
 
 
-def _input(proto: Any, model: Model) -> tuple[Any, list[Any]]:
-    """The network's one input and its shape."""
+def input_of(proto: Any, model: Model) -> tuple[Any, list[Any]]:
+    """The network's one input and its shape: numbers, and names of what is free.
+
+    Raises:
+        ModelError: more than one input, or none of three channels.
+    """
     graph = proto.graph
     weights = {weight.name for weight in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]

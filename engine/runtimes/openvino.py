@@ -17,7 +17,9 @@ from faceembed.engine.runtimes.base import Precision, RuntimeChoice, Session
 from faceembed.engine.runtimes.compiled import Facts, Kept
 from faceembed.engine.runtimes.frontend import with_pixel_input
 from faceembed.engine.runtimes.openvino_import import openvino
+from faceembed.engine.runtimes.packing import Packing, with_packed_input
 from faceembed.engine.runtimes.signal_stack import kept_signal_stack
+from faceembed.engine.runtimes.steady import LARGEST_BYTES, Steady
 from faceembed.engine.runtimes.stem import cut_behind
 from faceembed.errors import DeviceError
 
@@ -53,12 +55,12 @@ class _Program:
         self._outputs = [stages[-1].output(name) for name in outputs] or list(stages[-1].outputs)
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()  # requests live as long as the session, not a thread
 
-    def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+    def run(self, given: Any) -> tuple[NDArray[np.float32], ...]:
+        """Run one batch: an array, or a tensor of OpenVINO's."""
         try:
             requests = self._idle.get_nowait()
         except queue.Empty:
             requests = [stage.create_infer_request() for stage in self._stages]
-        given: Any = pixels
         for request in requests[:-1]:
             given = request.infer([given], share_inputs=True, share_outputs=True)[0]
         results = requests[-1].infer([given], share_inputs=True)
@@ -68,7 +70,8 @@ class _Program:
 
 
 class OpenVinoSession(Session):
-    """A network compiled for any batch; or, where that pays (`fixed_batch`), once for each of a few, when it is first needed.
+    """A network compiled for any batch; or, where that pays (`fixed_batch`), once for each of a few, when it is first needed; and small
+    networks for the shapes that come often, beside the run (`steady`). Pixels are packed first where its first layer allows (`packing`).
 
     Args:
         model: the model on disk.
@@ -90,10 +93,15 @@ class OpenVinoSession(Session):
         self._core = openvino().Core()
         self._facts = self._everything(threads)
         self._network: Any = None  # as it was read, while more may be compiled of it
+        self._packing: Packing | None = None
+        self._bytes = 0  # of the network as it was compiled first
         self._programs: dict[int, _Program] = {}  # by batch; 0 is any
         self._compiling = threading.Lock()
+        self._steady: Steady[_Program] | None = None
         self._fixed, sides = self._open()
         self._first_run(sides)
+        if not self._fixed and self._facts is not None and self._bytes <= LARGEST_BYTES:
+            self._steady = Steady()
 
     def _everything(self, threads: int) -> Facts | None:
         """What a compiled network depends on; None for a model whose digest nobody took, which is not kept."""
@@ -124,30 +132,41 @@ class OpenVinoSession(Session):
         """Take in what was compiled before for a batch (0: any); nothing if it was not, or OpenVINO will not have it."""
         if self._facts is None or (kept := compiled.find(self._facts, batch)) is None:
             return ()
+        if (program := self._taken_in(kept)) is None:
+            return ()
+        self._programs[batch], self._packing = program, kept.packing
+        self._bytes = sum(map(len, kept.parts))
+        return kept.sides
+
+    def _taken_in(self, kept: Kept) -> _Program | None:
+        """What was compiled before, ready to run; None where OpenVINO will not have it: it is compiled anew, and kept in its place."""
         hints = self._hints()
         if len(kept.parts) != len(hints):
-            return ()
+            return None
         try:
             with kept_signal_stack():
                 stages = [
                     self._core.import_model(part, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
                     for part, hint in zip(kept.parts, hints, strict=True)
                 ]
-        except RuntimeError:  # compiled anew, and kept in its place
-            return ()
-        self._programs[batch] = _Program(stages, self._names)
-        return kept.sides
+        except RuntimeError:
+            return None
+        return _Program(stages, self._names)
 
     def _read(self) -> tuple[bool, tuple[int, ...]]:
         """Read the model's file, to be compiled. As `_open`."""
-        graph = with_pixel_input(self._model, self._names)
+        half = self.choice.precision == "bf16" and not self.choice.exact_layers
+        packed = with_packed_input(self._model, self._names, half=half)
+        graph, self._packing = packed or (with_pixel_input(self._model, self._names), None)
         with self._explained():
             self._network = self._core.read_model(graph)
         return fixed_batch.gains(graph), self._sides()
 
     def _sides(self) -> tuple[int, ...]:
+        """Of an input in pixels, and its channels; 0 where any will do."""
         dims = list(self._network.inputs[0].partial_shape)[1:]
-        return tuple(dim.get_length() if dim.is_static else 0 for dim in dims)
+        sides = tuple(dim.get_length() if dim.is_static else 0 for dim in dims)
+        return (*(side * self._packing.step for side in sides[:2]), 3) if self._packing else sides
 
     def _first_run(self, sides: tuple[int, ...]) -> None:
         """Run one empty input before any other thread may.
@@ -160,15 +179,25 @@ class OpenVinoSession(Session):
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         if not self._fixed:
-            return self._program(pixels.shape, 0).run(pixels)
+            often = self._steady.get(pixels.shape, self._recall_for, self._compile_for) if self._steady else None
+            return (often or self._program(pixels.shape, 0)).run(self._given(pixels))
         most = fixed_batch.SIZES[-1]
         parts = [self._run_fixed(pixels[start : start + most]) for start in range(0, len(pixels), most)]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
 
     def _run_fixed(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         batch = fixed_batch.padded(np.ascontiguousarray(pixels))
-        outputs = self._program(batch.shape, len(batch)).run(batch)
+        outputs = self._program(batch.shape, len(batch)).run(self._given(batch))
         return tuple(output[: len(pixels)] for output in outputs)
+
+    def _given(self, pixels: NDArray[np.uint8]) -> Any:
+        """Pixels as the network takes them."""
+        if self._packing is None:
+            return pixels
+        packed = self._packing.pack(pixels)
+        if not self._packing.half:
+            return packed
+        return openvino().Tensor(packed, list(packed.shape), openvino().Type.bf16)  # NumPy has no such numbers
 
     def _program(self, shape: tuple[int, ...], batch: int) -> _Program:
         """The network for a batch of this length (0: any), compiled at its first use."""
@@ -182,22 +211,42 @@ class OpenVinoSession(Session):
     def _compile(self, shape: tuple[int, ...], batch: int) -> None:
         if self._network is None:
             self._read()
-        sides = self._sides()
         with self._explained(), kept_signal_stack():
-            network = self._network
-            if batch:
-                network = network.clone()
-                network.reshape(list(shape))
-            stages = [
-                self._core.compile_model(part, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
-                for part, hint in zip(self._parts(network), self._hints(), strict=True)
-            ]
-            if self._facts is not None:
-                parts = tuple(stage.export_model().getvalue() for stage in stages)
-                compiled.keep(self._facts, batch, Kept(parts, sides))
-        self._programs[batch] = _Program(stages, self._names)
+            self._programs[batch], kept = self._compiled(shape if batch else ())
+        self._bytes = sum(map(len, kept.parts))
+        if self._facts is not None:
+            compiled.keep(self._facts, batch, kept)
         if not batch:
-            self._network = None  # nothing more is compiled of it: its weights need not be kept twice
+            self._network = None  # nothing more is compiled of it, mostly: its weights need not be kept twice
+
+    def _compiled(self, shape: tuple[int, ...]) -> tuple[_Program, Kept]:
+        """The network, for pixels of a shape where there is one, and what is to be kept of it."""
+        sides, network = self._sides(), self._network
+        if shape:
+            network = network.clone()
+            network.reshape(self._packing.packed_shape(shape) if self._packing else list(shape))
+        stages = [
+            self._core.compile_model(part, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
+            for part, hint in zip(self._parts(network), self._hints(), strict=True)
+        ]
+        parts = () if self._facts is None else tuple(stage.export_model().getvalue() for stage in stages)
+        return _Program(stages, self._names), Kept(parts, sides, self._packing)
+
+    def _recall_for(self, shape: tuple[int, ...]) -> _Program | None:
+        """What was compiled before for a shape alone."""
+        kept = None if self._facts is None else compiled.find(self._facts, shape[0], shape)
+        return None if kept is None or kept.packing != self._packing else self._taken_in(kept)
+
+    def _compile_for(self, shape: tuple[int, ...]) -> _Program | None:
+        """The network compiled for a shape alone, and kept; None where OpenVINO cannot: it goes on as it is."""
+        with self._compiling, contextlib.suppress(DeviceError), self._explained(), kept_signal_stack():
+            self._read()
+            program, kept = self._compiled(shape)
+            self._network = None
+            if self._facts is not None:
+                compiled.keep(self._facts, shape[0], kept, shape)
+            return program
+        return None
 
     def _hints(self) -> list[str]:
         """The precision of each part."""

@@ -19,6 +19,7 @@ from faceembed.engine.index.manifest import FIELD
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import recognise
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
+from faceembed.engine.index.tracks import TrackRule
 from faceembed.engine.index.training import check_number
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.failures import Failure
@@ -52,6 +53,8 @@ class EmbedReport:
     """Listed photos without a face."""
     failed: int
     """Listed photos that could not be read or decoded."""
+    in_tracks: int
+    """Frames of videos without a row of their own: another one shows the same track better."""
     skipped: int
     """Listed photos that were done by an earlier run."""
     embedded: int
@@ -216,7 +219,8 @@ def _embed(
         _embed_all(pipeline, todo, shards, run, progress, already=len(listing.photos) - len(todo))
         for line in pipeline.remarks():
             notice(line)
-        new = list(shards.read())[len(earlier) :]
+        del pipeline  # its memory is wanted for the index that is written now
+        new = shards.files()[len(earlier) :]
         went = vanished(listing, known, selection, prune=prune, notice=notice)
         merge.drop(went)
     kept_type = known.manifest.get("index", "flat") if known.manifest else "flat"
@@ -232,13 +236,19 @@ def _embed(
             "faceembed": __version__,
         }
         kind = index_type or kept_type
+        rule = TrackRule.of(models.encoder.spec)
+        if choice.fps and rule is None:
+            notice(
+                f"{models.encoder.spec.name} has no threshold: faces of a video stay a row a frame, and no tracks are made"
+            )
         given, dimension = index_type is not None, models.encoder.spec.dimension
         try:
-            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, notice=notice)
+            counts = merge.write(files, manifest, dimension, kind, new, or_flat=not given, rule=rule, notice=notice)
         except UsageError as error:
             raise UsageError(f"{error}{_KEPT if todo or earlier else ''}") from error
     else:
         counts = {key: (known.manifest or {})[key] for key in ("faces", "no_face", "failed")}
+        counts["in_tracks"] = (known.manifest or {}).get("in_tracks", 0)
         notice(
             f"nothing new, changed or gone; {found.unread:,} photos were not read, as their size and times are the same"
         )
@@ -249,6 +259,7 @@ def _embed(
         faces=counts["faces"],
         no_face=counts["no_face"],
         failed=counts["failed"],
+        in_tracks=counts["in_tracks"],
         skipped=len(listing.photos) - len(todo),
         embedded=len(todo),
         removed=merge.removed,
@@ -276,22 +287,24 @@ def _embed(
 class _Run:
     """What this run computed with, and how long each stage took."""
 
-    pipeline: Pipeline | None = None
+    device: str = ""
+    runtime: str = ""
+    precision: str = ""
+    at_once: int = 1
+    """Batches under way side by side."""
     seconds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     photos: int = 0
     several: int = 0
 
     def choice(self, manifest: dict[str, Any] | None) -> dict[str, str]:
         """Device, runtime and precision, of this run or, if it computed nothing, of the index."""
-        if self.pipeline:
-            choice = self.pipeline.encoder.choice
-            return {"device": choice.device, "runtime": choice.runtime, "precision": choice.precision}
+        if self.device:
+            return {"device": self.device, "runtime": self.runtime, "precision": self.precision}
         return {key: (manifest or {}).get(key, "none") for key in ("device", "runtime", "precision")}
 
     def rates(self) -> dict[str, float]:
         """Photos a second of each stage, had it all threads to itself."""
-        at_once = self.pipeline.batches_at_once if self.pipeline else 1
-        threads = {stage: 1 if stage == "read" else at_once for stage in self.seconds}
+        threads = {stage: 1 if stage == "read" else self.at_once for stage in self.seconds}
         return {s: round(self.photos * threads[s] / spent, 1) for s, spent in self.seconds.items() if spent > 0}
 
 
@@ -304,7 +317,6 @@ def _embed_all(
     *,
     already: int,
 ) -> None:
-    run.pipeline = pipeline
     spec = pipeline.encoder.model.spec
     faces = failures = 0
     with contextlib.closing(pipeline.run(todo, boundary=SHARD)) as every:
@@ -321,6 +333,9 @@ def _embed_all(
                 failures += len(outcome.failures)
                 progress(Progress(already + run.photos, already + len(todo), faces, failures))
             shards.write(Shard(FaceTable(*face_rows(taken, spec)), failed))
+    choice = pipeline.encoder.choice  # at the end: a card's pipeline may have become another one
+    run.device, run.runtime, run.precision = choice.device, choice.runtime, choice.precision
+    run.at_once = pipeline.batches_at_once
 
 
 def _by_shard(outcomes: Iterator[Outcome]) -> Iterator[Iterator[Outcome]]:

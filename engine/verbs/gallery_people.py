@@ -1,6 +1,7 @@
 """The verbs of a gallery that look at no photo: who is in it, and what they are called.
 
     list_people("staff.gallery"); rename("staff.gallery", "ann", "Ann Lee"); remove("staff.gallery", ["bob"])
+    split("staff.gallery", "ann", "Eve", ["/photos/2.jpg"])
 
 Each exchanges the file whole or not at all, while no other process writes it.
 """
@@ -11,7 +12,7 @@ import contextlib
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from faceembed.engine.index.lock import writing
@@ -85,13 +86,66 @@ def rename(gallery: Source, name: str, new: str, *, merge: bool = False) -> None
     new = good_name(new, "the new name")
     with changing(gallery) as (opened, write):
         old = _person(opened, name, gallery).name
-        if new in opened.people and new != old and not merge:
-            raise UsageError(
-                f"{printable(os.fspath(gallery))} has somebody called '{printable(new)}' already; give another name, or --merge if they are one person"
-            )
+        if new != old and not merge:
+            _check_free(opened, new, gallery)
         named = [dataclasses.replace(p, person=new) if p.person == old else p for p in opened.photos]
         check_alike(dict.fromkeys(photo.person for photo in named))
         write(opened.with_photos(named))
+
+
+def split(gallery: Source, name: str, new: str, paths: Collection[str], *, merge: bool = False) -> tuple[int, int]:
+    """Give some of somebody's photos to somebody else, as where two people were taken for one.
+
+    Args:
+        new: whose they are.
+        paths: of the photos, as text (`encode_path`).
+        merge: whether there may be somebody of the new name already, to whose photos these are added.
+
+    Returns:
+        How many photos can be used now of the new name, and of the old one.
+
+    Raises:
+        DataError: no such gallery, nobody of that name, or a photo that is not theirs; then nothing was changed.
+        UsageError: no photo, or all of them, or the new name is somebody else's, or is none.
+    """
+    new, wanted = good_name(new, "the new name"), set(paths)
+    with changing(gallery) as (opened, write):
+        person = _person(opened, name, gallery)
+        called = printable(person.name)
+        if missing := sorted(wanted - {photo.path for photo in person.photos}):
+            raise DataError(
+                f"{printable(os.fspath(gallery))}: '{called}' has no photo {printable(missing[0])}; see: faceembed gallery list --json"
+            )
+        if not wanted or len(wanted) == len(person.photos):
+            which = "all photos" if wanted else "no photo"
+            raise UsageError(f"{which} of '{called}' would go to '{printable(new)}'; name some of them, or rename")
+        if new == person.name:
+            raise UsageError(f"these photos are of '{called}' already; give another name")
+        if not merge:
+            _check_free(opened, new, gallery)
+        moved = [
+            dataclasses.replace(photo, person=new) if photo.person == person.name and photo.path in wanted else photo
+            for photo in opened.photos
+        ]
+        check_alike(dict.fromkeys(photo.person for photo in moved))
+        kept = {
+            (photo.person, photo.path): photo for photo in moved
+        }  # a photo that the other had already is there once
+        changed = opened.with_photos(kept.values())
+        write(changed)
+    return len(changed.people[new].usable), len(changed.people[person.name].usable)
+
+
+def _check_free(gallery: Gallery, name: str, path: Source) -> None:
+    """Refuse a name that somebody has.
+
+    Raises:
+        UsageError: saying so.
+    """
+    if name in gallery.people:
+        raise UsageError(
+            f"{printable(os.fspath(path))} has somebody called '{printable(name)}' already; give another name, or --merge if they are one person"
+        )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from faceembed.engine.index.lock import writing
 from faceembed.engine.index.losses import Selection
 from faceembed.engine.index.merge import Merge
 from faceembed.engine.index.recognise import Recognised
-from faceembed.engine.index.shards import Shard, ShardFolder
+from faceembed.engine.index.shards import ShardFile, ShardFolder
 from faceembed.engine.index.update import Known
 from faceembed.engine.photos.listing import Listing
 from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
@@ -102,7 +102,7 @@ def remove(
         merge = Merge(listing, Selection(listing, []), known, Recognised(), earlier)
         merge.take_out(photos, ids)
         description = {"index": "flat", "roots": [], **settings, **manifest, "faceembed": __version__}
-        before = int(manifest.get("faces", 0)) + sum(len(shard.faces) for shard in earlier)
+        before = int(manifest.get("faces", 0)) + sum(len(shard.photos()) for shard in earlier)
         dimension, kind = int(description["dimension"]), str(description["index"])
         counts = merge.write(files, description, dimension, kind, [], or_flat=True, notice=notice)
         written = [path for path in about if without_faces(path, ids)]
@@ -125,7 +125,7 @@ def remove(
 
 
 def _chosen(
-    known: Known, earlier: Sequence[Shard], words: Sequence[str], clusters: Sequence[str]
+    known: Known, earlier: Sequence[ShardFile], words: Sequence[str], clusters: Sequence[str]
 ) -> tuple[set[int], list[PhotoFile]]:
     """The faces that the words name, and the photos of which no face is left then."""
     rows: list[tuple[str, int]] = []

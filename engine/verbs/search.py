@@ -9,12 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from faceembed.engine.index.manifest import check_encoder
-from faceembed.engine.index.store import FaceIndex, Hit
+from faceembed.engine.index.store import FaceIndex, Hit, Track
+from faceembed.engine.index.tracks import Seen, TrackRule, tracks_of
 from faceembed.engine.models.thresholds import threshold_of
+from faceembed.engine.photos.archives.names import SEPARATOR
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.listing import list_photos
+from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.few_photos import embed_photos
+from faceembed.engine.pipeline.few_photos import Embedded, embed_photos
 from faceembed.engine.pipeline.progress import Notify
 from faceembed.engine.pipeline.realness import Likeness, looks_altered, realness
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -33,7 +36,7 @@ def search(
 
     Args:
         index: made by `embed`.
-        queries: photo files and folders; the largest face of each is looked for.
+        queries: photo files and folders; the largest face of each is looked for, of a video's frames (``fps``) each track by its best one.
         k: hits per query.
         settings: models and runtime; the encoder must be the index's. With ``faces="all"`` every face of a photo is looked for,
             each with an entry of its own, largest first.
@@ -70,6 +73,8 @@ class Query:
     """Similarity below which a hit is no match: given, or the encoder's own, if one was measured."""
     reason: str | None = None
     """Why nothing was looked for."""
+    track: Track | None = None
+    """Where it stands for a track of a video."""
 
     @property
     def altered(self) -> bool | None:
@@ -115,16 +120,45 @@ def search_faces(
     if not paths:
         raise DataError("no query photos in what was given")
     embedded = embed_photos(paths, settings, every=settings.faces == "all", count=count, notice=notice)
-    asked = [embedded.faces[path] for path in paths if path in embedded.faces]
-    hits = iter(opened.search(np.concatenate(asked), k=k) if asked else [])
+    asked = _asked(embedded, paths, notice)
+    vectors = [embedded.faces[path][number] for path, number, _ in asked if number is not None]
+    hits = iter(opened.search(np.stack(vectors), k=k) if vectors else [])
     result = []
-    for path in paths:
-        if path not in embedded.faces:
+    for path, number, track in asked:
+        if number is None:
             result.append(Query(path, 0, 0, None, [], [], limit, embedded.failures[path]))
             continue
-        real = realness(embedded.faces[path], spec)
-        for number in range(len(embedded.faces[path])):
-            mine, looks = next(hits), None if real is None else float(real[number])
-            alike = [Likeness.by(hit.similarity, looks, hit.real) for hit in mine]
-            result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, alike, limit))
+        real = realness(embedded.faces[path][number : number + 1], spec)
+        mine, looks = next(hits), None if real is None else float(real[0])
+        alike = [Likeness.by(hit.similarity, looks, hit.real) for hit in mine]
+        result.append(Query(path, number, embedded.found.get(path, 1), looks, mine, alike, limit, track=track))
     return result
+
+
+def _asked(embedded: Embedded, paths: Sequence[str], notice: Notify) -> list[tuple[str, int | None, Track | None]]:
+    """What is looked for, in the order of ``paths``: each face by its number, of a video each track by its best one; None where there is none."""
+    faces = [(path, number) for path in paths for number in range(len(embedded.faces.get(path, ())))]
+    tracks: dict[tuple[str, int], Track] = {}
+    shown: set[str] = set()
+    rule = TrackRule.of(embedded.spec)
+    if rule and faces:
+        boxes, norms = (
+            np.concatenate([embedded.places[path][part] for path in paths if path in embedded.places])
+            for part in (0, 1)
+        )
+        every = np.concatenate([embedded.faces[path] for path in paths if path in embedded.faces])
+        for track in tracks_of(Seen([path for path, _ in faces], boxes, norms.tolist(), every), rule):
+            shown |= {faces[row][0] for row in track.rows}
+            tracks[faces[track.best]] = Track(track.first_ms, track.last_ms, len(track.rows))
+    videos = {path.rpartition(SEPARATOR)[0] for path in shown}
+    empty = [path for path in paths if path not in embedded.faces and path.rpartition(SEPARATOR)[0] in videos]
+    if empty:
+        notice(f"{len(empty):,} frames of videos that show faces have none, the first is {printable(empty[0])}")
+    asked: list[tuple[str, int | None, Track | None]] = []
+    for path in paths:
+        if path in embedded.faces:
+            numbers = range(len(embedded.faces[path]))
+            asked += [(path, n, tracks.get((path, n))) for n in numbers if path not in shown or (path, n) in tracks]
+        elif path not in empty:
+            asked.append((path, None, None))
+    return asked

@@ -196,6 +196,6 @@ def _rows(columns: pa.Table | None, lengths: NDArray[np.float64], paths: list[st
 
 
 def _nothing(name: str) -> Any:
-    if name in ("real", "quality", "sharpness", "yaw", "roll"):
+    if name in ("real", "quality", "sharpness", "yaw", "roll", "first_ms", "last_ms", "frames"):
         return None
     return "" if name == "digest" else [0.0] * 10 if name == "landmarks" else 0

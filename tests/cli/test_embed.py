@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ FIELDS = {
     "faces": int,
     "no_face": int,
     "failed": int,
+    "in_tracks": int,
     "skipped": int,
     "embedded": int,
     "removed": int,
@@ -98,6 +100,37 @@ def test_failures_are_counted_and_the_errors_file_named(run: Any, small: Path, t
     (photos / "text.jpg").write_text("no picture")
     result = run("embed", photos, "-o", tmp_path / "a.faiss")
     assert f"0 photos without a face, 1 unreadable: see {tmp_path / 'a.faiss.errors.csv'}" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libjpeg is not heard there")
+def test_damage_is_said_by_name_and_never_bare(small: Path, tmp_path: Path) -> None:
+    photos, environment = tmp_path / "photos", dict(os.environ)
+    photos.mkdir()
+    face = min(small.iterdir())
+    grey = np.full((80, 80, 3), 90, np.uint8)
+    for name, pixels in (("a.jpg", cv2.imread(str(face))), ("b.jpg", cv2.imread(str(face))), ("grey.jpg", grey)):
+        data = cv2.imencode(".jpg", pixels)[1].tobytes()
+        (photos / name).write_bytes(data[:-2] + bytes(range(1, 60)) + data[-2:])
+    command = [
+        sys.executable,
+        "-m",
+        "faceembed",
+        "embed",
+        str(photos),
+        "-o",
+        str(tmp_path / "a.faiss"),
+        "--device",
+        "cpu",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    line = r"Corrupt JPEG data: \d\d extraneous bytes before marker 0xd9"
+    (said,) = [found for found in done.stderr.splitlines() if "Corrupt" in found]
+    assert re.fullmatch(
+        rf"3 photos are damaged, and were taken as decoded: the first, {photos / 'a.jpg'} \({line}\)", said
+    )
+    (row,) = [found for found in (tmp_path / "a.faiss.errors.csv").read_text().splitlines() if "Corrupt" in found]
+    assert re.search(rf"grey.jpg.*,no face of 20 px or more found; the file is damaged: {line},", row)
 
 
 def test_no_faces_at_all(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_who_is_it(run_json: Any, run: Any, staff: Path, samples: Path, tmp_path
     assert face["candidates"][0]["similarity"] >= document["threshold"]
     assert second["faces"] == [] and "picture" in second["reason"]
     text = run("identify", staff, samples / "cropped.jpg", "--threshold", "1", "-q").stdout
-    assert "cropped.jpg: unknown (nearest Eileen, 0.9" in text and "1 people, threshold 1.0000 (given)" in text
+    assert "cropped.jpg: unknown (nearest Eileen, 0.9" in text and "1 person, threshold 1.0000 (given)" in text
 
 
 def test_only_strangers(run: Any, run_json: Any, staff: Path, samples: Path) -> None:

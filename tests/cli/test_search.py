@@ -21,10 +21,10 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hits_and_reasons(run_json: Any, built: Path, small: Path, blank: Path) -> None:
     found, without = run_json("search", built, small / "small.jpg", blank, "-k", "1")
-    assert set(found) == {"query", "face", "faces", "real", "altered", "threshold", "hits"}
+    assert set(found) == {"query", "face", "faces", "real", "altered", "track", "threshold", "hits"}
     assert found["query"] == str(small / "small.jpg")
     (hit,) = found["hits"]
-    assert set(hit) == {"path", "face", "similarity", "same", "identity", "real", "altered"}
+    assert set(hit) == {"path", "face", "similarity", "same", "identity", "real", "altered", "track"}
     assert hit["same"] and hit["identity"] == pytest.approx(1, abs=2e-3) and found["real"] > 0.5 and hit["real"] > 0.5
     assert found["altered"] is hit["altered"] is False
     assert hit["path"] == found["query"]

@@ -207,7 +207,7 @@ def test_reference_of_commands_says_what_help_says() -> None:
     pages = module("commands").pages(main)
     for command, context in _walk()[1:]:
         path = context.command_path.split()[1:]
-        text = pages[path[0]]
+        text = pages[module("commands").page_name(path[0])]
         assert f" {context.command_path} {{ #" in text
         printed = CliRunner().invoke(main, [*path, "--help"]).output
         section = text[text.index(f" {context.command_path} {{ #") :]

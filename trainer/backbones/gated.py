@@ -84,27 +84,21 @@ def _folded() -> Tensor:
     return weight.flatten(0, 2)
 
 
-class Shrink(nn.Module):
-    """A square picture at another size, bilinearly, each pixel's centre where it was; without antialiasing, which would take fine texture away.
-
-    As two products with a fixed matrix, which every runtime computes alike; ONNX's Resize has too many meanings.
+class Middle(nn.Module):
+    """The middle of a square picture, where the face is.
 
     Args:
-        side: of the picture, in pixels.
-        wanted: of what comes out.
+        wanted: side of what comes out, in pixels; an even number less than the picture's.
     """
 
-    matrix: Tensor
-
-    def __init__(self, side: int, wanted: int) -> None:
+    def __init__(self, wanted: int) -> None:
         super().__init__()
-        rows = torch.eye(side)[None, None]
-        matrix = F.interpolate(rows, (wanted, side), mode="bilinear", align_corners=False)[0, 0]
-        self.register_buffer("matrix", matrix, persistent=False)
+        self.wanted = wanted
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, side, side) to (N, C, wanted, wanted)."""
-        return self.matrix @ x @ self.matrix.T
+        first = (x.shape[-1] - self.wanted) // 2
+        return x[:, :, first : first + self.wanted, first : first + self.wanted]
 
 
 class TextureNet(nn.Module):
@@ -114,30 +108,31 @@ class TextureNet(nn.Module):
     strongest.
 
     Args:
-        width: channels at a quarter of the chip's side; they double as it halves.
-        resized: sides of the chip and of what is looked at, in pixels, where the chip is larger than is worth the time; None: all of it.
+        widths: channels at a quarter, an eighth and a sixteenth of the side of what is looked at.
+        middle: side of what is looked at, in pixels, where the chip is larger than is worth the time; None: all of it.
     """
 
-    def __init__(self, width: int = 32, *, resized: tuple[int, int] | None = None) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 128), *, middle: int | None = None) -> None:
         super().__init__()
-        self.shrink = Shrink(*resized) if resized else nn.Identity()
+        self.middle = Middle(middle) if middle else nn.Identity()
+        first, second, third = widths
         self.features = nn.Sequential(
             FineDetail(),
-            _convolution(FineDetail.CHANNELS, width, 5, 2),
-            _Residual(width),
-            _convolution(width, 2 * width, 3, 2),
-            _Residual(2 * width),
-            _convolution(2 * width, 4 * width, 3, 2),
-            _Residual(4 * width),
+            _convolution(FineDetail.CHANNELS, first, 5, 2),
+            _Residual(first),
+            _convolution(first, second, 3, 2),
+            _Residual(second),
+            _convolution(second, third, 3, 2),
+            _Residual(third),
         )
-        self.logit = nn.Linear(8 * width, 1)
+        self.logit = nn.Linear(2 * third, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 (N, 3, H, W), H and W even, to (N,)."""
-        features = self.features(self.shrink(x))
+        features = self.features(self.middle(x))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
         return self.logit(pooled).squeeze(1)  # type: ignore[no-any-return]
 

@@ -46,8 +46,8 @@ class Architecture:
     """Makes the gate of a gated encoder round it, as large as suits its chips."""
 
 
-_SMALL_GATE = functools.partial(gated.TextureNet, 24, resized=(branched.SPEC.input_size[0], 128))
-"""What bringing the chip to 128 pixels costs beside its own work, and 32 channels on all of them: `docs/next-encoder.md`."""
+_SMALL_GATE = functools.partial(gated.TextureNet, (16, 48, 96), middle=128)
+"""What other shapes cost, and bringing all of the chip to 128 pixels: `docs/next-encoder.md`."""
 
 
 def _ir(name: str) -> Architecture:

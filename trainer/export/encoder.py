@@ -23,8 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from faceembed.engine.models.float_weights import settle
 from faceembed.engine.models.fp16 import rounded, to_fp16
+from faceembed.engine.models.int8 import raised
 from faceembed.engine.models.spec import Model, ModelSpec
+from faceembed.engine.models.whole_weights import to_whole_weights
 from faceembed.engine.parity.gate import embed_with
 from faceembed.engine.parity.rule import FACES, Change, Gate, refusal
 from faceembed.engine.photos.decode import decode
@@ -45,8 +48,9 @@ from faceembed.trainer.data.crops import read_crops
 from faceembed.trainer.data.samples import CROPS_FILE
 from faceembed.trainer.export.graph import at_rest, to_onnx
 
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+Precision = Literal["fp32", "fp16", "w8"]
+"""``w8``: as ``fp16``, with the weights of wide convolutions kept as whole numbers of 8 bits (`whole_weights`)."""
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "w8")
 MIN_COSINE = 0.99999
 """Smallest cosine allowed between the fp32 file's embedding of a face and PyTorch's: whether they are the same network. What half precision
 may move is for the engine's precision gate to say."""
@@ -112,7 +116,7 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
         model: float32 chips (N, 3, H, W) to raw embeddings (N, D); its mode and device are as before afterwards.
         spec: its input contract; the name is the one that the model will have.
         chips: uint8 RGB (N, H, W, 3), N >= 1, aligned faces.
-        precision: ``fp32`` or ``fp16``.
+        precision: one of `PRECISIONS`.
 
     Raises:
         DataError: no faces.
@@ -125,13 +129,18 @@ def convert(model: nn.Module, spec: ModelSpec, chips: NDArray[np.uint8], *, prec
         raise DataError("no faces to compare the exported network on")
     with at_rest(model):
         proto = to_onnx(model, spec)
-        if precision == "fp16":
+        if precision == "w8":
+            proto = raised(proto)
+        if precision != "fp32":
             to_fp16(proto)
+        if precision == "w8":
+            to_whole_weights(proto)
         data: bytes = proto.SerializeToString(deterministic=True)
         spec = dataclasses.replace(spec, normalised=False, sha256=hashlib.sha256(data).hexdigest())
-        checked = (
-            data if precision == "fp32" else rounded(proto).SerializeToString()
-        )  # as a card rounds, and the CPU does not
+        if precision != "fp32":
+            settle(proto)
+            proto = rounded(proto)  # as a card rounds, and the CPU does not
+        checked = proto.SerializeToString()
         change = parity(model, checked, spec, chips[:FACES])
     same = change.min_cosine >= MIN_COSINE  # NaN is not
     if change.lost or (not same if precision == "fp32" else not change.passes(precision)):

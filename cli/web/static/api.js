@@ -47,14 +47,14 @@ export function setKey(value) {
 }
 
 /**
- * GET, or POST where there is a form. `form` is a function, because a second attempt needs a body of its own.
+ * GET, or POST where there is a form or JSON, or `method`. `form` is a function, because a second attempt needs a body of its own.
  * Throws ApiError; an abort by `signal` is thrown as the browser's own AbortError.
  */
-export async function call(path, { form = null, signal = null } = {}) {
+export async function call(path, { form = null, json = null, method = null, signal = null } = {}) {
   for (;;) {
     const used = key;
-    const response = await send(path, form, signal, used);
-    if (response.ok) return await json(response);
+    const response = await send(path, { form, json, method }, signal, used);
+    if (response.ok) return await read(response);
     const error = await failure(response);
     if (response.status !== 401) throw error;
     if (used !== key) continue; // another call was given the key meanwhile
@@ -64,11 +64,16 @@ export async function call(path, { form = null, signal = null } = {}) {
   }
 }
 
-async function send(path, form, signal, used) {
+async function send(path, { form, json, method }, signal, used) {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const options = { signal: signal ? AbortSignal.any([signal, timeout]) : timeout, headers: {}, cache: "no-store" };
   if (used) options.headers["X-API-Key"] = used;
   if (form) Object.assign(options, { method: "POST", body: form() });
+  if (json) {
+    Object.assign(options, { method: "POST", body: JSON.stringify(json) });
+    options.headers["Content-Type"] = "application/json";
+  }
+  if (method) options.method = method;
   try {
     return await fetch(path, options);
   } catch (error) {
@@ -78,7 +83,7 @@ async function send(path, form, signal, used) {
   }
 }
 
-async function json(response) {
+async function read(response) {
   try {
     return await response.json();
   } catch (error) {

@@ -1,4 +1,4 @@
-// The page: tabs, language, theme, the key, and what the server says about itself. The tabs are compare.js and search.js.
+// The page: tabs, language, theme, the key, and what the server says about itself. The tabs are compare.js, search.js and people.js.
 
 import { call, hasKey, onKeyWanted, setKey } from "./api.js";
 import * as compare from "./compare.js";
@@ -6,9 +6,11 @@ import { bind, byId, icon, refresh, rove, say } from "./dom.js";
 import { currentLanguage, setLanguage, t } from "./i18n.js";
 import { openPage } from "./intake.js";
 import { clearNotices, errorNotice } from "./notices.js";
+import * as people from "./people.js";
 import * as search from "./search.js";
 
-const TABS = ["compare", "search"];
+const TABS = ["compare", "search", "people"];
+const TAKERS = { compare: compare.addPhotos, search: search.searchPhoto, people: people.takePhotos };
 const THEMES = ["auto", "light", "dark"];
 
 const tab = (name) => byId(`tab-${name}`);
@@ -21,6 +23,7 @@ function openTab(name) {
     tab(one).tabIndex = one === name ? 0 : -1;
     byId(`panel-${one}`).hidden = one !== name;
   }
+  if (name === "people") people.shownPeople();
   history.replaceState(null, "", name === "compare" ? location.pathname : `#${name}`);
 }
 
@@ -114,6 +117,8 @@ async function learn() {
     const health = await call("api/v1/health");
     compare.learnServer(health);
     search.learnServer(health);
+    people.learnServer(health);
+    if (current === "people") people.shownPeople();
     byId("key").hidden = !(health.key_required || hasKey());
     bind(byId("model"), "text", () => modelText(health));
   } catch (error) {
@@ -128,17 +133,19 @@ function modelText(health) {
     `${health.runtime} ${health.precision} · ${health.device}`,
   ];
   if (health.index) facts.push(t("footer.index", { n: health.index.faces }));
+  if (health.people) facts.push(t("footer.people", { n: health.people }));
   facts.push(`faceembed ${health.version}`);
   return facts.join(" · ");
 }
 
 openTexts();
+people.openPeople();
 openTabs();
 openLanguages();
 openTheme();
 openKey();
 compare.openCompare();
 search.openSearch();
-openPage((files) => (current === "search" ? search.searchPhoto(files) : compare.addPhotos(files)));
+openPage((files) => TAKERS[current](files));
 refresh();
 learn();

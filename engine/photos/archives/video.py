@@ -65,10 +65,10 @@ class Video(Archive):
             if part not in chosen or (key and not chosen[part][0]):
                 chosen[part] = (key, time)
         for _, time in chosen.values():
-            yield Member(_name(time), self._size)
+            yield Member(name_of(time), self._size)
 
     def has(self, name: str) -> bool:
-        wanted = _seconds(name)
+        wanted = seconds_of(name)
         return wanted is not None and any(abs(time - wanted) <= _NEAR for time, _ in self._times)
 
     def size(self, name: str) -> int:
@@ -77,7 +77,7 @@ class Video(Archive):
         return self._size
 
     def read(self, name: str, most: int = -1) -> bytes:
-        wanted = _seconds(name)
+        wanted = seconds_of(name)
         if wanted is None or not self.has(name):
             raise PhotoError("read", "no frame of the video is shown then")
         with self._lock:
@@ -132,13 +132,14 @@ def _bmp(frame: Any) -> bytes:
     return cv2.imencode(".bmp", np.ascontiguousarray(pixels))[1].tobytes()
 
 
-def _name(seconds: float) -> str:
+def name_of(seconds: float) -> str:
+    """What the frame is called that is shown then."""
     thousandths = round(seconds * 1000)
     minutes, rest = divmod(thousandths, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
-def _seconds(name: str) -> float | None:
+def seconds_of(name: str) -> float | None:
     """The time that a frame's name says; None where it says none."""
     parts = name.split(":")
     if len(parts) != 3 or not all(part.replace(".", "", 1).isdecimal() for part in parts):

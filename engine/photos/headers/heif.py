@@ -56,14 +56,25 @@ def _brands(data: bytes) -> set[bytes]:
     return {data[8:12], *(data[at : at + 4] for at in range(16, min(length, len(data)), 4))}
 
 
+def is_turned(data: bytes) -> bool:
+    """Whether it says that something in it is turned or mirrored as it is shown."""
+    return any(True for name in (b"irot", b"imir") for _ in _properties(data, name))
+
+
 def _sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Every ``ispe`` in meta/iprp/ipco."""
+    """Every ``ispe``."""
+    for at in _properties(data, b"ispe"):
+        width, height = struct.unpack_from(">II", data, at + 4)
+        yield width, height
+
+
+def _properties(data: bytes, name: bytes) -> Iterator[int]:
+    """Where the properties of a name in meta/iprp/ipco begin."""
     for begin, end in boxes(data, 0, len(data), b"meta"):
         for properties in boxes(data, begin + 4, end, b"iprp"):
             for container in boxes(data, *properties, b"ipco"):
-                for at, _ in boxes(data, *container, b"ispe"):
-                    width, height = struct.unpack_from(">II", data, at + 4)
-                    yield width, height
+                for at, _ in boxes(data, *container, name):
+                    yield at
 
 
 def boxes(data: bytes, at: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:

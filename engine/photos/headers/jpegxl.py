@@ -12,16 +12,26 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 def read_jpegxl(data: bytes) -> Header:
     """Size as stored; the decoder turns."""
+    width, height = _size(_Bits(data, _codestream(data) + 2))
+    return Header("JPEG XL", width, height, way="jpeg xl", exact=False)
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether the decoder turns or mirrors it (the image metadata behind the size)."""
     bits = _Bits(data, _codestream(data) + 2)
+    _size(bits)
+    plain = bits.take(1) or not bits.take(1)
+    return not plain and bits.take(3) != 0
+
+
+def _size(bits: _Bits) -> tuple[int, int]:
     if bits.take(1):
         height = 8 * (bits.take(5) + 1)
         ratio = bits.take(3)
-        width = _width(height, ratio) if ratio else 8 * (bits.take(5) + 1)
-    else:
-        height = bits.size()
-        ratio = bits.take(3)
-        width = _width(height, ratio) if ratio else bits.size()
-    return Header("JPEG XL", width, height, way="jpeg xl", exact=False)
+        return _width(height, ratio) if ratio else 8 * (bits.take(5) + 1), height
+    height = bits.size()
+    ratio = bits.take(3)
+    return _width(height, ratio) if ratio else bits.size(), height
 
 
 def _width(height: int, ratio: int) -> int:

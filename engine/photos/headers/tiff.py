@@ -143,6 +143,16 @@ def _picture(file: File) -> tuple[int, dict[int, tuple[int, ...]], int]:
     return first, start, first
 
 
+def has_orientation(data: bytes) -> bool:
+    """Whether the page that is the picture says which way is up.
+
+    Raises:
+        struct.error: damaged.
+    """
+    _, tags, _ = _picture(File.of(data))
+    return tags.get(_ORIENTATION, (0,))[0] in range(1, 9)
+
+
 def page_offsets(data: bytes | mmap.mmap) -> dict[str, int]:
     """Where the pages begin that are pictures, but for the one that `read_tiff` takes, by their number in the file, from 1.
 

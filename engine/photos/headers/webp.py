@@ -19,7 +19,7 @@ def read_webp(data: bytes) -> Header:
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
-        return upright("WebP", width, height, exif_orientation(_exif(data)) if data[20] & _HAS_EXIF else 1)
+        return upright("WebP", width, height, exif_orientation(exif_of(data)) if data[20] & _HAS_EXIF else 1)
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return Header("WebP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
@@ -27,7 +27,8 @@ def read_webp(data: bytes) -> Header:
     return Header("WebP", width, height)
 
 
-def _exif(data: bytes) -> bytes:
+def exif_of(data: bytes) -> bytes:
+    """The EXIF data; empty where there are none."""
     at = 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sI", data, at)

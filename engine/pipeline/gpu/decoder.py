@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceembed.engine.photos.header import PLAIN, Header
+from faceembed.engine.photos.noted import parted
 from faceembed.engine.photos.whole import is_whole
 
 
@@ -42,6 +43,7 @@ class Decoder(abc.ABC):
 def readable(data: bytes, header: Header) -> bool:
     """Whether both libraries read a file as OpenCV does; others are decoded by OpenCV, and counted.
 
+    * What has a note before it (`noted`), which no library knows.
     * What has a way of its own (`ways`): the still picture of an animated PNG, BMPs with bit masks, lossless JPEGs.
     * TIFF: DALI makes grey of planes of 16 bits without an error, and libtiff prints to stderr.
     * WebP: only simple files, none with a `VP8X` header (animation, alpha, EXIF).
@@ -49,7 +51,7 @@ def readable(data: bytes, header: Header) -> bool:
     * Files without an end: they are damaged most likely, and libraries print to stderr about them. And those with zeros for their data,
       which `decode` refuses.
     """
-    if header.way != PLAIN or not is_whole(data, header):
+    if header.way != PLAIN or parted(data)[1] or not is_whole(data, header):
         return False
     if header.format == "JPEG":
         return header.colours in (1, 3) and b"\xff\xd9" in data[-1024:]

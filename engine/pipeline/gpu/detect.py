@@ -33,7 +33,9 @@ class DeviceOneShotDetector(OneShotDetector):
         backend: where the photos are.
     """
 
-    turns = tiles = False  # both work on pixels of the host; nor does the CPU's backend do what a card does not
+    turns = confirms = tiles = (
+        False  # they work on pixels of the host; nor does the CPU's backend do what a card does not
+    )
 
     def __init__(
         self,

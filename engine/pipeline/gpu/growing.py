@@ -19,6 +19,7 @@ from faceembed.engine.pipeline.gpu.growth import BUSY
 from faceembed.engine.pipeline.gpu.opening import Opening
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.workers import Crew, Group, ManyPipelines
+from faceembed.engine.pipeline.intake import Boundary
 from faceembed.errors import FaceEmbedError
 
 START_SECONDS = 15.0  # that a process takes to load its models, and some to be worth it
@@ -43,7 +44,7 @@ class GrowingPipeline(ManyPipelines):
         """As `ManyPipelines.remarks`, with the first process's part."""
         return super().remarks() + ([self._failed] if self._failed else [])
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
         groups = _Numbered(self.intake.groups(photos, boundary=boundary))
         enough = threading.Event()
@@ -90,6 +91,7 @@ class GrowingPipeline(ManyPipelines):
         self.decoded_by.update(collections.Counter(self._first.decoded_by) - decoded_by)
         self.halvings += self._first.halvings - halvings
         self.capped += self._first.capped - capped
+        self.cutter.damaged.update(self._first.cutter.damaged)
 
 
 class _Numbered:

@@ -25,7 +25,7 @@ from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
-from faceembed.engine.pipeline.intake import READERS, Intake
+from faceembed.engine.pipeline.intake import READERS, Boundary, Intake
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
 from faceembed.engine.pipeline.side_by_side import without_memory
@@ -74,14 +74,14 @@ class DevicePipeline(Pipeline):
 
     def remarks(self) -> list[str]:
         """Photos that the device did not decode itself or did not search whole, and how often it was out of memory."""
-        return remarks(self.decoded_by, self.halvings, self.capped)
+        return remarks(self.decoded_by, self.halvings, self.capped) + self.cutter.remarks()
 
     @property
     def capped(self) -> int:
         """Photos that were searched smaller than the smallest face wanted needs."""
         return self.detector.capped if self.detector else 0
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
         groups = enumerate(self.intake.groups(photos, boundary=boundary))
         with contextlib.closing(self.run_groups(groups)) as outcomes:

@@ -130,6 +130,7 @@ class Stages:
                 continue
             try:
                 photo = decode_on_host(item.data, max_pixels=self.cutter.settings.max_pixels)
+                self.cutter.note_damage([item], [photo])
                 pixels[place] = self.backend.upload(photo.pixels)
                 self.decoded_by["host: refused" if place in refused else "host: format"] += 1
             except PhotoError as error:

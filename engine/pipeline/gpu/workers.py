@@ -31,6 +31,7 @@ from faceembed.engine.pipeline.gpu.growth import Growth
 from faceembed.engine.pipeline.gpu.opening import Opening
 from faceembed.engine.pipeline.gpu.packing import packed, packed_read, unpacked
 from faceembed.engine.pipeline.gpu.pipeline import SLOTS, DevicePipeline, remarks
+from faceembed.engine.pipeline.intake import Boundary
 from faceembed.errors import DeviceError, FaceEmbedError
 
 _AHEAD = SLOTS + 2  # runs of photos handed out per worker and not yet taken by the caller
@@ -75,9 +76,9 @@ class ManyPipelines(Pipeline):
 
     def remarks(self) -> list[str]:
         """As `DevicePipeline.remarks`, of all workers together."""
-        return remarks(self.decoded_by, self.halvings, self.capped) + self.growth.remark()
+        return remarks(self.decoded_by, self.halvings, self.capped) + self.cutter.remarks() + self.growth.remark()
 
-    def run(self, photos: Sequence[PhotoFile], *, boundary: int = 0) -> Generator[Outcome, None, None]:
+    def run(self, photos: Sequence[PhotoFile], *, boundary: Boundary = 0) -> Generator[Outcome, None, None]:
         """Embed photos, as `Pipeline.run` says."""
         groups = enumerate(self.intake.groups(photos, boundary=boundary))
         crew = Crew(self._openings)
@@ -93,6 +94,7 @@ class ManyPipelines(Pipeline):
         self.decoded_by.update(crew.decoded_by)
         self.halvings += crew.halvings
         self.capped += crew.capped
+        self.cutter.damaged.update(crew.damaged)
         self.photos_by.update(crew.photos_by)
 
     def _grow(self, crew: Crew, photos: int) -> None:
@@ -144,6 +146,7 @@ class Crew:
         self.photos_by: collections.Counter[int] = collections.Counter()
         self.halvings = 0
         self.capped = 0
+        self.damaged: dict[str, str] = {}
         self.ready = 0
         """Workers that have loaded their models."""
         self.news = False
@@ -218,10 +221,11 @@ class Crew:
         for number in range(self.size):
             while (message := self._receive(number)) == _READY:  # one that came when all was done
                 self._welcome()
-            decoded_by, halvings, capped = message
+            decoded_by, halvings, capped, damaged = message
             self.decoded_by.update(decoded_by)
             self.halvings += halvings
             self.capped += capped
+            self.damaged.update(damaged)
 
     def end(self) -> None:
         """Leave no process behind."""
@@ -268,7 +272,7 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
         with contextlib.closing(pipeline.run_groups(groups)) as results:
             for tag, outcome in results:
                 pipe.send((tag, packed_read(outcome.photos), dataclasses.replace(outcome, photos=())))
-        pipe.send((pipeline.decoded_by, pipeline.halvings, pipeline.capped))
+        pipe.send((pipeline.decoded_by, pipeline.halvings, pipeline.capped, pipeline.cutter.damaged))
     except FaceEmbedError as error:
         pipe.send(_Failed(type(error).__name__, str(error)))
     except Exception:  # noqa: BLE001 - told by the parent, as an error of its own

@@ -304,7 +304,7 @@ def test_answers_are_what_openapi_promises(
     app = create_app(Service(embedder, limits=LIMITS, people=people_file(tmp_path / "staff.gallery")))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 11
+    assert len(operations) == 14
     statuses: set[int] = set()
 
     for operation in operations:

@@ -12,7 +12,7 @@ import pytest
 from faceembed.cli.web.people import PeopleFile
 from faceembed.cli.web.security import READ, WRITE, Key, read_keys
 from faceembed.cli.web.service import Service
-from faceembed.engine.people.gallery import read_gallery
+from faceembed.engine.people.gallery import read_gallery, write_gallery
 from faceembed.engine.pipeline.serving import Embedder
 from faceembed.engine.verbs.gallery import update
 from faceembed.errors import DataError, IndexFormatError, UsageError
@@ -159,6 +159,72 @@ def test_roles(ask: Any, service: Service) -> None:
     assert [said(one) for one in refused] == [(403, "forbidden")] * 3
     assert said(unknown) == said(wrong) == (401, "unauthorised")
     assert [one["name"] for one in known.json()["people"]] == ["ann", "bob"]
+
+
+def test_split(ask: Any, service: Service, staff: Path, tmp_path: Path) -> None:
+    """Photos of two people under one name: the odd one is first in the list, and goes to whom it is of; a file shows its face."""
+    people = service.people
+    assert people is not None
+    for seed in (1, 7):
+        for noise in range(2):
+            data = make_picture(seed, side=112 + noise)
+            (seen,) = service.embedder.embed([service.embedder.take(data)])
+            people.add("team/A", [(data, seen.faces[0], (112, 112))])
+    opened = read_gallery(staff)
+    file = tmp_path / "there.png"
+    file.write_bytes(make_picture(1))
+    info, (sent, *rest) = file.stat(), (p for p in opened.photos if p.person == "team/A")
+    row = {**sent.row, "path": str(file), "size": info.st_size, "mtime_ns": info.st_mtime_ns}
+    others = [p for p in opened.photos if p.person != "team/A"]
+    write_gallery(staff, opened.with_photos([*others, dataclasses.replace(sent, row=row), *rest]))
+    url = "/api/v1/people/team%2FA"
+
+    async def talk(client: Any) -> list[Any]:
+        write, read = headers(WRITER), headers(READER)
+        first = await client.get(url, headers=read)
+        ids = [photo["id"] for photo in first.json()["photos"]]
+        ask_split = lambda body, key=write: client.post(f"{url}/split", json=body, headers=key)
+        return [
+            first,
+            await client.get("/api/v1/pictures", params={"name": ["team/A", "ann", "nobody"]}, headers=read),
+            await client.get("/api/v1/people/nobody", headers=read),
+            await ask_split({"name": "Eve", "ids": ids[:2]}, read),
+            await ask_split({"name": "Eve", "ids": []}),
+            await ask_split({"name": "Eve", "ids": "x"}),
+            await ask_split({"name": "Eve", "ids": ["x"]}),
+            await ask_split({"name": "Eve", "ids": ids}),
+            await ask_split({"name": "ann", "ids": ids[:1]}),
+            await ask_split({"name": "team/A", "ids": ids[:1]}),
+            await ask_split({"name": "Eve", "ids": ids[:2]}),
+            await ask_split({"name": "ann", "ids": ids[2:3], "merge": True}),
+            await client.get("/api/v1/people", headers=read),
+            await client.get("/api/v1/people", headers=write),
+        ]
+
+    first, pictures, *refused, moved, merged, known, mine = ask(service, talk)
+    photos = first.json()["photos"]
+    assert [photo["alike"] for photo in photos] == sorted(photo["alike"] for photo in photos)
+    (shown,) = (photo for photo in photos if photo["file"])
+    assert shown["file"] == "there.png" and shown["picture"].startswith("data:image/jpeg;base64,/9j/")
+    assert str(tmp_path) not in first.text
+    assert pictures.json()["pictures"] == {"team/A": shown["picture"], "ann": None}
+    assert [said(one) for one in refused] == [
+        (404, "nobody"),
+        (403, "forbidden"),
+        (422, "bad_field"),
+        (422, "bad_field"),
+        (404, "no_such_photo"),
+        (409, "bad_name"),
+        (409, "bad_name"),
+        (409, "bad_name"),
+    ]
+    assert moved.json() == {"name": "Eve", "photos": 2, "left": 2}
+    assert merged.json() == {"name": "ann", "photos": 2, "left": 1}
+    counts = {one["name"]: one["photos"] for one in known.json()["people"]}
+    assert counts == {"Eve": 2, "ann": 2, "bob": 1, "team/A": 1}
+    assert known.json()["role"] == "read" and mine.json()["role"] == "write"
+    file.write_bytes(make_picture(2))
+    assert people.face(people.gallery().people["team/A"]) is None, "another file took its place"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,10 @@ class Marks:
     def sharpened(self, photo: Any, faces: Detections) -> Detections:
         return faces
 
+    def glance(self, photos: Any, min_faces: Any, least: float) -> Detections:
+        faces = self.detect(photos, min_faces, only_largest=False)
+        return faces.take(faces.scores >= np.float32(least))
+
     def detect(self, photos: Any, min_faces: Any, *, only_largest: bool) -> Detections:
         self.looked_at += len(photos)
         parts = []

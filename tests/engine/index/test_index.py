@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from faceembed.engine.index.faiss_build import build_faiss
 from faceembed.engine.index.files import IndexFiles
 from faceembed.engine.index.kinds import check_index_type, factory_string
 from faceembed.engine.index.manifest import FORMAT, check_encoder, read_manifest
 from faceembed.engine.index.shards import FaceTable
-from faceembed.engine.index.store import FaceIndex, build_faiss, load_faces, write_index
+from faceembed.engine.index.store import FaceIndex, load_faces, write_index
 from faceembed.engine.photos.rows import FACE_SCHEMA
 from faceembed.errors import DataError, IndexFormatError, UsageError
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from faceembed.engine.index import training
+from faceembed.engine.index.faiss_build import build_faiss
+from faceembed.engine.index.faiss_file import inner_of
 from faceembed.engine.index.kinds import make
-from faceembed.engine.index.store import build_faiss, inner_of
 from faceembed.engine.index.trial import tried
 from faceembed.errors import UsageError
 

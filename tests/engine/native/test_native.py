@@ -400,6 +400,17 @@ def test_resize_into_writes_the_rectangle_only() -> None:
     assert np.array_equal(canvas, expected)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_paint_is_a_copy_in_the_corner_of_each_canvas(exact: bool) -> None:
+    images, sizes = [noise(64, 48), noise(30, 90, 1)[:, 5:70], noise(20, 20, 2)], [(64, 40), (9, 65), (1, 1)]
+    found = _native.paint(images, np.array(sizes, np.int32), 64, 65, grey=77, exact=exact)
+    expected = np.full((3, 64, 65, 3), 77, np.uint8)
+    for image, (rows, columns), canvas in zip(images, sizes, expected, strict=True):
+        canvas[:rows, :columns] = _native.resize(image, rows, columns, exact=exact)
+    assert np.array_equal(found, expected)
+    assert _native.paint([], np.zeros((0, 2), np.int32), 8, 9, grey=0).shape == (0, 8, 9, 3)
+
+
 # ---- non-maximum suppression ------------------------------------------------------------------------------------------
 
 
@@ -580,6 +591,18 @@ BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
     ("resize_into", (IMAGE, canvas(9, 9, 3), 2**62, 0, 5, 5), {}, ValueError, "must lie inside the canvas"),
     ("resize_into", (IMAGE, canvas(9, 9), 0, 0, 5, 5), {}, ValueError, "canvas must have shape"),
     ("resize_into", (IMAGE, IMAGE, 0, 0, 5, 5), {}, ValueError, "must not share memory"),
+    (
+        "paint",
+        ([IMAGE], np.array([[5, 10]], np.int32), 9, 9),
+        {"grey": 1},
+        ValueError,
+        r"sizes\[0\] must be 1 to \(9, 9\), but is \(5, 10\)",
+    ),
+    ("paint", ([IMAGE], np.array([[0, 1]], np.int32), 9, 9), {"grey": 1}, ValueError, r"sizes\[0\] must be"),
+    ("paint", ([IMAGE], np.ones((2, 2), np.int32), 9, 9), {"grey": 1}, ValueError, r"shape \(1, 2\)"),
+    ("paint", ([IMAGE], np.ones((1, 2), np.int32), 9, 9), {"grey": 256}, ValueError, "grey must be 0 to 255"),
+    ("sharpness", (IMAGE,), {}, ValueError, "chips must have shape"),
+    ("sharpness", (IMAGE[None, :1],), {}, ValueError, "2 rows and columns or more"),
     ("nms", (BOXES[:, :3], SCORES, GROUPS, 0.5), {}, ValueError, r"boxes must have shape \(any, 4\)"),
     (
         "nms",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from faceembed.engine.index.store import Track
 from faceembed.engine.photos.archives.opened import open_archive
 from faceembed.engine.photos.archives.video import Video
 from faceembed.engine.photos.decode import decode
@@ -17,6 +21,8 @@ from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.photos.photo_file import photo_file
 from faceembed.engine.photos.places import is_gone
 from faceembed.engine.photos.reading import read_file
+from faceembed.engine.verbs.embed import embed
+from faceembed.engine.verbs.search import search, search_faces
 from faceembed.errors import IndexFormatError, PhotoError, UsageError
 from tests.engine.photos.odd import page, tiff
 from tests.engine.verbs.albums import Counted, paths_of, run, without_networks
@@ -136,7 +142,10 @@ def test_an_index_keeps_to_its_pages_and_frames(tmp_path: Path, monkeypatch: pyt
     (photos / "scan.tif").write_bytes(tiff(*pages))
     film(photos / "party.mp4", size=(48, 48))
     report = run(photos, index, pages=True, fps=2)
-    assert (report.faces, counted.photos) == (10, 10)
+    assert (report.faces + report.in_tracks, counted.photos) == (10, 10)
+    assert (
+        report.faces > 3 + 1
+    )  # the pages, and darker and brighter frames, which are two people to what stands for an encoder here
     assert run(photos, index, pages=True, fps=2).embedded == 0
     for options, said in (
         ({}, "was made with --pages, this run has no --pages; use the same"),
@@ -145,4 +154,80 @@ def test_an_index_keeps_to_its_pages_and_frames(tmp_path: Path, monkeypatch: pyt
     ):
         with pytest.raises(IndexFormatError, match=said):
             run(photos, index, **options)
-    assert len(paths_of(index)) == 10
+    assert len(paths_of(index)) == report.faces
+
+
+def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Put a, b, c, d of a display matrix into the header of an MP4's track (ISO/IEC 14496-12, 8.3.2)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    assert struct.unpack_from(">9i", data, at) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = (value << 16 if value >= 0 else -(-value << 16) for value in matrix)
+    struct.pack_into(">9i", data, at, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "quarters"), [((1, 0, 0, 1), 0), ((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)]
+)
+def test_frames_come_as_the_camera_was_held(tmp_path: Path, matrix: tuple[int, int, int, int], quarters: int) -> None:
+    """x' = a x + c y, y' = b x + d y: (0, 1, -1, 0) is a quarter with the clock, as phones write it that are held upright."""
+    av = pytest.importorskip("av")
+    shown = np.full((64, 96, 3), 40, np.uint8)
+    shown[:24, :32] = 220
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(stream.encode())
+    if quarters:
+        turn(path, matrix)
+    (found,) = list_photos([path], choice=Choice(fps=1)).photos
+    pixels = decode(read_file(found.path)).pixels
+    expected = np.rot90(shown, quarters)  # against the clock
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 8
+
+
+def test_a_video_is_rows_of_tracks(
+    tmp_path: Path, astronaut: Array, monkeypatch: pytest.MonkeyPatch, reuse_pipeline: object
+) -> None:
+    """She moves through the picture for four seconds, is away for seven, and comes back: two tracks, found by her photo."""
+    av = pytest.importorskip("av")
+    face = astronaut[:256, 96:352]
+    path, index = tmp_path / "space.mp4", tmp_path / "s.faiss"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=2)
+        stream.height, stream.width, stream.pix_fmt = 256, 384, "yuv420p"
+        stream.bit_rate = 4_000_000
+        for number in range(28):
+            pixels = np.full((256, 384, 3), 128, np.uint8)
+            if number < 8 or number >= 22:
+                left = 14 * (number % 8)
+                pixels[:, left : left + 256] = face
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    report = embed(path, index, fps=2)
+    assert (report.images, report.faces, report.no_face, report.failed) == (28, 2, 14, 0)
+    assert report.faces + report.no_face + report.in_tracks == 28
+    rows = pq.read_table(f"{index}.parquet").select(["first_ms", "last_ms", "frames"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(0, 3500, 8), (11000, 13500, 6)]
+    again = embed(path, index, fps=2)
+    assert (again.embedded, again.faces, again.in_tracks, again.failed) == (0, 2, 12, 0)
+    Image.fromarray(astronaut).save(tmp_path / "her.png")
+    ((_, hits),) = search(index, [tmp_path / "her.png"], k=5)
+    assert not isinstance(hits, str) and {hit.track for hit in hits} == {Track(0, 3500, 8), Track(11000, 13500, 6)}
+    assert min(hit.similarity for hit in hits) > 0.9
+    lines: list[str] = []
+    queries = search_faces(index, [path], k=1, fps=2, notice=lines.append)
+    assert [query.track for query in queries] == [Track(0, 3500, 8), Track(11000, 13500, 6)]
+    assert any("14 frames of videos that show faces have none" in line for line in lines)
+    moved = tmp_path / "moved.mp4"
+    path.rename(moved)
+    report = embed(moved, index, fps=2)
+    assert (report.embedded, report.moved, report.faces, report.in_tracks) == (0, 28, 2, 12)
+    (tmp_path / "empty").mkdir()
+    moved.unlink()
+    assert embed([tmp_path / "her.png", tmp_path], index, fps=2, prune=True).in_tracks == 0

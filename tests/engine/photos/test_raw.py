@@ -28,9 +28,10 @@ tifffile: Any = pytest.importorskip("tifffile")
 
 
 def dng(preview: Array, jpeg: bytes | None, orientation: int = 1) -> bytes:
-    """A DNG as cameras write it: a preview, as a JPEG or as it is, and the sensor's numbers in a directory below it."""
+    """A DNG as cameras write it (without an orientation where that is 0): a preview, as a JPEG or as it is, and the sensor's numbers in a directory below it."""
     out = io.BytesIO()
-    tags = [(271, "s", 0, "Test"), (272, "s", 0, "Camera"), (274, "H", 1, orientation)]
+    tags: list[Any] = [(271, "s", 0, "Test"), (272, "s", 0, "Camera")]
+    tags += [(274, "H", 1, orientation)] if orientation else []
     tags += [(50706, "B", 4, bytes([1, 4, 0, 0])), (50708, "s", 0, "Test Camera")]
     sensor = np.zeros((192, 256), np.uint16)
     with tifffile.TiffWriter(out, byteorder="<") as file:

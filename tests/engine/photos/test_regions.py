@@ -131,6 +131,14 @@ def test_sidecars_go_first(tmp_path: Path) -> None:
     assert read_regions(str(path)).regions[0].name == "New"
 
 
+def test_a_photo_that_a_sidecar_turns(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", packet(ANN))
+    (tmp_path / "a.jpg.xmp").write_text('<a xmlns:tiff="t" tiff:Orientation="6"/>')
+    assert [region.box for region in read_regions(str(path)).regions] == [turned((0.3, 0.6, 0.2, 0.4), 6)]
+    photo(tmp_path / "a.jpg", packet(ANN), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\3\0\0\0\0\0\0")
+    assert [region.box for region in read_regions(str(path)).regions] == [turned((0.3, 0.6, 0.2, 0.4), 3)]
+
+
 def test_turned_without_its_regions() -> None:
     found = parse_regions(packet(ANN, width=100, height=200), (200, 100), 1)
     assert not found.regions and "it was turned without them" in found.remarks[0]

@@ -47,6 +47,15 @@ def test_sharpness_falls_with_blur(astronaut: np.ndarray[tuple[int, int, int], n
     assert sharpness(np.zeros((0, 9, 9, 3), np.uint8)).shape == (0,)
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2), (112, 112), (7, 2100)])
+def test_sharpness_is_opencvs(shape: tuple[int, int]) -> None:
+    chips = np.random.default_rng(0).integers(0, 256, (3, *shape, 3)).astype(np.uint8)
+    chips[1] = 255 * (np.indices(shape).sum(axis=0) % 2)[..., None]  # the largest that there is
+    grey = [cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY) for chip in chips]
+    expected = [np.asarray(cv2.Laplacian(one, cv2.CV_32F), np.float64).var() for one in grey]
+    assert sharpness(chips).tolist() == pytest.approx(expected, rel=1e-6)
+
+
 def test_percentile() -> None:
     spec = resolve("faceembed-r29", task="encoder").spec
     shares = percentile(np.array([0, spec.norms[0], spec.norms[10], spec.norms[-1], 9], np.float32), spec)

@@ -58,7 +58,8 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> bytes:
         raise AssertionError("the model's file was read")
 
-    monkeypatch.setattr(openvino, "with_pixel_input", refuse)
+    for name in ("with_pixel_input", "with_packed_input"):
+        monkeypatch.setattr(openvino, name, refuse)
 
 
 def files(home: Path) -> list[Path]:

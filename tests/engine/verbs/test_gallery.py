@@ -19,7 +19,7 @@ from faceembed.engine.people import enrolling
 from faceembed.engine.people.gallery import read_gallery
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.gallery import add, enrol, update
-from faceembed.engine.verbs.gallery_people import list_people, remove, rename
+from faceembed.engine.verbs.gallery_people import list_people, remove, rename, split
 from faceembed.engine.verbs.identify import identify
 from faceembed.errors import (
     DataError,
@@ -119,6 +119,35 @@ def test_add_remove_rename(staff: Path, tmp_path: Path) -> None:
     rename(staff, "bob", "Ann Lee", merge=True)
     assert names(staff) == {"Ann Lee": 5}
     assert b"eve" not in staff.read_bytes() and "zoë".encode() not in staff.read_bytes()
+
+
+def test_split(staff: Path, people: Path) -> None:
+    wrong = str(people / "ann" / "1.png")
+    before = staff.read_bytes()
+    for new, paths, merge, message in (
+        ("eve", [], False, "no photo of 'ann' would go to 'eve'"),
+        ("eve", [wrong, str(people / "ann" / "0.png")], False, "all photos of 'ann' would go to 'eve'"),
+        ("eve", [str(people / "bob" / "0.png")], False, "'ann' has no photo .*bob/0.png; see: faceembed gallery list"),
+        ("bob", [wrong], False, "has somebody called 'bob' already"),
+        ("ann", [wrong], True, "are of 'ann' already"),
+        (
+            "Bob",
+            [wrong],
+            False,
+            "'bob' and 'Bob' are two people of one name|'Bob' and 'bob' are two people of one name",
+        ),
+        ("unknown", [wrong], False, "what identify calls strangers"),
+    ):
+        with pytest.raises(FaceEmbedError, match=message):
+            split(staff, "ann", new, paths, merge=merge)
+    with pytest.raises(DataError, match="nobody called 'anne'; did you mean 'ann'"):
+        split(staff, "anne", "eve", [wrong])
+    assert staff.read_bytes() == before
+    assert split(staff, "ann", "eve", [wrong]) == (1, 1)
+    assert names(staff) == {"ann": 1, "bob": 2, "eve": 1, "zoë": 2}
+    (moved,) = read_gallery(staff).people["eve"].photos
+    assert moved.path == wrong and moved.embedding is not None
+    assert split(staff, "bob", "eve", [str(people / "bob" / "0.png")], merge=True) == (2, 1)
 
 
 def test_one_name_has_one_spelling(staff: Path) -> None:

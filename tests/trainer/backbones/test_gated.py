@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import FaceEmbedError
 from faceembed.trainer.backbones.checkpoints import load_encoder, save_checkpoint
-from faceembed.trainer.backbones.gated import FineDetail, GatedEncoder, Shrink, TextureNet, build_gated, gate
+from faceembed.trainer.backbones.gated import FineDetail, GatedEncoder, Middle, TextureNet, build_gated, gate
 from faceembed.trainer.backbones.registry import build, find, preprocess
 from faceembed.trainer.batches.dataset import divide, open_crops
 from faceembed.trainer.export.encoder import convert
@@ -112,12 +112,12 @@ def test_fine_detail_is_colours_and_second_differences() -> None:
 
 @pytest.mark.parametrize("side", [112, 150])
 def test_texture_takes_the_chips_of_each_encoder(side: int) -> None:
-    network = TextureNet(8).eval()
+    network = TextureNet((8, 16, 32)).eval()
     assert network(torch.randn(3, 3, side, side)).shape == (3,)
 
 
 def test_identity_stays_at_rest() -> None:
-    body = GatedEncoder(build("mobilefacenet"), TextureNet(8)).train()
+    body = GatedEncoder(build("mobilefacenet"), TextureNet((8, 16, 32))).train()
     assert body.training and body.texture.training and not any(m.training for m in body.identity.modules())
 
 
@@ -237,17 +237,20 @@ def test_names_and_dimensions() -> None:
         find("ir20+gate")
 
 
-def test_shrink_is_bilinear() -> None:
+def test_the_middle_alone_is_looked_at() -> None:
     torch.manual_seed(2)
-    x = torch.randn(2, 3, 30, 30)
-    wanted = torch.nn.functional.interpolate(x, (26, 26), mode="bilinear", align_corners=False)
-    assert torch.allclose(Shrink(30, 26)(x), wanted, atol=1e-5)
+    net = TextureNet((4, 4, 4), middle=32).eval()
+    x = torch.randn(2, 3, 40, 40)
+    inside, outside = x.clone(), x.clone()
+    outside[:, :, :4] = outside[:, :, -4:] = outside[..., :4] = outside[..., -4:] = 9.0
+    inside[:, :, 4, 4] = 9.0
+    with torch.no_grad():
+        assert torch.equal(net(outside), net(x)) and not torch.equal(net(inside), net(x))
 
 
 def test_a_branch_has_a_gate_of_its_own() -> None:
-    """Smaller, on fewer pixels; its checkpoint holds no matrix of pixels."""
+    """Smaller, on fewer pixels; on the face alone."""
     body = build("resnet29-branch+gate")
-    assert isinstance(body, GatedEncoder) and isinstance(body.texture.shrink, Shrink)
-    assert body.texture.logit.in_features == 8 * 24
-    assert not [name for name in body.state_dict() if "shrink" in name]
+    assert isinstance(body, GatedEncoder) and isinstance(body.texture.middle, Middle)
+    assert body.texture.logit.in_features == 2 * 96
     assert body(torch.zeros(2, 3, 150, 150)).shape == (2, 512)

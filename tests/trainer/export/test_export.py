@@ -25,6 +25,7 @@ from faceembed.engine.index.store import load_faces
 from faceembed.engine.models import registry
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.entry import Entry
+from faceembed.engine.models.flops import count_flops
 from faceembed.engine.models.fp16 import to_fp16
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
@@ -35,7 +36,7 @@ from faceembed.errors import DataError, ModelError, UsageError
 from faceembed.trainer.backbones.checkpoints import load_encoder, save_checkpoint
 from faceembed.trainer.backbones.registry import ARCHITECTURES, Architecture, build, find, preprocess
 from faceembed.trainer.export import encoder as export
-from faceembed.trainer.export.encoder import Converted, convert, export_onnx, faces, write
+from faceembed.trainer.export.encoder import PRECISIONS, Converted, convert, export_onnx, faces, write
 from faceembed.trainer.export.import_checkpoint import Facts, import_checkpoint
 
 Chips = NDArray[np.uint8]
@@ -122,6 +123,32 @@ def test_fp16_is_strongly_typed(narrow: nn.Module, chips: Chips) -> None:
     kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
     floats = {name: kind for name, kind in kinds.items() if kind in FLOATS}
     assert len(floats) >= 8 and set(floats.values()) == {TensorProto.FLOAT16}
+
+
+def test_w8_keeps_wide_layers_in_whole_numbers(chips: Chips, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    wide = nn.Sequential(
+        nn.Conv2d(3, 8, 7, 4),
+        nn.ReLU(),
+        nn.Conv2d(8, 128, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(6),
+        nn.Flatten(),
+        nn.Linear(4608, 24),
+    )
+    spec = dataclasses.replace(NARROW, spread=0.2)
+    sizes = {}
+    for precision in PRECISIONS:
+        done = convert(wide, spec, chips[:4], precision=precision)
+        sizes[precision] = sum(
+            len(weight.raw_data)
+            for weight in onnx.load_from_string(done.data).graph.initializer
+            if weight.dims[2:] in ([3, 3], [7, 7])
+        )
+        assert done.min_cosine >= 0.9999
+    assert sizes["fp16"] * 2 == sizes["fp32"] and sizes["fp16"] - sizes["w8"] == 128 * 8 * 9
+    model = write(convert(wide, spec, chips[:4], precision="w8"), tmp_path / "w8.onnx")
+    assert count_flops(model) == count_flops(write(convert(wide, spec, chips[:4]), tmp_path / "fp32.onnx"))
 
 
 LEAST = {"fp32": 0.99999, "fp16": 0.999}

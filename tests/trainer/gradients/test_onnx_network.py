@@ -326,7 +326,7 @@ class Identity(nn.Module):
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, nn.Module]:
     """A small gated encoder, on disk and as it was."""
     torch.manual_seed(0)
-    module = GatedEncoder(Identity(), TextureNet(4)).eval()
+    module = GatedEncoder(Identity(), TextureNet((4, 8, 16))).eval()
     spec = dataclasses.replace(SPEC, name="gated", dimension=12, gated=True, input_size=(48, 48))
     chips = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 3)).astype(np.uint8)
     path = tmp_path_factory.mktemp("gated") / "gated.onnx"

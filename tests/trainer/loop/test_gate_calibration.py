@@ -32,7 +32,9 @@ def test_parts_and_whole(seed: int, logit: float, slope: float, offset: float) -
 
 def test_weights_hold_it() -> None:
     torch.manual_seed(0)
-    body = GatedEncoder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 6)), TextureNet(4)).eval()
+    body = GatedEncoder(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 6)), TextureNet((4, 8, 16))
+    ).eval()
     chips = torch.randn(4, 3, 24, 24)
     with torch.no_grad():
         before = body(chips).numpy()

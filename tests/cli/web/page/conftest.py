@@ -78,8 +78,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory, astronaut: NDArray[np.uint8]
     return {path.name: path for path in folder.iterdir()}
 
 
-def _serve(index: Path, start: Callable[..., subprocess.Popen[str]]) -> Iterator[str]:
-    server = start("serve", *MODELS, "--port", "0", "--rate-limit", "0", "--index", index, "--json")
+def _serve(path: Path, option: str, start: Callable[..., subprocess.Popen[str]]) -> Iterator[str]:
+    server = start("serve", *MODELS, "--port", "0", "--rate-limit", "0", option, path, "--json")
     try:
         assert server.stdout is not None and server.stderr is not None
         line = server.stdout.readline()
@@ -91,9 +91,9 @@ def _serve(index: Path, start: Callable[..., subprocess.Popen[str]]) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def make_server(start: Callable[..., subprocess.Popen[str]]) -> Callable[[Path], Iterator[str]]:
-    """Start `faceembed serve` with an index: a generator of its address."""
-    return lambda index: _serve(index, start)
+def make_server(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Iterator[str]]:
+    """Start `faceembed serve` with an index, or with what another option names: a generator of its address."""
+    return lambda path, option="--index": _serve(path, option, start)
 
 
 @pytest.fixture(scope="session")

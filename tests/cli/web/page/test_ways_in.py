@@ -136,6 +136,8 @@ def test_keyboard_alone(page: Any, faces: dict[str, Path]) -> None:
     expect(page.tab.locator("#tab-search")).to_have_attribute("aria-selected", "true")
     expect(page.tab.locator("#panel-search")).to_be_visible()
     press("ArrowRight")
+    expect(page.tab.locator("#panel-people")).to_be_visible()
+    press("ArrowRight")
     expect(page.tab.locator("#panel-compare")).to_be_visible()
     expect(page.tab.locator(".photo")).to_have_count(3)
 

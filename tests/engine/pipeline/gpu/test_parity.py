@@ -114,7 +114,7 @@ def test_white_squares_are_found_where_they_are(
         settings = EmbedSettings(faces=faces, min_face=20)
         encoder = Encoder(tiny_encoder, CHOICE, threads=1)
         on_host = OneShotDetector(white_cells, CHOICE, threads=1)
-        on_host.turns = on_host.tiles = False  # what a card does not do
+        on_host.turns = on_host.confirms = on_host.tiles = False  # what a card does not do
         host = Pipeline(settings, on_host, encoder, workers=1)
         detector: Detector = DeviceOneShotDetector(white_cells, CHOICE, backend)
         device = DevicePipeline(settings, detector, encoder, backend, memory=1 << 30)
