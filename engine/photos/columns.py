@@ -36,7 +36,7 @@ def column(values: NDArray[Any] | Sequence[Any], kind: Any) -> pa.Array:
         return pa.nulls(len(values), kind)
     if kind == pa.string():
         together = "".join(values)
-        parts: Sequence[Any] = values if together.isascii() else [text.encode() for text in values]
+        parts: Any = values if together.isascii() else [text.encode() for text in values]
         ends = np.zeros(len(values) + 1, np.int32)
         np.cumsum(list(map(len, parts)), out=ends[1:])
         return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(ends), pa.py_buffer(together.encode())])
