@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from faceembed.cli.dataset import DatasetOptions, access_options, index_or_datas
 from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT
 from faceembed.cli.options import (
     ModelOptions,
+    Numbers,
     Output,
     file_argument,
     folder_options,
@@ -65,6 +67,12 @@ if TYPE_CHECKING:
     metavar="TYPE",
     help="flat, hnsw, ivf or a FAISS factory string.  [default: what the index has, else flat]",
 )
+@click.option(
+    "--min-quality",
+    type=Numbers(0, 1),
+    metavar="0..1",
+    help="As --min-score: of what is known of a face, the aligner's score says best how good it is (see eval).",
+)
 @click.option("--fresh", is_flag=True, help="Start over: drop an index and an unfinished run of that name.")
 @click.option(
     "--prune",
@@ -93,6 +101,7 @@ def embed(
     dtype: str,
     faces: str,
     index_type: str | None,
+    min_quality: float | None,
     fresh: bool,
     prune: bool,
     check: bool,
@@ -119,13 +128,17 @@ def embed(
         find /mnt -name '*.jpg' -newer people.faiss -print0 | faceembed embed - -o people.faiss
         faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
         faceembed embed photos -o people.faiss --device cuda --aligner faceembed-align --gpu-memory 8G
-        faceembed embed s3://bucket/photos -o s3://bucket/people --ray auto
+        faceembed embed /mnt/archive -o s3://bucket/people --ray auto
         faceembed embed --sample
     """
     if sample == bool(photos):
         raise click.UsageError("give PHOTOS, or --sample for sample photos" + (", not both" if sample else ""))
     if output is None and not sample:
         raise click.UsageError("say where the index goes, as in: -o people.faiss")
+    if min_quality is not None:
+        if models.min_score is not None:
+            raise click.UsageError("--min-quality and --min-score are one setting; give one of them")
+        models = dataclasses.replace(models, min_score=min_quality)
     if output is not None and is_dataset(output):
         _into_dataset(
             ctx,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from faceembed.cli import said
-from faceembed.cli.group import OUTPUT, Group
+from faceembed.cli.group import AFTER_INTERRUPT, OUTPUT, Group
 from faceembed.cli.options import (
     ModelOptions,
     Numbers,
@@ -73,6 +73,7 @@ def enrol(
     from faceembed.engine.verbs.gallery import enrol as enrol_people
 
     ctx.meta[OUTPUT] = output
+    ctx.meta[AFTER_INTERRUPT] = "What was embedded is kept; the same command goes on from there."
     with out.reporter() as reporter:
         report = enrol_people(
             people,

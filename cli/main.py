@@ -25,7 +25,7 @@ from faceembed.cli.libraries import keep_at_home, keep_small, sleep_soon
 from faceembed.cli.matrix import matrix
 from faceembed.cli.models import models
 from faceembed.cli.project import project
-from faceembed.cli.regions import regions
+from faceembed.cli.regions import regions, write_names
 from faceembed.cli.relocate import relocate
 from faceembed.cli.remove import remove
 from faceembed.cli.search import search
@@ -65,6 +65,7 @@ for _command in (
     gallery,
     cluster,
     regions,
+    write_names,
     project,
     remove,
     relocate,

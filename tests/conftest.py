@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model
 from faceembed.engine.photos.sample import sample_photos
-from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline import loading, warm
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -39,6 +39,14 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEEMBED_HOME", str(home))
         yield home
+
+
+@pytest.fixture(autouse=True)
+def _cold() -> Iterator[None]:
+    """No test gets models that another one has opened, or what stood in for them."""
+    warm.let_go()
+    yield
+    warm.let_go()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,6 +38,12 @@ def shape_for(height: int, width: int, *, side: float, step: int = STEP) -> Shap
     return Shape(shorter if rows <= shorter else longer, shorter if columns <= shorter and rows > shorter else longer)
 
 
+def square_for(side: float) -> Shape:
+    """The square canvas for a photo shown with a longer side of ``side`` pixels, whatever its form: one shape for all photos of a set."""
+    longer = _up(side, STEP)
+    return Shape(longer, longer)
+
+
 def paint(
     shape: Shape, photos: Sequence[NDArray[np.uint8]], sides: NDArray[np.float64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

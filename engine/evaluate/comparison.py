@@ -60,7 +60,7 @@ class Row:
         }
         names = ["eer", "eer_ci", "eer_ci_how", "threshold", "eer_other", "eer_fake", "kinds", "auc", "auc_ci"]
         names += ["failure_to_enrol", "skipped_pairs", "repeated_pairs", "pairs_with_itself", "contradictory_pairs"]
-        names += ["cannot_tell"]
+        names += ["discard", "cannot_tell"]
         found = self.evaluation.to_json_dict() if self.evaluation else {}
         fields |= {name: found.get(name) for name in names}
         fields["tar_at_far"] = None

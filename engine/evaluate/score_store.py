@@ -41,6 +41,8 @@ class Scores:
     """Photo to the reason why it has none."""
     several: int | None = None
     """Photos that show several faces; None in files of older versions."""
+    qualities: dict[str, dict[str, float]] | None = None
+    """Photo to its measures of quality (`few_photos.Embedded.quality`); None in files of older versions."""
 
 
 class Store:
@@ -87,7 +89,9 @@ class Store:
         try:
             with np.load(io.BytesIO(self._file(encoder).read_bytes()), allow_pickle=False) as kept:
                 several = int(kept["several"]) if "several" in kept else None
-                return Scores(kept["similarity"], kept["failed"], json.loads(str(kept["failures"])), several)
+                qualities = json.loads(str(kept["qualities"])) if "qualities" in kept else None
+                failures = json.loads(str(kept["failures"]))
+                return Scores(kept["similarity"], kept["failed"], failures, several, qualities)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # cut short or not ours: computed anew
             return None
 
@@ -104,6 +108,8 @@ class Store:
         arrays["failures"] = np.array(json.dumps(scores.failures))
         if scores.several is not None:
             arrays["several"] = np.array(scores.several)
+        if scores.qualities is not None:
+            arrays["qualities"] = np.array(json.dumps(scores.qualities))
         np.savez(target, **arrays)
         with atomic_write(self._file(encoder)) as file:
             file.write(target.getvalue())

@@ -8,14 +8,12 @@ import dataclasses
 import io
 from collections.abc import Callable, Sequence
 
+from faceembed.engine.photos.no_text import known_kind
 from faceembed.errors import PairListError
 
 SEPARATORS = (",", ";", "\t")
 _EXCEL = "sep="
 """What Excel reads, and some programs write, in front of the header: ``sep=;``."""
-
-_BINARY = ((0, b"PAR1", "a Parquet file, as a gallery is one"), (0, b"PK\x03\x04", "a zip"), (257, b"ustar", "a tar"))
-"""Where, and what, the first bytes are of files that are given for lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +30,9 @@ def decoded(source: str, data: bytes) -> str:
     """A text file's text: UTF-8, or UTF-16 with a byte order mark or Latin letters.
 
     Raises:
-        PairListError: neither, or an archive.
+        PairListError: neither, or an archive, a picture, an index.
     """
-    if binary := next((kind for at, mark, kind in _BINARY if data.startswith(mark, at)), ""):
+    if binary := known_kind(data):
         raise PairListError(
             f"{source} is {binary}, and no list; give UTF-8 text with the paths of photos, in archives too (x.tar::a.jpg)"
         )

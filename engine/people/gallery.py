@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from faceembed.engine.photos.no_text import known_kind
 from faceembed.engine.photos.photo_file import printable
 from faceembed.engine.photos.rows import FACE_SCHEMA, read_parquet
 from faceembed.errors import DataError, IndexFormatError, UsageError
@@ -171,6 +172,10 @@ def read_gallery(path: str | os.PathLike[str]) -> Gallery:
     if not os.path.exists(path):
         raise DataError(f"{name}: there is no such gallery; make one: faceembed enrol PEOPLE -o {name}")
     advice = f"{_AGAIN} {name}"
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if (kind := known_kind(head)) and not head.startswith(b"PAR1"):
+        raise IndexFormatError(f"{name} is {kind}, and no gallery of people; make one: faceembed enrol PEOPLE -o FILE")
     table = read_parquet(path, ("person", "path", "reason", "embedding"), advice=advice)
     try:
         about = json.loads((table.schema.metadata or {})[GALLERY.encode()])

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 
+from faceembed.engine.photos.no_text import known_kind
 from faceembed.errors import DataError
 
 STDIN = "/dev/stdin"
@@ -54,6 +55,10 @@ class FileList:
                     data = file.read()
         except OSError as error:
             raise DataError(f"{self.name}: the list of photos cannot be read ({error.strerror or error})") from error
+        if kind := known_kind(data):
+            raise DataError(
+                f"{self.name} is {kind}, and no list of photos; give it without the @, or text with a path on each line"
+            )
         paths = [path for path in _split(data) if path]
         if not paths:
             raise DataError(f"{self.name}: the list of photos is empty; it wants a path on each line")

@@ -60,6 +60,11 @@ class Encoder:
         """Whether the precision needs no parity check any more."""
         return self._admitted
 
+    @property
+    def lasting(self) -> bool:
+        """Whether a later run need not ask again: it is fp32, or passed on real faces. Drawn ones decide for one run alone."""
+        return self.choice.precision == "fp32" or bool(self._remembered())
+
     def admit(self, chips: NDArray[np.uint8]) -> str:
         """The precision gate: compare with fp32, and remember on this machine what passed on real faces.
 

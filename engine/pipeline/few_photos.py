@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
-from faceembed.engine.photos.photo_file import photo_file
+from faceembed.engine.photos.photo_file import PhotoFile, photo_file
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.batches import Outcome
+from faceembed.engine.pipeline.batch import Faces
 from faceembed.engine.pipeline.counting import count_faces
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
 from faceembed.engine.pipeline.quality import pose, quality_of
@@ -85,7 +85,10 @@ def embed_photos(
                 parts.setdefault(outcome.photos[place].path, []).append(vector)
                 where.setdefault(outcome.photos[place].path, []).append((faces.boxes[row], faces.norms[row]))
                 seen[outcome.photos[place].path] = 1 + beside
-            for path, known in _qualities(outcome, models.encoder.spec):
+            known_of = face_qualities(
+                outcome.photos, faces, faces.norms, faces.embeddings, faces.sharpness, models.encoder.spec
+            )
+            for path, known in known_of:
                 quality.setdefault(path, known)  # of several the largest is the first
             failures.update({failure.photo.path: failure.reason for failure in outcome.failures})
             progress(Progress(len(parts) + len(failures), len(photos), sum(map(len, parts.values())), len(failures)))
@@ -103,22 +106,37 @@ def embed_photos(
     return Embedded(largest, failures, spec.name, spec.threshold, runtime, spec, by_path, quality, places, found)
 
 
-def _qualities(outcome: Outcome, spec: ModelSpec) -> Iterator[tuple[str, dict[str, float]]]:
-    """Path and what is known of each face. As `rows.face_rows`, but without Arrow, which a comparison of two photos need not load."""
-    faces = outcome.faces
+def face_qualities(
+    photos: Sequence[PhotoFile],
+    faces: Faces,
+    norms: NDArray[np.float32],
+    embeddings: NDArray[np.float32],
+    sharp: NDArray[np.float32] | None,
+    spec: ModelSpec,
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Path and what is known of each face. As `rows.face_rows`, but without Arrow, which a comparison of two photos need not load.
+
+    Args:
+        photos: of one batch.
+        faces: F of them.
+        norms: (F,).
+        embeddings: (F, D).
+        sharp: (F,) as `quality.sharpness` has it, where it is known.
+        spec: the encoder's.
+    """
     looks, (yaw, _), sides = (
-        realness(faces.embeddings, spec),
+        realness(embeddings, spec),
         pose(faces.landmarks),
         faces.boxes[:, 2:] - faces.boxes[:, :2],
     )
     for number, place in enumerate(faces.photo.tolist()):
         row = {
             "score": faces.scores[number],
-            "norm": faces.norms[number],
+            "norm": norms[number],
             "w": sides[number, 0],
             "h": sides[number, 1],
             "yaw": yaw[number],
-            "sharpness": None if faces.sharpness is None else faces.sharpness[number],
+            "sharpness": None if sharp is None else sharp[number],
             "real": None if looks is None else looks[number],
         }
-        yield outcome.photos[place].path, quality_of(row)
+        yield photos[place].path, quality_of(row)

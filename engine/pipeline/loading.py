@@ -13,6 +13,7 @@ from faceembed.engine.detect.kinds import check_decoder, cpu_only, open_detector
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.models.spec import Model, ModelSpec
 from faceembed.engine.photos.photo_file import PhotoFile
+from faceembed.engine.pipeline import warm
 from faceembed.engine.pipeline.batches import Pipeline
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.chips import Cutter
@@ -77,14 +78,15 @@ def open_pipeline(
     Raises:
         DeviceError: what was asked for cannot serve.
     """
-    opened = _settled(
-        settings,
-        lambda choice: _open(settings, models, choice, spoken(notice)),
-        photos,
-        notice,
-        cpu_only=cpu_only(models.aligner),
-        unfit=models.encoder.spec.unfit,
-    )
+    with warm.holding():  # threads that open the same at once wait for one, gate and all
+        opened = _settled(
+            settings,
+            lambda choice: _open(settings, models, choice, spoken(notice)),
+            photos,
+            notice,
+            cpu_only=cpu_only(models.aligner),
+            unfit=models.encoder.spec.unfit,
+        )
     return _on_all_cards(settings, models, opened, photos, notice) if all_cards else opened
 
 
@@ -171,6 +173,14 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
 
         return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open(watch)
     threads = settings.runtime.thread_count
+    key = (models, choice.runtime, choice.precision, threads, settings.detect_size, settings.min_score)
+    encoder, detector = warm.warm(key, lambda: _opened(settings, models, choice))
+    return Pipeline(settings, detector, encoder, workers=threads)
+
+
+def _opened(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> warm.Pair:
+    """Both models on the CPU."""
+    threads = settings.runtime.thread_count
     with concurrent.futures.ThreadPoolExecutor(1, "faceembed-open") as pool:  # both at once: 0.36 s in place of 0.45
         encoder = pool.submit(Encoder, models.encoder, choice, threads=threads)
         detector = (
@@ -184,7 +194,7 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
             if models.aligner
             else None
         )
-        return Pipeline(settings, detector, encoder.result(), workers=threads)
+        return encoder.result(), detector
 
 
 def _on_all_cards(

@@ -11,10 +11,12 @@ import numpy as np
 
 from faceembed.engine.evaluate import metrics
 from faceembed.engine.evaluate.comparison import Comparison, Row, size_text
+from faceembed.engine.evaluate.discard import UP_TO
 from faceembed.engine.report import plots
 from faceembed.engine.report.page import percent, shown, write_page
 
 _NAMES = {"other": "other people", "fake": "deepfakes"}
+_MEASURES = ("score", "norm")  # the aligner's, which is one for all encoders, and each encoder's own
 _LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
 
 
@@ -53,6 +55,7 @@ def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> No
         roc=_roc_svg(curves) if curves else None,
         det=_det_svg(curves) if curves else None,
         bars=_eer_svg(good) if curves else None,
+        discard=_discard_svg(good) if any(_discarded(row) for row in good) else None,
         trade=_trade_svg(good) if any(row.rate for row in good) else None,
         rate_faces=comparison.rate_faces,
         skipped=max((row.evaluation.skipped_pairs for row in good if row.evaluation), default=0),
@@ -74,6 +77,8 @@ def _cells(row: Row, number: int | None) -> dict[str, Any]:
     cells["rate"] = f"{row.rate.median:,.0f}" if row.rate else "–"
     cells["spread"] = f"{row.rate.lowest:,.0f} – {row.rate.highest:,.0f}" if row.rate else ""
     cells["precision"] = row.precision or "–"
+    cells["licence"] = shown(spec.licence) if spec else "–"
+    cells["areas"] = {name: _area(row, name) for name in _MEASURES}
     if found:
         cells["eer"], cells["interval"] = percent(found.eer), " – ".join(map(percent, found.eer_ci))
         cells["kinds"] = {kind: percent(rates.eer) for kind, rates in found.kinds.items()}
@@ -83,6 +88,18 @@ def _cells(row: Row, number: int | None) -> dict[str, Any]:
 
 def _rate(value: float | None) -> str:
     return "insufficient data" if value is None else percent(value)
+
+
+def _area(row: Row, measure: str) -> str:
+    """What a measure of quality is worth to an encoder (`discard`)."""
+    found = row.evaluation.discard if row.evaluation else None
+    curve = found.by_quality.get(measure) if found else None
+    return "–" if curve is None or curve.area is None else f"{curve.area:.2f}"
+
+
+def _discarded(row: Row) -> bool:
+    """Whether there is a curve to draw."""
+    return _area(row, _MEASURES[0]) != "–"
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -145,6 +162,20 @@ def _eer_svg(rows: Sequence[Row]) -> str:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(plots.percent_tick)
     return plots.to_svg(figure, "encoders-eer")
+
+
+def _discard_svg(rows: Sequence[Row]) -> str:
+    figure, axes = plots.open_figure("Pairs of one person discarded, lowest score first", "FNMR at the threshold")
+    for number, row in enumerate(rows):
+        if _discarded(row):
+            assert row.evaluation is not None and row.evaluation.discard is not None
+            fnmr = row.evaluation.discard.by_quality[_MEASURES[0]].fnmr
+            axes.plot(np.linspace(0, UP_TO, len(fnmr)), fnmr, **_look(number))
+    axes.set_xlim(0, UP_TO)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(plots.percent_tick)
+    axes.yaxis.set_major_formatter(plots.percent_tick)
+    return plots.to_svg(figure, "encoders-discard")
 
 
 def _trade_svg(rows: Sequence[Row]) -> str:

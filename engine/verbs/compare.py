@@ -34,7 +34,9 @@ from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.encodes import Chips
+from faceembed.engine.pipeline.few_photos import face_qualities
 from faceembed.engine.pipeline.progress import Notify, OnProgress, Progress
+from faceembed.engine.pipeline.quality import sharpness
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.runtimes.choose import choose
 from faceembed.engine.runtimes.unit import NO_EMBEDDING, is_sound
@@ -88,7 +90,9 @@ def compare_encoders(
         run.measure(group)
     for row in rows:
         if scores := row.scores:
-            judge = functools.partial(evaluate, failures=scores.failures, skip_failures=skip_failures)
+            judge = functools.partial(
+                evaluate, failures=scores.failures, skip_failures=skip_failures, qualities=scores.qualities
+            )
             row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
     counts = [row.scores.several for row in rows if row.scores and row.scores.several is not None]
     return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime, max(counts, default=None))
@@ -178,6 +182,7 @@ class _Run:
         """Read every photo once, for all of these encoders, and keep their similarities."""
         vectors: list[dict[str, NDArray[np.float32]]] = [{} for _ in missing]
         without: list[dict[str, str]] = [{} for _ in missing]  # faces that an encoder has no embedding of
+        qualities: list[dict[str, dict[str, float]]] = [{} for _ in missing]
         failures: dict[str, str] = {}
         done = faces = several = 0
         with contextlib.closing(cutter.cut(self.photos)) as cuts:
@@ -185,18 +190,21 @@ class _Run:
                 failures.update({failure.photo.path: failure.reason for failure in cut.failures})
                 paths = [cut.photos[place].path for place in cut.faces.photo.tolist()]
                 several += int((cut.faces.beside > 0).sum())
-                for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
+                sharp = sharpness(cut.chips)
+                for (row, encoder), found, lost, known in zip(missing, vectors, without, qualities, strict=True):
                     if row.reason or not paths:
                         continue
                     embedded = _attempt(row, functools.partial(encoder.encode, cut.chips))
                     if embedded is not None:
                         found.update(zip(paths, embedded[0], strict=True))
+                        spec = encoder.model.spec
+                        known.update(face_qualities(cut.photos, cut.faces, embedded[1], embedded[0], sharp, spec))
                         lost.update(
                             (paths[place], NO_EMBEDDING) for place in np.flatnonzero(~is_sound(embedded[0])).tolist()
                         )
                 done, faces = done + len(cut.photos), faces + len(paths)
                 self.progress(Progress(done, len(self.photos), faces, len(failures)))
-        for (row, encoder), found, lost in zip(missing, vectors, without, strict=True):
+        for (row, encoder), found, lost, known in zip(missing, vectors, without, qualities, strict=True):
             if row.reason:
                 continue
             if found and len(lost) == len(found):
@@ -212,5 +220,5 @@ class _Run:
                     for pair, miss in zip(self.pairs, failed, strict=True)
                 ]
             )
-            row.scores = Scores(similarity, failed, reasons, several)
+            row.scores = Scores(similarity, failed, reasons, several, known)
             self.store.save(encoder, row.scores)

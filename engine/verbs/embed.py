@@ -26,7 +26,7 @@ from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.left_out import Choice
 from faceembed.engine.photos.photo_file import PhotoFile, printable
 from faceembed.engine.photos.probe import READ
-from faceembed.engine.pipeline import loading
+from faceembed.engine.pipeline import loading, warm
 from faceembed.engine.pipeline.fingerprint import fingerprint_of
 from faceembed.engine.pipeline.progress import Progress
 from faceembed.engine.pipeline.rows import face_rows
@@ -220,6 +220,8 @@ def _embed(
         for line in pipeline.remarks():
             notice(line)
         del pipeline  # its memory is wanted for the index that is written now
+        if len(present) > SHARD:
+            warm.let_go()  # and that of its models, which stay warm beside a small index
         new = shards.files()[len(earlier) :]
         went = vanished(listing, known, selection, prune=prune, notice=notice)
         merge.drop(went)

@@ -17,17 +17,19 @@ from pathlib import Path
 from faceembed.engine.evaluate.people_lists import PeopleList, read_people_list
 from faceembed.engine.index.lock import writing
 from faceembed.engine.people import enrolling
+from faceembed.engine.people.conflicts import not_anothers, say_copies
 from faceembed.engine.people.gallery import (
     SENT,
     Gallery,
-    Photo,
     check_alike,
     good_name,
     read_gallery,
     write_gallery,
 )
+from faceembed.engine.people.partial import Partial
+from faceembed.engine.people.resumed import embed_todo, unchanged
 from faceembed.engine.photos.left_out import Choice
-from faceembed.engine.photos.photo_file import decode_path, encode_path, photo_file, printable
+from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
 from faceembed.engine.photos.places import is_photo_file
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.progress import Notify, OnProgress
@@ -195,25 +197,18 @@ def _enrolled(
         enrolling.check_models(old, printable(os.fspath(output)), models)
     known = {(photo.person, photo.path): photo for photo in (old.photos if old else ())}
     check_alike(dict.fromkeys([*(person for person, _ in known), *(person for person, _ in listed)]))
-    todo = [entry for entry in dict.fromkeys(listed) if not _unchanged(known.get((entry[0], encode_path(entry[1]))))]
-    fresh: list[Photo] = []
-    if todo:
-        fresh = enrolling.embed_people(
-            todo, settings, models, several=several, min_quality=min_quality, notice=notice, progress=progress
-        )
+    listed = not_anothers(listed, known, notice)
+    todo = [entry for entry in dict.fromkeys(listed) if not unchanged(known.get((entry[0], encode_path(entry[1]))))]
+    about = old.about if old else enrolling.about_of(settings, models)
+    work = Partial(output, {**about, "several": several, "min_quality": min_quality})
+    fresh = embed_todo(todo, settings, models, several, min_quality, work, notice, progress)
     merged = {**known, **{(photo.person, photo.path): photo for photo in fresh}}
-    new = Gallery(old.about if old else enrolling.about_of(settings, models), tuple(merged.values()))
+    new = Gallery(about, tuple(merged.values()))
     _check_usable(new, ", ".join(sorted({person for person, _ in listed})[:3]))
+    say_copies(fresh, notice)
     write_gallery(output, new)
+    work.end()
     return _report(output, new, {person for person, _ in listed}, len(fresh))
-
-
-def _unchanged(photo: Photo | None) -> bool:
-    """Whether a photo of the gallery can be used and its file is as it was."""
-    if photo is None or photo.embedding is None:
-        return False
-    now = photo_file(decode_path(photo.path))
-    return now.stamp == (photo.row["size"], photo.row["mtime_ns"])
 
 
 def _listed(

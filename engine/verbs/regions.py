@@ -11,8 +11,10 @@ from typing import Any
 from faceembed.engine.index.files import IndexFiles, read_whole
 from faceembed.engine.index.manifest import read_manifest
 from faceembed.engine.index.store import load_faces
+from faceembed.engine.photos.albums import read_contacts
 from faceembed.engine.photos.photo_file import decode_path, encode_path, printable
-from faceembed.engine.photos.regions import Box, read_regions
+from faceembed.engine.photos.regions import read_regions
+from faceembed.engine.photos.turning import Box
 from faceembed.errors import DataError, PhotoError
 from faceembed.files import atomic_write
 from faceembed.outputs import check_output
@@ -36,12 +38,15 @@ class RegionReport:
     """Named regions where the index has no face."""
     unread: int
     """Photos that could not be read."""
+    unplaced: int
+    """Names of which nobody says where they are on their photos, and which could be one of several faces, or several people's."""
 
 
 def regions(
     index: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
+    contacts: str | os.PathLike[str] | None = None,
     notice: Callable[[str], None] = lambda line: None,
 ) -> RegionReport:
     """Collect the names of an index's faces from its photos' metadata and sidecars.
@@ -49,6 +54,7 @@ def regions(
     Args:
         index: made by `embed`, with ``faces="all"`` where photos show several people.
         output: a table ``path,face,name``.
+        contacts: Picasa's ``contacts.xml``, where its inis do not hold the names themselves.
         notice: called with lines for the user.
 
     Raises:
@@ -56,6 +62,7 @@ def regions(
         UsageError: the output is there and not ours.
     """
     check_output(output, "names", (index,))
+    known = {} if contacts is None else read_contacts(contacts)
 
     def load(files: IndexFiles) -> list[dict[str, Any]]:
         read_manifest(files, notice=notice)
@@ -66,17 +73,21 @@ def regions(
     by_photo: dict[str, list[dict[str, Any]]] = {}
     for row in read_whole(index, load):
         by_photo.setdefault(row["path"], []).append(row)
-    rows, elsewhere, unread = [], 0, 0
+    rows, elsewhere, unread, unplaced = [], 0, 0, 0
     for text, faces in by_photo.items():
         path = decode_path(text)
         try:
-            found = read_regions(path)
+            found = read_regions(path, known)
         except PhotoError as error:
             unread += 1
             notice(f"{printable(path)}: {error.reason}")
             continue
         for line in found.remarks:
             notice(f"{printable(path)}: {line}")
+        if len(found.names) == len(faces) == 1:
+            rows.append((text, faces[0]["face"], found.names[0]))
+        else:
+            unplaced += len(found.names)
         wide, high = faces[0]["image_width"], faces[0]["image_height"]
         places = [
             tuple(share * side for share, side in zip(of.box, (wide, high, wide, high), strict=True))
@@ -98,12 +109,18 @@ def regions(
     if not rows:
         raise DataError(
             f"{printable(os.fspath(index))}: no face of it has a name in the metadata of its {len(by_photo):,} photos, or in sidecars "
-            f"beside them ({elsewhere:,} names are elsewhere in photos, {unread:,} photos could not be read)"
+            f"beside them ({elsewhere:,} names are elsewhere in photos, {unplaced:,} have no place, {unread:,} photos could not be read)"
         )
     with atomic_write(output, "w") as file:
         csv.writer(file, lineterminator="\n").writerows([HEADER, *sorted(rows)])
     return RegionReport(
-        encode_path(os.fspath(output)), len(by_photo), len(rows), len({name for *_, name in rows}), elsewhere, unread
+        encode_path(os.fspath(output)),
+        len(by_photo),
+        len(rows),
+        len({name for *_, name in rows}),
+        elsewhere,
+        unread,
+        unplaced,
     )
 
 

@@ -275,6 +275,18 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_least_quality(run: Any, run_json: Any, small: Path, tmp_path: Path) -> None:
+    """It is the aligner's least score, and part of the index's settings."""
+    index = tmp_path / "a.faiss"
+    document = run_json("embed", small, "-o", index, "--min-quality", "0.9999")
+    assert document["faces"] == 0 and document["no_face"] == document["images"] > 0
+    one_line_error(run("embed", small, "-o", index, code=1), "min_score")
+    one_line_error(
+        run("embed", small, "-o", index, "--min-quality", "0.5", "--min-score", "0.5", code=2),
+        "--min-quality and --min-score are one setting; give one of them",
+    )
+
+
 def test_full_disk(run: Any, samples: Path, tiny_disk: Path) -> None:
     one_line_error(run("embed", samples, "-o", tiny_disk / "a.faiss", code=1), "a.faiss: No space left on device")
     assert not (tiny_disk / "a.faiss").exists()

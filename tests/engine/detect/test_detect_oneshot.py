@@ -93,6 +93,11 @@ def test_canvas_is_the_smallest_that_fits(height: int, width: int, side: float, 
     assert canvas.shape_for(height, width, side=side) == canvas.Shape(*shape)
 
 
+@pytest.mark.parametrize(("side", "square"), [(160, 160), (150.2, 160), (129, 160), (128, 128), (20, 32)])
+def test_small_canvases_are_square(side: float, square: int) -> None:
+    assert canvas.square_for(side) == canvas.Shape(square, square)
+
+
 def test_canvas_holds_the_photo_and_grey() -> None:
     pixels = np.full((50, 100, 3), 200, np.uint8)
     canvases, scales = canvas.paint(canvas.Shape(64, 64), [pixels], np.array([50.0]))

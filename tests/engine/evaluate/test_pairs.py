@@ -133,6 +133,9 @@ def test_any_bytes_give_pairs_or_our_error(tmp_path_factory: pytest.TempPathFact
         (b"path_a,path_b,label\na,b,1\n\xff,b,1\n", ["line 3", "not UTF-8"]),
         (b"PAR1\x15\x04\x15\xff", ["is a Parquet file, as a gallery is one, and no list"]),
         (b"PK\x03\x04\x14\0\0\0", ["is a zip, and no list"]),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", ["is a picture (JPEG), and no list"]),
+        (b"\x89PNG\r\n\x1a\n", ["is a picture (PNG), and no list"]),
+        (b"IxM2\0\1\0\0", ["is a FAISS index, and no list"]),
         (b"a" + b"\0" * 256 + b"ustar\x0000" + b"\0" * 249, ["is a tar, and no list"]),
     ],
 )

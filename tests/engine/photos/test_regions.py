@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from faceembed.engine.photos.regions import parse_regions, read_regions, turned
+from faceembed.engine.photos.region_xml import parse_regions
+from faceembed.engine.photos.regions import read_regions
+from faceembed.engine.photos.turning import turned
 from faceembed.errors import PhotoError
 
 SPACES = (

@@ -103,8 +103,12 @@ def test_figures_are_those_of_eval(compared: Comparison, encoders: list[str], pa
     for row, source in zip(compared.rows[:3], encoders, strict=False):
         alone = score_pairs(pairs, settings=EmbedSettings(encoder=source, aligner="none", runtime=CROPS.runtime))
         assert isinstance(alone.evaluation, Evaluation) and alone.evaluation.discard is not None
-        # compare keeps similarities of each encoder, and nothing of the photos' quality
-        assert row.scores is not None and row.evaluation == dataclasses.replace(alone.evaluation, discard=None)
+        assert row.scores is not None and row.evaluation is not None
+        assert row.evaluation == dataclasses.replace(alone.evaluation, discard=row.evaluation.discard)
+        mine, theirs = row.evaluation.discard, alone.evaluation.discard
+        assert mine is not None and (mine.fmr, mine.ideal) == (theirs.fmr, theirs.ideal)
+        assert mine.by_quality == theirs.by_quality and "norm" in mine.by_quality
+        assert row.to_json_dict()["discard"]["fmr"] == theirs.fmr
         assert not row.reason and document_licence(row) == "unknown"
         np.testing.assert_allclose(row.scores.similarity, alone.similarity, atol=1e-6)
         assert row.scores.failed.tolist() == [False] * 24 + [True]
@@ -219,9 +223,10 @@ def test_rates_take_encoders_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page(compared: Comparison, tmp_path: Path) -> None:
     write_comparison(tmp_path / "encoders.html", compared)
     page = Page((tmp_path / "encoders.html").read_text(encoding="utf-8"))
-    assert page.tags["svg"] == 4 and page.tags["script"] == 0
+    assert page.tags["svg"] == 5 and page.tags["script"] == 0
     for row in compared.rows:
         assert (row.reason or f"{100 * row.evaluation.eer:.2f} %") in page.text  # type: ignore[union-attr]
+    assert "EDC area" in page.text and "unknown" in page.text, "quality and licence"
     assert len(re.findall(r"\beight\b", page.text)) == 2  # in the table, and in the key to the curves
     assert not [value for name, value in page.attributes if name in ("src", "xlink:href") and not value.startswith("#")]
 
@@ -235,7 +240,7 @@ def test_hostile_names_are_text(pairs: Path, tmp_path: Path) -> None:
     assert not result.rows[0].reason and result.rows[1].reason
     write_comparison(tmp_path / "encoders.html", result)
     page = Page((tmp_path / "encoders.html").read_text(encoding="utf-8"))
-    assert page.tags["script"] == 0 and page.tags["svg"] == 4
+    assert page.tags["script"] == 0 and page.tags["svg"] == 5
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert HOSTILE in page.text
     assert [file.parent for file in (tmp_path / "kept").iterdir()] == [tmp_path / "kept"]

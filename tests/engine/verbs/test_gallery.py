@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 import faceembed
 from faceembed.engine.index.lock import writing
-from faceembed.engine.people import enrolling
+from faceembed.engine.people import enrolling, resumed
 from faceembed.engine.people.gallery import read_gallery
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.verbs.gallery import add, enrol, update
@@ -197,6 +198,78 @@ def test_a_bad_photo_is_a_row_with_its_reason(people: Path, tmp_path: Path) -> N
     assert report.without == ["eve"] and report.people == 4 and report.photos == 6
     seen = identify(tmp_path / "g", [people / "ann" / "0.png"], threshold=0.9)
     assert seen.people == 3 and seen.photos[0].faces[0].name == "ann"
+
+
+def test_a_run_that_is_ended_loses_little(
+    people: Path, tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was put aside is not computed again; what other settings made, or what is damaged, is; nothing is left beside the gallery."""
+    monkeypatch.setattr(resumed, "TOGETHER", 2)
+    real, path, aside = enrolling.embed_people, tmp_path / "s.gallery", tmp_path / ".s.gallery.partial"
+
+    def ended(listed: Any, *args: Any, **options: Any) -> Any:
+        if any(name == "zoë" for name, _ in listed):
+            raise KeyboardInterrupt
+        return real(listed, *args, **options)
+
+    def end_one() -> None:
+        monkeypatch.setattr(enrolling, "embed_people", ended)
+        with pytest.raises(KeyboardInterrupt):
+            enrol(people, path, settings=CROPS)
+        assert not path.exists() and sorted(part.name for part in aside.iterdir()) == ["000001.part", "000002.part"]
+        monkeypatch.setattr(enrolling, "embed_people", real)
+        counted.photos = 0
+
+    end_one()
+    said, shown = list[str](), list[Any]()
+    report = enrol(people, path, settings=CROPS, notice=said.append, progress=shown.append)
+    assert counted.photos == 2 and report.photos == report.added == 6 and names(path) == {"ann": 2, "bob": 2, "zoë": 2}
+    assert "4 of 6 photos were embedded by a run that did not end" in said
+    assert (shown[-1].done, shown[-1].total) == (6, 6) and not aside.exists()
+
+    path.unlink()
+    end_one()
+    (aside / "000001.part").write_bytes((aside / "000001.part").read_bytes()[:100])
+    photo(people / "bob" / "1.png", 7)  # another photo in its place
+    enrol(people, path, settings=CROPS)
+    assert counted.photos == 5 and not aside.exists()
+
+    path.unlink()
+    end_one()
+    enrol(people, path, settings=CROPS, several="largest")
+    assert counted.photos == 6, "what becomes of several faces was decided otherwise"
+
+
+def test_one_photo_under_two_names(people: Path, staff: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"name,path\nann,{people}/ann/0.png\nbob,{people}/ann/0.png\n")
+    with pytest.raises(UsageError, match=r"ann/0\.png is of 'ann' and of 'bob'; a photo of somebody shows one person"):
+        enrol(table, tmp_path / "g", settings=CROPS)
+    said: list[str] = []
+    rename(staff, "ann", "Ann Lee")
+    enrol(people, staff, settings=CROPS, notice=said.append)
+    assert names(staff) == {"Ann Lee": 2, "bob": 2, "zoë": 2}, "who was renamed is not there twice"
+    assert any(
+        "2 photos are in the gallery under another name and stay so" in line and "'Ann Lee'" in line for line in said
+    )
+    (people / "bob" / "copy.png").write_bytes((people / "zoë" / "1.png").read_bytes())
+    add(staff, people, settings=CROPS, notice=said.append)
+    enrol(people, tmp_path / "newer", settings=CROPS, notice=said.append)
+    assert any("zoë/1.png of 'zoë' is the very photo" in line and "copy.png of 'bob'" in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"\xff\xd8\xff\xe0", "a picture (JPEG)"), (b"IxM2\0\1", "a FAISS index"), (b"PK\x03\x04", "a zip")],
+)
+def test_what_is_given_for_a_gallery_is_called_by_its_kind(tmp_path: Path, content: bytes, kind: str) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(content + bytes(600))
+    message = re.escape(f"x.bin is {kind}, and no gallery of people; make one: faceembed enrol")
+    with pytest.raises(IndexFormatError, match=message):
+        list_people(path)
+    with pytest.raises(IndexFormatError, match=message):
+        identify(path, [photo(tmp_path / "q.png", 1)])
 
 
 def test_an_empty_folder_of_somebody_is_said(people: Path, tmp_path: Path) -> None:
