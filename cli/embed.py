@@ -128,7 +128,7 @@ def embed(
         find /mnt -name '*.jpg' -newer people.faiss -print0 | faceembed embed - -o people.faiss
         faceembed embed photos more/*.jpg -o people.faiss --faces all --index hnsw
         faceembed embed photos -o people.faiss --device cuda --aligner faceembed-align --gpu-memory 8G
-        faceembed embed s3://bucket/photos -o s3://bucket/people --ray auto
+        faceembed embed /mnt/archive -o s3://bucket/people --ray auto
         faceembed embed --sample
     """
     if sample == bool(photos):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -27,6 +28,7 @@ from faceembed.engine.photos.photo_file import PhotoFile, printable, stated
 from faceembed.engine.photos.probe import HEAD_BYTES, is_picture
 from faceembed.errors import DataError, PhotoError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
 )
@@ -99,6 +101,11 @@ def list_photos(
             for path in root.read():
                 walk.add(place(path), may_be_gone, from_list=True)
         else:
+            if _ADDRESS.match(os.fspath(root)) and not os.path.lexists(root):
+                raise DataError(
+                    f"{printable(os.fspath(root))}: photos are read from folders, files and archives of this machine; mount the "
+                    "bucket, or copy it here"
+                )
             walk.add(place(os.fspath(root)), may_be_gone)
     walk.listing.unused = [glob.says for glob in (*rules.exclude, *rules.include) if glob.says not in walk.used]
     return walk.listing

@@ -235,6 +235,10 @@ def test_refusals(tmp_path: Path, counted: Counted) -> None:
     assert run(photos, tmp_path / "d", fresh=True).computed > 0
     with pytest.raises(DataError, match="no dataset at"):
         status(str(tmp_path / "none"))
+    with pytest.raises(
+        DataError, match="s3://bucket/photos: photos are read from folders, files and archives of this machine"
+    ):
+        run("s3://bucket/photos", tmp_path / "e")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no photos in"):
         run(tmp_path / "empty", tmp_path / "e")
