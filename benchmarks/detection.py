@@ -33,6 +33,7 @@ import numpy as np
 from detection_matches import compare, unsupported
 from numpy.typing import NDArray
 
+from faceembed.engine.detect.confirm import confirmed
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
@@ -183,6 +184,8 @@ def _measure_groups(
         for name, detector in detectors.items():
             began = time.process_time()
             faces = detect_every(detector, [photo.pixels], [GROUP_LEAST / photo.reduction])
+            if detector.confirms:
+                faces = confirmed(detector, [photo.pixels], faces)
             spent[name] += time.process_time() - began
             faces = faces.take(faces.scores >= np.float32(detector.min_score))
             boxes = faces.boxes * photo.reduction - np.tile(np.array(photo.offset, np.float32), 2)

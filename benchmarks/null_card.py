@@ -179,8 +179,22 @@ def processor_seconds() -> float:
     return spent
 
 
+def watched() -> list[Any]:
+    """The crews of workers that this process will have, to see when they have loaded their models."""
+    workers = module("gpu.workers")
+    crews: list[Any] = []
+
+    class Watched(workers.Crew):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            crews.append(self)
+
+    workers.Crew = Watched
+    return crews
+
+
 def measure(folder: Path, processes: int, index_type: str) -> dict[str, Any]:
-    """The verb `embed` over a folder: from a quarter of its photos on, when all processes work, to the end of the index."""
+    """The verb `embed` over a folder: from a quarter of its photos on, and later if a process still loads (it says if one did to the end), to the end of the index."""
     loading = module("loading")
     try:
         verb = importlib.import_module("faceembed.engine.verbs.embed")
@@ -198,11 +212,17 @@ def measure(folder: Path, processes: int, index_type: str) -> dict[str, Any]:
     loading.open_pipeline = open_pipeline
     began: list[tuple[float, float, int]] = []
     last = [0.0]
+    crews = watched() if processes > 1 else []
 
     def progress(now: Any) -> None:
         last[0] = time.perf_counter()
-        if not began and 4 * now.done >= now.total:
-            began.append((last[0], processor_seconds(), now.done))
+        ready = all(crew.ready == crew.size for crew in crews)
+        if (not began and 4 * now.done >= now.total) or (began and not at_work and ready and now.done < now.total):
+            began[:] = [(last[0], processor_seconds(), now.done)]
+        if began and ready:
+            at_work.append(True)
+
+    at_work: list[bool] = []
 
     with tempfile.TemporaryDirectory(prefix="null-card-") as temporary:
         output = Path(temporary) / "index.faiss"
@@ -214,6 +234,7 @@ def measure(folder: Path, processes: int, index_type: str) -> dict[str, Any]:
     photos = report.images - done
     return {
         "photos": photos,
+        "all_at_work": bool(at_work),
         "wall_seconds": ended - started,
         "processor_seconds": spent - before,
         "index_seconds": ended - last[0],

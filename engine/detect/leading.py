@@ -33,6 +33,11 @@ class Sighted:
         """None of them judged."""
         return cls(faces, np.zeros(len(faces), np.bool_))
 
+    @classmethod
+    def final(cls, faces: Detections) -> Sighted:
+        """All of them judged on the way."""
+        return cls(faces, np.ones(len(faces), np.bool_))
+
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Sighted:
         """The faces at ``index``."""
         return Sighted(self.faces.take(index), np.asarray(self.judged[index], np.bool_))
@@ -75,14 +80,15 @@ class Leader:
         Returns:
             The faces, without those that the judge took for none.
         """
-        while True:
+        while not seen.judged.all():
             same, leading = self._same(seen.faces)
             counts = ~same & (seen.faces.scores >= np.float32(self.min_score))
             counts[leading] = True
             left = np.flatnonzero(counts & ~seen.judged & among[seen.faces.photo])
             if len(left) == 0:
-                return seen
+                break
             seen = self._judged(seen, left)
+        return seen
 
     def largest(self, seen: Sighted) -> Detections:
         """The leading face of each photo, and how many others of it are sure.

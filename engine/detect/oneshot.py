@@ -177,7 +177,7 @@ class OneShotDetector(Detector):
         leader = Leader(
             lambda faces: self._judged(photos, faces), looks.sizes, self.min_score, settings.score, settings.overlap
         )
-        seen = Sighted.new(self._look(photos, np.arange(len(photos)), looks.first))
+        seen = self._seen(photos, np.arange(len(photos)), looks.first)
         seen = leader.lead(seen, looks.again)
         best = np.zeros(len(photos))
         sure = seen.faces.take(seen.faces.scores >= np.float32(self.min_score))
@@ -186,7 +186,7 @@ class OneShotDetector(Detector):
         self._count_capped(looks, again)
         if again.any():
             second = self._large_enough(looks, best)
-            seen = seen.joined(Sighted.new(self._look(photos, np.flatnonzero(again), second)))
+            seen = seen.joined(self._seen(photos, np.flatnonzero(again), second))
         return leader.largest(seen.take(seen.faces.sides() >= looks.smallest[seen.faces.photo]))
 
     def _large_enough(self, looks: _Looks, best: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,6 +213,9 @@ class OneShotDetector(Detector):
         kept = (again.scores >= self.settings.score) & np.isfinite(again.landmarks).all(axis=(1, 2))
         landmarks = np.where(kept[:, None, None], again.landmarks, faces.landmarks)
         return dataclasses.replace(faces, landmarks=landmarks)
+
+    def _seen(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Sighted:
+        return Sighted.new(self._look(photos, members, sides))
 
     def _look(self, photos: Photos, members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
         """The faces in some photos, each shown with a longer side of ``sides`` pixels, not yet judged."""

@@ -34,12 +34,11 @@ def keys_of(vectors: Floats) -> NDArray[np.uint64]:
     """A number for each vector, equal for equal ones: uint64 (F,)."""
     bits = np.ascontiguousarray(vectors, np.float32).view(np.uint32)
     rng = np.random.default_rng(0)
-    odd = rng.integers(1 << 62, size=bits.shape[1], dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
+    words = bits.view(np.uint64) if bits.shape[1] % 2 == 0 else bits  # of two numbers each: half the work, and no copy
+    odd = rng.integers(1 << 62, size=words.shape[1], dtype=np.int64).astype(np.uint64) * np.uint64(2) + np.uint64(1)
     keys = np.empty(len(bits), np.uint64)
     for start in range(0, len(bits), _AT_ONCE):
-        keys[start : start + _AT_ONCE] = (bits[start : start + _AT_ONCE].astype(np.uint64) * odd).sum(
-            1, dtype=np.uint64
-        )
+        keys[start : start + _AT_ONCE] = words[start : start + _AT_ONCE].astype(np.uint64, copy=False) @ odd
     return keys
 
 

@@ -174,7 +174,7 @@ class Merge:
         """
         if number == _NEW:
             gone = self._vanished
-            left = [row for row, p in enumerate(table.photos()) if p.path not in gone] if gone else range(len(table))
+            left = [row for row, path in enumerate(table.paths()) if path not in gone] if gone else range(len(table))
             return table.rows_at(left), [], []
         kept: list[int] = []
         stamps: list[PhotoFile] = []

@@ -284,4 +284,26 @@ _CHECKPOINTS = (
     _adaface("ir101", "webface12m", "1dswnavflETcnAuplZj1IOKKP0eM8ITgT"),
 )
 
-CATALOG: dict[str, Entry] = {entry.name: entry for entry in (*_BOOTSTRAP, *_ONNX_ENCODERS, *_CHECKPOINTS, *ALIGNERS)}
+_FACENET = Entry(
+    # Address: facenet-pytorch's README and models/inception_resnet_v1.py. Digest: stated alike by several projects that pin it. Pixels: its
+    # `fixed_image_standardization`. Template: `trainer.backbones.inception`, measured, as the weights were trained on boxes of MTCNN.
+    name="facenet-vggface2",
+    task="encoder",
+    licence="MIT (facenet-pytorch); trained on VGGFace2",
+    source="https://github.com/timesler/facenet-pytorch",
+    architecture="Inception-ResNet-v1, VGGFace2",
+    input_size=(160, 160),
+    scale=1 / 128,
+    dimension=512,
+    normalised=True,
+    template=((43.48, 62.36), (115.52, 62.36), (79.50, 96.16), (47.41, 120.20), (111.59, 120.20)),
+    format="ckpt",
+    export="inception-resnet-v1",
+    url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt",
+    sha256="281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+    size_bytes=111_898_327,
+)
+
+CATALOG: dict[str, Entry] = {
+    entry.name: entry for entry in (*_BOOTSTRAP, *_ONNX_ENCODERS, *_CHECKPOINTS, _FACENET, *ALIGNERS)
+}

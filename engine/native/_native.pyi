@@ -81,3 +81,6 @@ def refine(
     scores: NDArray[np.float32],
     landmarks: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+def read_photos(
+    paths: list[str], sizes: list[int], beside: str, threads: int = 1
+) -> list[tuple[bytes, str, tuple[int, int, int, int], bool] | None]: ...

@@ -239,8 +239,8 @@ nb::object fit_similarity(const Array& points, const Array& goal) {
 
 NB_MODULE(_native, m) {
     m.doc() =
-        "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment.\n\n"
-        "They release the GIL while they work, so Python threads overlap. They know nothing of models or files.";
+        "faceembed's native kernels: antialiased warp and resize, non-maximum suppression, five-point alignment, reading of photos.\n\n"
+        "They release the GIL while they work, so Python threads overlap. They know nothing of models.";
 
     m.def("listen", &fe::listen, nb::sig("def listen() -> bool"),
           R"(Keep what C libraries print on stderr in this thread, until `heard` is called.
@@ -425,4 +425,5 @@ Raises:
 )");
 
     add_kernels(m);
+    add_photos(m);
 }

@@ -212,4 +212,7 @@ inline void check_threads(int64_t threads) {
 // The CPU build of what the CUDA kernels do, under the names that engine/pipeline/gpu/kernels.py gives it.
 void add_kernels(nb::module_& m);
 
+// Reading of photos' files.
+void add_photos(nb::module_& m);
+
 }  // namespace faceembed::binding

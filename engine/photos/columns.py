@@ -35,10 +35,11 @@ def column(values: NDArray[Any] | Sequence[Any], kind: Any) -> pa.Array:
     if not isinstance(values, np.ndarray) and len(values) and all(value is None for value in values):
         return pa.nulls(len(values), kind)
     if kind == pa.string():
-        texts = [str(text).encode() for text in values]
-        ends = np.zeros(len(texts) + 1, np.int32)
-        np.cumsum([len(text) for text in texts], out=ends[1:])
-        return pa.Array.from_buffers(kind, len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
+        together = "".join(values)
+        parts: Any = values if together.isascii() else [text.encode() for text in values]
+        ends = np.zeros(len(values) + 1, np.int32)
+        np.cumsum(list(map(len, parts)), out=ends[1:])
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(ends), pa.py_buffer(together.encode())])
     if kind not in _NUMBERS:
         raise TypeError(f"no column of {kind} is made here")
     there = None

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from faceembed.engine.photos.photo_file import PhotoFile, decode_path, encode_path
+from faceembed.engine.photos.photo_columns import PhotoColumns
+from faceembed.engine.photos.photo_file import PhotoFile, decode_path
 from faceembed.errors import IndexFormatError
 
 FACE_COLUMNS: tuple[tuple[str, Any], ...] = (
@@ -63,14 +64,20 @@ def photos_of(rows: pa.Table) -> list[PhotoFile]:
     return [PhotoFile(decode_path(path), *rest) for path, *rest in zip(*columns, strict=True)]
 
 
+def paths_of(rows: pa.Table) -> list[str]:
+    """The path of each row's file, alone."""
+    return [decode_path(path) for path in rows.column("path").to_pylist()]
+
+
 def file_columns(photos: Sequence[PhotoFile]) -> dict[str, list[Any]]:
     """The values of `PHOTO_COLUMNS`."""
+    columns = PhotoColumns.of(photos)
     return {
-        "path": [encode_path(photo.path) for photo in photos],
-        "size": [photo.size for photo in photos],
-        "mtime_ns": [photo.mtime_ns for photo in photos],
-        "ctime_ns": [photo.ctime_ns for photo in photos],
-        "digest": [photo.digest for photo in photos],
+        "path": columns.encoded_paths(),
+        "size": columns.sizes,
+        "mtime_ns": columns.mtimes,
+        "ctime_ns": columns.ctimes,
+        "digest": columns.digests,
     }
 
 

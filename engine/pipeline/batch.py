@@ -62,6 +62,9 @@ class Item:
     reduction: int
     pixels: NDArray[np.uint8] | None = None
     """uint8 RGB (H, W, 3) of a photo that was given decoded, in place of ``data``."""
+    ordinary: bool = False
+    """Whether it is known already that ``data`` is a JPEG of one or three colours, with its end marker, of which `whole.check_whole` has
+    nothing to say: decoders of cards read it."""
 
     @property
     def decoded_bytes(self) -> int:

@@ -44,8 +44,9 @@ class Finder:
 
     def smallest(self, photos: Sequence[Photo]) -> list[float]:
         """The smallest face looked for in each photo, in its decoded pixels."""
-        part = _MEASURED if self._in_tiles and not self.settings.min_face else 1.0
-        return [part * self._smallest(photo) / photo.reduction for photo in photos]
+        asked, tiles = self.settings.min_face, self._in_tiles
+        part = _MEASURED if tiles and not asked else 1.0
+        return [part * min_face_of(photo.width, photo.height, asked, every=tiles) / photo.reduction for photo in photos]
 
     def _smallest(self, photo: Photo) -> float:
         return min_face_of(photo.width, photo.height, self.settings.min_face, every=self._in_tiles)

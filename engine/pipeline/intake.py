@@ -11,23 +11,28 @@ Batches depend on the list of photos and on their headers alone, so a run gives 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import Photo, check_size, decode, reduction_for
 from faceembed.engine.photos.failures import Failure
-from faceembed.engine.photos.header import Header
+from faceembed.engine.photos.header import Header, upright
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.photos.probe import probe
 from faceembed.engine.photos.reading import read_file
-from faceembed.engine.photos.sidecar import with_sidecar
+from faceembed.engine.photos.sidecar import ENDING, with_sidecar
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.errors import PhotoError
 
 BATCH_BYTES = 192 << 20  # of decoded pixels in one batch; a single larger photo makes a batch of its own
 READ_BYTES = 64 << 20  # of encoded files read at a time
+READERS = 4  # threads that read
+RUN = 8  # files that a thread takes at a time: one at a time, handing over costs as much as reading
 Boundary = int | frozenset[int]
 """Across which photos no batch reaches: every multiple of a number (0: none), or those before which one ends."""
 
@@ -70,9 +75,48 @@ class Intake:
         except PhotoError as error:
             return Failure(photo, error.stage, error.reason)
 
-    def read_run(self, photos: Sequence[PhotoFile]) -> list[Item | Failure]:
-        """`read_one` of each."""
-        return [self.read_one(photo) for photo in photos]
+    def read_run(self, photos: Sequence[PhotoFile], readers: Executor | None = None) -> list[Item | Failure]:
+        """`read_one` of each, ordinary JPEGs in native code: the same bytes, digests and headers in a fifth of the processor's time.
+
+        Args:
+            photos: what to read.
+            readers: threads for what is left to Python, and as many native ones; None: one thread alone.
+        """
+        read = self._ordinary(photos, READERS if readers else 1)
+        left = [place for place, entry in enumerate(read) if entry is None]
+        runs = [left[start : start + RUN] for start in range(0, len(left), RUN)]
+
+        def slowly(run: Sequence[int]) -> list[Item | Failure]:
+            return [self.read_one(photos[place]) for place in run]
+
+        for run, entries in zip(runs, (readers.map if readers else map)(slowly, runs), strict=True):
+            for place, entry in zip(run, entries, strict=True):
+                read[place] = entry
+        return cast("list[Item | Failure]", read)
+
+    def _ordinary(self, photos: Sequence[PhotoFile], threads: int) -> list[Item | Failure | None]:
+        """Photos that `_native` reads; None for each that it leaves to `read_one`."""
+        sizes = [photo.size if photo.size <= self.settings.max_bytes else 0 for photo in photos]
+        read: list[Item | Failure | None] = []
+        before, header = (0, 0, 0, 0), None
+        for photo, found in zip(
+            photos, _native.read_photos([photo.path for photo in photos], sizes, ENDING, threads), strict=True
+        ):
+            if found is None:
+                read.append(None)
+                continue
+            data, digest, numbers, whole = found
+            if header is None or numbers != before:  # neighbours are of one camera most often
+                width, height, orientation, colours = before = numbers
+                header = upright("JPEG", width, height, orientation, colours=colours)
+            photo = PhotoFile(photo.path, photo.size, photo.mtime_ns, photo.ctime_ns, digest)
+            try:
+                check_size(header, self.settings.max_pixels)
+            except PhotoError as error:
+                read.append(Failure(photo, error.stage, error.reason))
+            else:
+                read.append(Item(photo, data, header, self._reduction(header), ordinary=whole))
+        return read
 
     def decoded(self, photo: PhotoFile, pixels: NDArray[np.uint8]) -> Item:
         """A photo that is decoded already: uint8 RGB (H, W, 3), upright.

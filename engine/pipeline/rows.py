@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.columns import column
+from faceembed.engine.photos.photo_columns import PhotoColumns
 from faceembed.engine.photos.rows import FACE_SCHEMA, file_columns
 from faceembed.engine.pipeline.quality import percentile, pose
 from faceembed.engine.pipeline.realness import realness
@@ -30,7 +31,9 @@ def face_rows(outcomes: Sequence[Outcome], spec: ModelSpec) -> tuple[pa.Table, N
         return np.concatenate([getattr(outcome.faces, name) for outcome in outcomes])
 
     vectors, boxes, landmarks, sizes = (joined(name) for name in ("embeddings", "boxes", "landmarks", "sizes"))
-    photos = [outcome.photos[index] for outcome in outcomes for index in outcome.faces.photo.tolist()]
+    photos = PhotoColumns.joined(
+        PhotoColumns.of(outcome.photos).take(outcome.faces.photo.tolist()) for outcome in outcomes
+    )
     looks, norms = realness(vectors, spec), joined("norms")
     quality, (yaw, roll) = percentile(norms, spec), pose(landmarks)
     nothing = pa.nulls(len(photos), pa.float32())

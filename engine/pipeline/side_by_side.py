@@ -18,10 +18,9 @@ from typing import TypeVar
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Item, Read
-from faceembed.engine.pipeline.intake import split
+from faceembed.engine.pipeline.intake import READERS, split
 from faceembed.engine.pipeline.shortage import REASON, in_halves
 
-READERS = 4
 T = TypeVar("T")
 
 

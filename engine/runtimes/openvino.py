@@ -90,7 +90,9 @@ class OpenVinoSession(Session):
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # threads are bound to the first cores otherwise, in every process to the same ones
         }
-        self._core = openvino().Core()
+        library = openvino()  # once: the call looks at the whole environment
+        self._core = library.Core()
+        self._tensor, self._bf16 = library.Tensor, library.Type.bf16
         self._facts = self._everything(threads)
         self._network: Any = None  # as it was read, while more may be compiled of it
         self._packing: Packing | None = None
@@ -197,7 +199,7 @@ class OpenVinoSession(Session):
         packed = self._packing.pack(pixels)
         if not self._packing.half:
             return packed
-        return openvino().Tensor(packed, list(packed.shape), openvino().Type.bf16)  # NumPy has no such numbers
+        return self._tensor(packed, list(packed.shape), self._bf16)  # NumPy has no such numbers
 
     def _program(self, shape: tuple[int, ...], batch: int) -> _Program:
         """The network for a batch of this length (0: any), compiled at its first use."""

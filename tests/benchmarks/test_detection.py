@@ -86,6 +86,7 @@ class Sees:
     """A detector of what it was told of each photo, by its width; one face is sure, the next is not."""
 
     min_score = 0.5
+    confirms = False
 
     def detect(self, photos: list[np.ndarray], smallest: list[float], *, only_largest: bool) -> Detections:
         found = faces(*((index, photo.shape[1] / 2, 50) for index, photo in enumerate(photos) if photo.shape[1] >= 100))

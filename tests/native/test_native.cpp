@@ -2,6 +2,7 @@
 // pixels in blocks of exactly their size, so that AddressSanitizer sees a read too far:
 //     cmake -S . -B build/asan -DFACEEMBED_TESTS=ON -DCMAKE_CXX_FLAGS=-fsanitize=address,undefined
 //     cmake --build build/asan && build/asan/test_native
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "nms.h"
+#include "photo_reader.h"
 #include "similarity.h"
 #include "warp_host.h"
 
@@ -186,6 +188,31 @@ static void test_fit_similarity() {
     CHECK(std::isnan(fe::fit_similarity(points, goal).a));
 }
 
+// In blocks of exactly their size: cut anywhere, a header is read no further than it goes.
+static void test_photos() {
+    const unsigned char jpeg[] = {0xFF, 0xD8, 0xFF, 0xE1, 0, 34, 'E', 'x', 'i', 'f', 0, 0, 'I', 'I', 42, 0, 8, 0, 0, 0,
+                                  1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xC0, 0, 11, 8, 0, 5,
+                                  0, 7, 1, 1, 0x11, 0, 0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0, 0xFF, 0xD9};
+    for (std::size_t size = 0; size <= sizeof jpeg; ++size) {
+        const std::vector<unsigned char> cut(jpeg, jpeg + size);
+        fe::JpegHeader header{};
+        const bool read = fe::read_jpeg(cut.data(), size, header);
+        CHECK(read == (size >= 55));
+        CHECK(!read || (header.width == 7 && header.height == 5 && header.orientation == 6 && header.colours == 1));
+        CHECK(fe::is_surely_whole(cut.data(), size) == (size == sizeof jpeg));
+    }
+    const unsigned char nothing[] = {0xAF, 0x13, 0x49, 0xB9, 0xF5, 0xF9, 0xA1, 0xA6,
+                                     0xA0, 0x40, 0x4D, 0xEA, 0x36, 0xDC, 0xC9, 0x49};  // of BLAKE3's test vectors
+    std::vector<std::vector<unsigned char>> blocks;
+    std::vector<fe::Bytes> files;
+    for (std::size_t size : {0, 1, 63, 64, 65, 1023, 1024, 1025, 3072, 9000}) blocks.emplace_back(size, 7);
+    for (const auto& block : blocks) files.push_back({block.data(), block.size()});
+    const std::vector<fe::Digest> together = fe::blake3(files);
+    CHECK(std::equal(nothing, nothing + 16, together[0].bytes));
+    for (std::size_t i = 0; i < files.size(); ++i)
+        CHECK(std::equal(together[i].bytes, together[i].bytes + 16, fe::blake3({files[i]})[0].bytes));
+}
+
 int main() {
     for (fe::InstructionSet set :
          {fe::InstructionSet::baseline, fe::InstructionSet::avx2, fe::InstructionSet::avx512}) {
@@ -200,6 +227,7 @@ int main() {
     test_weights_in_closed_form();
     test_nms();
     test_fit_similarity();
+    test_photos();
     std::printf(failures ? "%d checks failed\n" : "all checks passed\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

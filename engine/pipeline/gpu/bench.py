@@ -23,7 +23,7 @@ from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batch import Item
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.stages import Batch
-from faceembed.engine.pipeline.side_by_side import READERS
+from faceembed.engine.pipeline.intake import READERS
 
 _COPY_BYTES = 256 << 20
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
+from faceembed.engine.detect.leading import Sighted
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline.build_engine import ready
@@ -78,6 +79,9 @@ class DeviceOneShotDetector(OneShotDetector):
     def _judged(self, photos: Sequence[Any], faces: Detections) -> Detections:
         """As they are: on a card the look has refined them all, in one go."""
         return faces
+
+    def _seen(self, photos: Sequence[Any], members: NDArray[np.int64], sides: NDArray[np.float64]) -> Sighted:
+        return Sighted.final(self._look(photos, members, sides))
 
     @staticmethod
     def _scan_of(photos: Sequence[Any], side: int, group: NDArray[np.int64], sides: NDArray[np.float64]) -> Scan:

@@ -25,15 +25,14 @@ from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
 from faceembed.engine.pipeline.gpu.interface import Backend
 from faceembed.engine.pipeline.gpu.stages import Batch, Stages
-from faceembed.engine.pipeline.intake import Boundary, Intake
+from faceembed.engine.pipeline.intake import READERS, Boundary, Intake
 from faceembed.engine.pipeline.settings import EmbedSettings
 from faceembed.engine.pipeline.shortage import is_out_of_memory
-from faceembed.engine.pipeline.side_by_side import READERS, without_memory
+from faceembed.engine.pipeline.side_by_side import without_memory
 from faceembed.engine.runtimes.networks import LARGEST_SIDE
 from faceembed.errors import DeviceError
 
 _LARGE_BYTES = 64 << 20  # of decoded pixels: photos of 22 megapixels and more
-RUN = 8  # files that a reader takes at a time: one at a time, handing over costs as much as reading
 SLOTS = 8  # batches in flight: one in each of five stages, and some between them
 Groups = Iterable[tuple[int, Sequence[PhotoFile]]]
 
@@ -131,8 +130,7 @@ class DevicePipeline(Pipeline):
         with concurrent.futures.ThreadPoolExecutor(READERS, "faceembed-read") as readers:
             for tag, group in groups:
                 started = time.perf_counter()
-                runs = [group[start : start + RUN] for start in range(0, len(group), RUN)]
-                entries = list(itertools.chain.from_iterable(readers.map(self.intake.read_run, runs)))
+                entries = self.intake.read_run(group, readers)
                 spent = (time.perf_counter() - started) / max(len(entries), 1)
                 while entries:
                     count = _fitting(entries, budget)

@@ -119,7 +119,7 @@ class Stages:
         """Files to photos on the device."""
         batch.failures += [entry for entry in batch.read if isinstance(entry, Failure)]
         wanted = {place: entry for place, entry in enumerate(batch.read) if isinstance(entry, Item)}
-        direct = [place for place, item in wanted.items() if readable(item.data, item.header)]
+        direct = [place for place, item in wanted.items() if item.ordinary or readable(item.data, item.header)]
         pixels: dict[int, Array] = dict(
             zip(direct, self.backend.decode([wanted[place].data for place in direct]), strict=True)
         )

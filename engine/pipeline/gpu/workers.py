@@ -24,16 +24,18 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from faceembed import errors
+from faceembed.engine.photos.photo_columns import PhotoColumns
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.batches import Outcome, Pipeline
 from faceembed.engine.pipeline.gpu.growth import Growth
 from faceembed.engine.pipeline.gpu.opening import Opening
-from faceembed.engine.pipeline.gpu.packing import as_read, packed, packed_read, unpacked
+from faceembed.engine.pipeline.gpu.packing import packed, packed_read, unpacked
 from faceembed.engine.pipeline.gpu.pipeline import SLOTS, DevicePipeline, remarks
 from faceembed.engine.pipeline.intake import Boundary
 from faceembed.errors import DeviceError, FaceEmbedError
 
 _AHEAD = SLOTS + 2  # runs of photos handed out per worker and not yet taken by the caller
+_PIPE_BYTES = 1 << 20  # most that a user may ask for by default
 _END_SECONDS = 10.0  # for a worker to leave by itself
 _READY = "ready"  # what a worker says when it has loaded its models
 
@@ -149,13 +151,14 @@ class Crew:
         """Workers that have loaded their models."""
         self.news = False
         """Whether one became so since somebody looked."""
-        self._out: dict[int, list[PhotoFile]] = {}  # of each run that was handed out, those that have not come back
+        self._out: dict[int, PhotoColumns] = {}  # of each run that was handed out, those that have not come back
         for opening in openings:
             self.add(opening)
 
     def add(self, opening: Opening) -> None:
         """One worker more."""
         ours, theirs = self._context.Pipe(duplex=False)
+        _widen(theirs)
         process = self._context.Process(target=_work, args=(opening, self._pile, theirs), daemon=True)
         process.start()
         theirs.close()
@@ -173,8 +176,8 @@ class Crew:
             self._pile.put(None)
             return
         tag, photos = group
-        self._out[tag] = list(photos)
-        self._pile.put((tag, packed(photos)))
+        self._out[tag] = PhotoColumns.of(photos)
+        self._pile.put((tag, packed(self._out[tag])))
 
     def collect(self) -> Iterator[tuple[int, Outcome]]:
         """Results, one at least, or news of a worker.
@@ -194,7 +197,7 @@ class Crew:
             if not self._out[tag]:
                 del self._out[tag]
             self.photos_by[number] += count
-            yield tag, dataclasses.replace(outcome, photos=as_read(mine, read))
+            yield tag, dataclasses.replace(outcome, photos=mine.read_as(*read))
 
     def look(self) -> bool:
         """Whether all workers have loaded their models; only before anything is handed out.
@@ -275,6 +278,14 @@ def _work(opening: Opening, pile: Any, pipe: Any) -> None:
     except Exception:  # noqa: BLE001 - told by the parent, as an error of its own
         pipe.send(_Failed("", f"on {opening.device}: {traceback.format_exc()}"))
     pipe.close()
+
+
+def _widen(pipe: Any) -> None:
+    """Let a pipe hold a batch's answers at once, where the system can: else a worker and its reader take turns every 64 KiB."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # not Linux; or more than a user may have
+        import fcntl  # optional: Windows lacks it
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _leave_with(parent: Any) -> None:

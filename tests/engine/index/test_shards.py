@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faceembed.engine.index.shards import FaceTable, Shard, ShardFolder
@@ -50,6 +51,22 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         assert other.faces.photos() == one.faces.photos()
 
 
+def test_shards_of_older_versions_are_read(tmp_path: Path) -> None:
+    """They hold embeddings as lists."""
+    folder, shard = ShardFolder(tmp_path, SETTINGS), Shard(faces("/a", "/b"), [])
+    folder.write(shard)
+    path = tmp_path / "00000000.parquet"
+    table = pq.read_table(path)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(shard.faces.vectors.ravel()), 4)
+    pq.write_table(table.set_column(table.schema.get_field_index("embedding"), "embedding", lists), path)
+    (back,) = folder.read()
+    np.testing.assert_array_equal(back.faces.vectors, shard.faces.vectors)
+    missing = pa.array([b"x" * 16, None], pa.binary(16))
+    pq.write_table(table.set_column(table.schema.get_field_index("embedding"), "embedding", missing), path)
+    with pytest.raises(IndexFormatError, match="1 embeddings are missing"):
+        list(folder.read())
+
+
 def test_numbering_goes_on(tmp_path: Path) -> None:
     for number in range(12):
         ShardFolder(tmp_path, SETTINGS).write(Shard(faces(f"/{number}"), []))
@@ -68,8 +85,6 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_a_shard_without_embeddings_is_damaged(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     folder = ShardFolder(tmp_path, SETTINGS)
     folder.write(Shard(faces("/a"), []))
     path = tmp_path / "00000000.parquet"

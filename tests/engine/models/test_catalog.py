@@ -32,13 +32,20 @@ def test_a_hub_entry_says_what_pixels_it_wants(entry: Entry) -> None:
     spec = entry.spec()  # an encoder's spec checks dimension and template itself
     assert (spec.name, spec.colour, spec.mean, spec.scale) == (entry.name, entry.colour, entry.mean, entry.scale)
     assert spec.sha256 == ""  # the catalog's digest is of the download, the spec's of the file in the store
-    if entry.task == "encoder":
+    if entry.task == "encoder" and entry.export != "inception-resnet-v1":
         assert (spec.input_size, spec.template) == ((112, 112), ARCFACE_TEMPLATE)
 
 
 @pytest.mark.parametrize("entry", [param for param in HUB_ENTRIES if CATALOG[str(param.id)].task == "encoder"])
 def test_original_adaface_takes_bgr_and_all_others_rgb(entry: Entry) -> None:
     assert entry.colour == ("bgr" if entry.name.startswith("adaface-") else "rgb")
+
+
+def test_facenet_is_cut_as_its_importer_cuts() -> None:
+    inception = pytest.importorskip("faceembed.trainer.backbones.inception", reason="PyTorch is not installed")
+    entry, spec = CATALOG["facenet-vggface2"].spec(), inception.SPEC
+    assert (entry.input_size, entry.template, entry.mean) == (spec.input_size, spec.template, spec.mean)
+    assert (entry.scale, entry.dimension, entry.colour) == (spec.scale, spec.dimension, spec.colour)
 
 
 def test_pixel_ranges() -> None:

@@ -228,7 +228,9 @@ TURNS: dict[str, dict[str, bool]] = {
 }
 
 
-def _decoders(backends: dict[str, Any]) -> dict[str, Any]:
+def decoders_of(backends: dict[str, Any]) -> dict[str, Any]:
+    """A file's bytes to pixels, by name of the decoder."""
+
     def by(backend: Any) -> Any:
         def decode(data: bytes) -> Array:
             with backend.lane("decode"):
@@ -257,7 +259,7 @@ def test_who_turns_what(picture: Array, kind: str) -> None:
     upright = np.full((64, 96, 3), 30, np.uint8)
     upright[:16, :32] = 220
     names = {"DALI": "dali", "nvImageCodec": "nvimagecodec"}
-    decoders = _decoders({title: CpuBackend(threads=1, decoder=name) for title, name in names.items()})
+    decoders = decoders_of({title: CpuBackend(threads=1, decoder=name) for title, name in names.items()})
     for name, turns in TURNS[kind].items():
         for orientation in range(2, 9):
             stored = odd.oriented(upright, orientation)

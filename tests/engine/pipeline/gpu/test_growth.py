@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.models.spec import Model
+from faceembed.engine.photos.photo_columns import PhotoColumns
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline.gpu import growing, processes
 from faceembed.engine.pipeline.gpu.growing import GrowingPipeline
 from faceembed.engine.pipeline.gpu.growth import GAIN, SECONDS, Growth
 from faceembed.engine.pipeline.gpu.opening import Opening
-from faceembed.engine.pipeline.gpu.packing import as_read, packed, packed_read, unpacked
+from faceembed.engine.pipeline.gpu.packing import packed, packed_read, unpacked
 from faceembed.engine.pipeline.gpu.pipeline import DevicePipeline
 from faceembed.engine.pipeline.gpu.workers import ManyPipelines
 from faceembed.engine.pipeline.settings import EmbedSettings
@@ -69,9 +70,10 @@ photos = st.builds(PhotoFile, st.text(max_size=5), st.integers(0, 2**40), st.int
 @settings(deadline=None)
 @given(st.lists(photos, max_size=5), st.lists(st.text("0123456789abcdef", max_size=4), min_size=5, max_size=5))
 def test_photos_come_out_as_they_went_in(listed: list[PhotoFile], digests: list[str]) -> None:
-    assert unpacked(packed(listed)) == listed
+    columns = unpacked(packed(PhotoColumns.of(listed)))
+    assert list(columns) == listed and PhotoColumns.of(columns) is columns
     read = [dataclasses.replace(photo, size=7, digest=digest) for photo, digest in zip(listed, digests, strict=False)]
-    assert as_read(listed, packed_read(read)) == read
+    assert list(columns[: len(read)].read_as(*packed_read(read))) == read
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ gives what it gives where everything happens at once, and every wait and event t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import inspect
@@ -24,7 +25,7 @@ from faceembed.engine.photos.listing import list_photos
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import encode
 from faceembed.engine.pipeline.encode import Encoder
-from faceembed.engine.pipeline.gpu import cuda, lane, nvimagecodec, record, stages
+from faceembed.engine.pipeline.gpu import cuda, lane, nvimagecodec, pipeline, record, stages
 from faceembed.engine.pipeline.gpu import detect as device_detect
 from faceembed.engine.pipeline.gpu.cuda import CudaBackend
 from faceembed.engine.pipeline.gpu.detect import DeviceOneShotDetector
@@ -232,12 +233,69 @@ def test_a_wait_that_is_missing_is_noticed(
     instead: str,
 ) -> None:
     path = opened()
+    one_at_a_time(monkeypatch)
     monkeypatch.setattr(owner, method, mutated(owner, method, line, instead))
     try:
         wrong = differences(list(path.pipeline.run(album)), expected)
     except Exception as error:  # noqa: BLE001 - outputs of poison may be no numbers, or counts without end
         wrong = len(str(error))
     assert wrong > 0
+
+
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch in flight: else what a stage waits for, for the batch before, may be what the next stage lacks, if threads run so."""
+    budget = pipeline.Budget
+    monkeypatch.setattr(pipeline, "Budget", lambda limit, *, slots, batch: budget(limit, slots=1, batch=batch))
+
+
+def test_one_batch_at_a_time_is_right(
+    opened: Callable[..., Opened],
+    expected: dict[str, Any],
+    album: list[PhotoFile],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one_at_a_time(monkeypatch)
+    assert differences(list(opened().pipeline.run(album)), expected) == 0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_stage_that_fails_waits_before_its_batch_lets_go(
+    opened: Callable[..., Opened], album: list[PhotoFile], monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """Chips are cut, the stage fails, the batch's pixels are freed as early as they may be: the chips are of pixels, not of poison."""
+
+    def chips(path: Opened, *, fails: bool) -> np.ndarray:
+        kept: list[Any] = []
+        align = stages.Stages.align
+
+        def failing(self: Any, batch: Any) -> None:
+            align(self, batch)
+            kept.append(batch.chips)
+            if fails:
+                raise RuntimeError("a stage's own")
+
+        monkeypatch.setattr(stages.Stages, "align", failing)
+        work = path.pipeline._stages.all()
+        monkeypatch.setattr(stages.Stages, "align", align)
+        batch = stages.Batch(0, path.pipeline.intake.read_run(album[:1]))
+        for name in ("decode", "detect"):
+            with path.backend.lane(name):
+                work[name](batch)
+        with path.backend.lane("align"):
+            with pytest.raises(RuntimeError, match="a stage's own") if fails else contextlib.nullcontext():
+                work["align"](batch)
+            batch.drop()
+            gc.collect()
+            with path.backend.lane("decode"):  # its stream runs ahead, to the freeing of the pixels
+                path.backend.wait()
+            with path.backend.lane("align"):
+                return np.array(path.backend.host(kept[0]))
+
+    right = chips(opened(at_once=True), fails=False)
+    path = opened(eager=True)
+    if not waits:
+        monkeypatch.setattr(stages.Stages, "_timed", mutated(stages.Stages, "_timed", "self.backend.wait()", "pass"))
+    assert np.array_equal(chips(path, fails=True), right) == waits
 
 
 def mutated(owner: Any, method: str, line: str, instead: str) -> Any:
