@@ -25,6 +25,7 @@ ARCHITECTURES = (
     "resnet29",
     "resnet29-131",
     "resnet29-branch",
+    "resnet29-branch-128",
     "slimface",
     "mobilefacenet",
     "ghostfacenet",

@@ -2,7 +2,7 @@
 
 A file's size is that of its widest layers. Each output channel has one scale, the one with the least squares of what rounding leaves;
 a `DequantizeLinear` multiplies them out, which `float_weights.settle` does once, when the engine reads the file, so nothing is computed
-in whole numbers. Of `faceembed-1` this moves similarities by a hundredth of strangers' spread, as much as BF16 does, and no figure of
+in whole numbers. Of `resnet29-branch` this moves similarities by a hundredth of strangers' spread, as much as BF16 does, and no figure of
 validation by more than its noise (`docs/next-encoder.md`).
 
     to_fp16(proto)

@@ -64,6 +64,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("resnet29", resnet29.ResNet29, resnet29.SPEC, "fc.weight"),
         Architecture("resnet29-131", resnet29.small, resnet29.SMALL_SPEC, "fc.weight"),
         Architecture("resnet29-branch", branched.BranchedResNet29, branched.SPEC, "fc.weight", _SMALL_GATE),
+        Architecture("resnet29-branch-128", branched.ReducedBranch, branched.REDUCED_SPEC, "fc.weight", _SMALL_GATE),
         Architecture("slimface", slimface.SlimFace, slimface.SPEC, "fc.weight"),
         Architecture("mobilefacenet", mobilefacenet.MobileFaceNet, mobilefacenet.SPEC, "fc.weight"),
         Architecture("ghostfacenet", ghostfacenet.GhostFaceNet, ghostfacenet.SPEC, "fc.weight"),

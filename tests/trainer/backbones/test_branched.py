@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from faceembed.errors import ModelError, UsageError
-from faceembed.trainer.backbones.branched import BranchedResNet29, fit_parts
+from faceembed.trainer.backbones.branched import BranchedResNet29, ReducedBranch, fit_parts, reduced
 from faceembed.trainer.backbones.checkpoints import load_encoder
 from faceembed.trainer.backbones.registry import build
 from faceembed.trainer.backbones.resnet29 import ResNet29
@@ -95,3 +95,25 @@ def test_dimensions_and_starts() -> None:
         build("resnet29-branch", dimension=128)
     with pytest.raises(ModelError, match="dlib-resnet is a 'resnet29', not 'ir18'"):
         load_encoder("dlib-resnet", arch="ir18")
+
+
+@torch.no_grad()
+def test_reduced_keeps_cosines(body: BranchedResNet29, x: torch.Tensor) -> None:
+    """All of them where nothing is cut off, and those of vectors that lie in few directions."""
+    found = body(x)
+    cosines = F.normalize(found) @ F.normalize(found).T
+    every = found.repeat(50, 1)
+    kept = F.normalize(reduced(body, every, dimension=256)(x))
+    assert torch.allclose(kept @ kept.T, cosines, atol=1e-5)
+    few = reduced(body, every, dimension=6)
+    assert isinstance(few, ReducedBranch) and few(x).shape == (6, 6)
+    kept = F.normalize(few(x))
+    assert torch.allclose(kept @ kept.T, cosines, atol=1e-4)
+    assert build("resnet29-branch-128+gate").eval()(x).shape == (6, 256)
+
+
+def test_too_little_to_reduce_by(body: BranchedResNet29) -> None:
+    with pytest.raises(UsageError, match="5 embeddings cannot say which 128 of 256"):
+        reduced(body, torch.ones(5, 256))
+    with pytest.raises(UsageError, match="which 0 of"):
+        reduced(body, torch.ones(300, 256), dimension=0)
