@@ -43,6 +43,11 @@ def is_dataset(output: str) -> bool:
 
 def index_or_dataset(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse what can be neither."""
+    if value and "://" in value and value.endswith(".faiss"):
+        place = value.removesuffix(".faiss")
+        raise click.BadParameter(
+            f"{value} is an address, where a dataset can lie but no index; write -o {place} and then: faceembed index {place} -o people.faiss"
+        )
     return value if value and is_dataset(value) else a_place(ctx, param, value)
 
 

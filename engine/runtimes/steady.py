@@ -8,7 +8,6 @@ pixel that it sees. But compiling takes 90 ms, and 20 taking in what was kept of
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import math
 import threading
 from collections.abc import Callable
@@ -35,7 +34,8 @@ class Steady(Generic[P]):
         self._found: dict[tuple[int, ...], P] = {}
         self._taken: set[tuple[int, ...]] = set()
         self._lock = threading.Lock()
-        self._beside: concurrent.futures.ThreadPoolExecutor | None = None
+        self._making = threading.Lock()
+        self._beside: list[threading.Thread] = []
 
     def get(self, shape: tuple[int, ...], recall: Way[P], compile_for: Way[P]) -> P | None:
         """What is compiled for a shape (N, H, W, 3) alone, if it is there by now. Counts as a run of it.
@@ -55,18 +55,20 @@ class Steady(Generic[P]):
             if way is None or (shape not in self._taken and len(self._taken) >= MOST):
                 return None
             self._taken.add(shape)
-            if self._beside is None:
-                self._beside = concurrent.futures.ThreadPoolExecutor(1, "faceembed-shapes")
-            self._beside.submit(self._make, way, shape)
+            # A thread for each, which ends with its work: a session has no end of its own at which to stop a pool.
+            beside = threading.Thread(target=self._make, args=(way, shape), name="faceembed-shape")
+            self._beside = [*(thread for thread in self._beside if thread.is_alive()), beside]
+            beside.start()
         return None
 
     def settled(self) -> None:
         """Wait for what is under way (for tests and benchmarks)."""
         with self._lock:
-            waiting = self._beside.submit(lambda: None) if self._beside else None
-        if waiting:
-            waiting.result()
+            waiting = list(self._beside)
+        for thread in waiting:
+            thread.join()
 
     def _make(self, way: Way[P], shape: tuple[int, ...]) -> None:
-        if (made := way(shape)) is not None:
-            self._found[shape] = made
+        with self._making:  # one at a time: they share the cores with the run
+            if (made := way(shape)) is not None:
+                self._found[shape] = made

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceembed.engine.index import shards
-from faceembed.engine.index import store as index_module
 from faceembed.engine.photos.photo_file import decode_path
 from faceembed.engine.pipeline.settings import EmbedSettings
 
@@ -257,7 +256,7 @@ def test_disk_full_while_writing_the_index(
 
     index = tmp_path / "a.faiss"
     with monkeypatch.context() as patch:
-        patch.setattr(index_module, "format_errors", full)
+        patch.setattr("faceembed.engine.index.assembly.format_errors", full)
         one_line_error(run("embed", small, "-o", index, code=1), str(index), "No space left")
     document = run_json("embed", small, "-o", index)
     assert (document["embedded"], document["skipped"], document["faces"]) == (0, 2, 2)

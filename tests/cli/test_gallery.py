@@ -76,7 +76,7 @@ def test_another_encoder_is_one_line(run: Any, staff: Path, samples: Path) -> No
     ("words", "message"),
     [
         (["identify", "none.gallery", "GOOD"], "there is no such gallery"),
-        (["identify", "GOOD", "GOOD"], "cannot be read"),
+        (["identify", "GOOD", "GOOD"], "is a picture (JPEG), and no gallery of people"),
         (["identify", "STAFF", "none.jpg"], "none.jpg"),
         (["identify", "STAFF", "GOOD", "--fpir", "0"], "--fpir"),
         (["identify", "STAFF", "GOOD", "--fpir", "0.1", "--threshold", "0.9"], "give one of them"),

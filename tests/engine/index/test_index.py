@@ -117,7 +117,7 @@ def test_questions_that_make_no_sense(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["", "flatt", "IVF", "Flat,", "PQ5x4"])
 def test_kinds_that_faiss_does_not_know(kind: str) -> None:
-    with pytest.raises(UsageError, match=rf"--index '{kind}' is neither one of flat, hnsw, ivf nor") as caught:
+    with pytest.raises(UsageError, match=rf"--index '{kind}' is neither one of flat, hnsw, ivf, compact nor") as caught:
         check_index_type(kind, D)
     assert (
         "\n" not in str(caught.value) and "/project/" not in str(caught.value) and "Error in" not in str(caught.value)

@@ -101,5 +101,6 @@ def test_a_passed_gate_is_remembered(models: loading.Models, album: Path, monkey
 
     pixels = [decode(path.read_bytes()).pixels for path in sorted(album.iterdir())]
     parity = admit(detector, pixels, [20.0] * len(pixels), only_largest=True)
-    assert (parity.faces, parity.found, parity.deviation) == (4, 1.0, 0.0)
+    assert (parity.faces, parity.found) == (4, 1.0)
+    assert parity.deviation < 1e-3  # the first convolution sums over blocks of pixels, in another order
     assert admitted(OneShotDetector(models.aligner, FAST, threads=1))
