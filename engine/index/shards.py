@@ -43,7 +43,8 @@ class FaceTable:
     @classmethod
     def empty(cls, dimension: int) -> FaceTable:
         """No faces."""
-        return cls(FACE_SCHEMA.empty_table(), np.zeros((0, dimension), np.float32))
+        columns = [pa.nulls(0, field.type) for field in FACE_SCHEMA]  # `Schema.empty_table` imports pandas
+        return cls(pa.Table.from_arrays(columns, schema=FACE_SCHEMA), np.zeros((0, dimension), np.float32))
 
     @classmethod
     def concatenate(cls, tables: Sequence[FaceTable], dimension: int) -> FaceTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,14 @@ def test_idle_threads_sleep(environment: str, monkeypatch: pytest.MonkeyPatch) -
     assert timeout == (environment or "4")
     if not environment:
         assert all(int(tick) <= 1 for tick in ticks)  # hundredths of a second
+
+
+def test_embed_imports_nothing_that_it_does_not_need(small: Path, tmp_path: Path) -> None:
+    """Half a second of one photo's second: what Arrow imports on the way where it is installed, and what other commands work with."""
+    script = (
+        "import sys; from faceembed.cli.main import main\n"
+        f"main(['embed', {str(small)!r}, '-o', {str(tmp_path / 'p.faiss')!r}, '-q'], standalone_mode=False)\n"
+        "print(*(name for name in ('pandas', 'pyarrow.compute', 'pyarrow.dataset', 'ray', 'torch', 'fastapi') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
