@@ -137,18 +137,18 @@ def test_w8_keeps_wide_layers_in_whole_numbers(chips: Chips, tmp_path: Path) -> 
         nn.Linear(4608, 24),
     )
     spec = dataclasses.replace(NARROW, spread=0.2)
+    done = {precision: convert(wide, spec, chips[:4], precision=precision) for precision in PRECISIONS[1:]}
     sizes = {}
-    for precision in PRECISIONS:
-        done = convert(wide, spec, chips[:4], precision=precision)
+    for precision, made in done.items():
         sizes[precision] = sum(
             len(weight.raw_data)
-            for weight in onnx.load_from_string(done.data).graph.initializer
+            for weight in onnx.load_from_string(made.data).graph.initializer
             if weight.dims[2:] in ([3, 3], [7, 7])
         )
-        assert done.min_cosine >= 0.9999
-    assert sizes["fp16"] * 2 == sizes["fp32"] and sizes["fp16"] - sizes["w8"] == 128 * 8 * 9
-    model = write(convert(wide, spec, chips[:4], precision="w8"), tmp_path / "w8.onnx")
-    assert count_flops(model) == count_flops(write(convert(wide, spec, chips[:4]), tmp_path / "fp32.onnx"))
+        assert made.min_cosine >= 0.9999
+    assert sizes["fp16"] - sizes["w8"] == 128 * 8 * 9
+    flops = {name: count_flops(write(made, tmp_path / f"{name}.onnx")) for name, made in done.items()}
+    assert flops["w8"] == flops["fp16"] > 0
 
 
 LEAST = {"fp32": 0.99999, "fp16": 0.999}
