@@ -3,13 +3,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "inlined.h"
 #include "warp_host.h"
-
-#if defined(__GNUC__)
-#define FE_INLINE inline __attribute__((always_inline))
-#else
-#define FE_INLINE inline
-#endif
 
 namespace faceembed {
 namespace {

@@ -4,13 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "inlined.h"
 #include "warp_host.h"
-
-#if defined(__GNUC__)
-#define FE_INLINE inline __attribute__((always_inline))
-#else
-#define FE_INLINE inline
-#endif
 
 namespace faceembed {
 namespace {
