@@ -11,9 +11,9 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.engine.detect.boxes import paired_overlaps
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
+from faceembed.engine.detect.middle_third import cuts, in_the_middle
 from faceembed.engine.native import _native
 
 SIDE = 80
@@ -29,7 +29,6 @@ TAKEN = 0.75
 """Score from which on it does, as for whole photos (`turned`)."""
 MORE = 0.05
 """And how much surer it must be than as it is."""
-_SAME = 0.3  # intersection over union with the middle third, from which on it is that face
 
 
 def turned_over(detector: Detector, photos: Photos, faces: Detections) -> Detections:
@@ -44,13 +43,11 @@ def turned_over(detector: Detector, photos: Photos, faces: Detections) -> Detect
     if not len(doubtful):
         return faces
     some = faces.take(doubtful)
-    matrices = _cuts(some)
-    cuts = _native.warp_many(list(photos), some.photo, matrices, SIDE, SIDE, border="constant", threads=1, exact=False)
-    third = SIDE / 3
-    seen = detector.glance(list(cuts), [third / 2] * len(cuts), TAKEN)
-    middle = np.array([third, third, 2 * third, 2 * third], np.float32)
+    matrices = cuts(some, SIDE, (-1, -1))
+    shown = _native.warp_many(list(photos), some.photo, matrices, SIDE, SIDE, border="constant", threads=1, exact=False)
+    seen = detector.glance(list(shown), [SIDE / 6] * len(shown), TAKEN)
     surer = seen.scores >= some.scores[seen.photo] + np.float32(MORE)
-    seen = seen.take(surer & (paired_overlaps(seen.boxes, middle) > _SAME))
+    seen = seen.take(surer & in_the_middle(seen.boxes, SIDE))
     boxes, landmarks, scores = faces.boxes.copy(), faces.landmarks.copy(), faces.scores.copy()
     for place in np.unique(seen.photo).tolist():
         mine = seen.take(seen.photo == place)
@@ -62,16 +59,6 @@ def turned_over(detector: Detector, photos: Photos, faces: Detections) -> Detect
         boxes[row], scores[row] = whole[0], best.scores[0]
         landmarks[row] = detector.sharpened(photos[photo], found).landmarks[0]
     return dataclasses.replace(faces, boxes=boxes, landmarks=landmarks, scores=scores)
-
-
-def _cuts(faces: Detections) -> NDArray[np.float64]:
-    """(F, 2, 3) from pixels of what is cut out, turned by 180 degrees, to pixels of the photos, centres at whole numbers."""
-    centres = (faces.boxes[:, :2].astype(np.float64) + faces.boxes[:, 2:]) / 2 - 0.5
-    zoom = np.maximum(faces.sides().astype(np.float64), 1) * 3 / SIDE
-    matrices = np.zeros((len(faces), 2, 3))
-    matrices[:, 0, 0] = matrices[:, 1, 1] = -zoom
-    matrices[:, :, 2] = centres + zoom[:, None] * (SIDE - 1) / 2
-    return matrices
 
 
 def _back(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
