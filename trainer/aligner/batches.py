@@ -42,7 +42,7 @@ class Scenes(Dataset[Example]):
 
     def _example(self, scene: Scene, rng: np.random.Generator) -> Example:
         pixels = augment(scene.pixels, self._config.augment, rng)
-        targets = assign(scene.boxes, scene.landmarks, scene.doubtful, self._places, self._strides)
+        targets = assign(scene.boxes, scene.landmarks, scene.weights, scene.doubtful, self._places, self._strides)
         return (
             torch.from_numpy(np.ascontiguousarray(pixels)),
             torch.from_numpy(targets.state),
@@ -51,7 +51,7 @@ class Scenes(Dataset[Example]):
 
 
 def batches(scenes: Scenes, config: AlignerConfig, *, first: int) -> Iterator[Example]:
-    """Batches from step ``first`` on: uint8 (N, H, W, 3), int8 (N, P), float32 (N, P, 14)."""
+    """Batches from step ``first`` on: uint8 (N, H, W, 3), int8 (N, P), float32 (N, P, 19)."""
     size = config.loop.batch_size // VIEWS
     loader = DataLoader(
         scenes,

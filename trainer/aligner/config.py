@@ -34,6 +34,8 @@ class AlignerData:
     """Sets to draw from; empty: all that are in the labels, alike."""
     shares: tuple[float, ...] = ()
     """How often each of ``groups`` is drawn."""
+    empty: tuple[str, ...] = ()
+    """Groups whose photos are known to show nobody: all of them is background. Of other groups, photos without a sure face are left out."""
     memory: float = 2.0
     """GiB of decoded photos to keep."""
     workers: int = 1
@@ -58,6 +60,8 @@ class AlignerLoop:
     """Steps between validations and checkpoints."""
     threads: int = 0
     """Of PyTorch; 0: its own choice."""
+    start: str = ""
+    """An aligner of this kind, by name or file, whose weights the training begins with; empty: with random ones."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "validate_every"):

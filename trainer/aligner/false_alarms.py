@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.oneshot import decode
-from faceembed.trainer.aligner.config import AlignerConfig
+from faceembed.trainer.aligner.config import AlignerConfig, AlignerData
 from faceembed.trainer.aligner.loop import to_network
 from faceembed.trainer.aligner.network import AlignerNet
 from faceembed.trainer.aligner.refiner import Cuts, cut, join
@@ -34,8 +34,18 @@ def find_false_alarms(network: AlignerNet, config: AlignerConfig, files: tuple[s
         At most ``config.refiner.false_most`` pieces.
     """
     s = config.refiner
-    plain = dataclasses.replace(config.scenes, cuts=0, background=0.6, turn=3.0, hidden_share=0.0)
-    views = composer(dataclasses.replace(config, scenes=plain), files)
+    plain = dataclasses.replace(
+        config.scenes,
+        cuts=0,
+        background=0.6,
+        turn=3.0,
+        hidden_share=0.0,
+        dressed_share=0.0,
+        wide_share=0.0,
+        tight_share=0.0,
+    )
+    data = mostly_empty(config.data)
+    views = composer(dataclasses.replace(config, scenes=plain, data=data), files)
     parts: list[Cuts] = []
     for start in range(0, s.false_scenes, _BATCH):
         scenes = [views.compose(generator(config.seed, _SEED, number)) for number in range(start, start + _BATCH)]
@@ -53,6 +63,17 @@ def find_false_alarms(network: AlignerNet, config: AlignerConfig, files: tuple[s
             break
     everything = join(parts)
     return Cuts(everything.pixels[: s.false_most], everything.marks[: s.false_most])
+
+
+def mostly_empty(data: AlignerData) -> AlignerData:
+    """The same with half of what is drawn from groups that show nobody, if shares are given and such groups have any."""
+    none = [group in data.empty for group in data.groups]
+    before = sum(share for share, empty in zip(data.shares, none, strict=False) if empty)
+    if not 0 < before < sum(data.shares):
+        return data
+    rest = sum(data.shares) - before
+    shares = [share / (before if empty else rest) for share, empty in zip(data.shares, none, strict=True)]
+    return dataclasses.replace(data, shares=tuple(shares))
 
 
 def _touches(box: NDArray[np.float32], scene: Scene) -> bool:

@@ -3,8 +3,8 @@
     labels = read_labels("labels.parquet")
     labels[0].path, labels[0].boxes, labels[0].landmarks, labels[0].doubtful
 
-Faces that the teacher is sure of are learnt; what it is not sure of is neither a face nor background. Knows nothing of how the
-labels were made: that is `teacher`.
+Faces that the teacher is sure of are learnt; what it is not sure of is neither a face nor background. Each landmark has a weight:
+where teachers differ it teaches less. Knows nothing of how the labels were made: that is `teacher` and `teachers`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from faceembed.files import atomic_write
 from faceembed.outputs import check_output
 
 _COLUMNS = ("path", "group", "boxes", "landmarks", "doubtful")
+_WEIGHTS = "weights"  # a column that files before version 2 do not have: all of their landmarks weigh 1
+_UNSAID = np.ones((0, 5), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,26 @@ class LabelledPhoto:
     """(F, 5, 2) left eye, right eye, nose tip, left and right mouth corner; left as seen in the image."""
     doubtful: NDArray[np.float32]
     """(D, 4) boxes that may or may not hold a face."""
+    weights: NDArray[np.float32] = dataclasses.field(default_factory=_UNSAID.copy)
+    """(F, 5) how much each landmark teaches, 0 to 1; left out: 1."""
+
+    def __post_init__(self) -> None:
+        if not len(self.weights):
+            object.__setattr__(self, "weights", np.ones((len(self.boxes), 5), np.float32))
+        if self.weights.shape != (len(self.boxes), 5):
+            raise ValueError(f"weights of shape {self.weights.shape} for {len(self.boxes)} faces")
+
+
+def yaw(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far faces (F, 5, 2) are turned to a side: (F,) the nose tip from the eyes' middle, along them, in eyes' distances.
+
+    0 from the front; beyond 0.45 the nose is about as far out as an eye, in profile it is past it. Positive: to the image's right.
+    """
+    along = landmarks[:, 1] - landmarks[:, 0]
+    middle = (landmarks[:, 0] + landmarks[:, 1]) / 2
+    square = np.maximum(np.square(along).sum(axis=1), 1e-6)
+    turned: NDArray[np.float32] = ((landmarks[:, 2] - middle) * along).sum(axis=1) / square
+    return turned
 
 
 def write_labels(path: str | os.PathLike[str], photos: Iterable[LabelledPhoto]) -> None:
@@ -52,14 +74,15 @@ def write_labels(path: str | os.PathLike[str], photos: Iterable[LabelledPhoto]) 
             photo.boxes.reshape(-1).tolist(),
             photo.landmarks.reshape(-1).tolist(),
             photo.doubtful.reshape(-1).tolist(),
+            photo.weights.reshape(-1).tolist(),
         )
         for photo in photos
     ]
     numbers = pa.list_(pa.float32())
-    kinds = (pa.string(), pa.string(), numbers, numbers, numbers)
+    kinds = (pa.string(), pa.string(), numbers, numbers, numbers, numbers)
     columns = {
         name: pa.array([row[index] for row in rows], kind)
-        for index, (name, kind) in enumerate(zip(_COLUMNS, kinds, strict=True))
+        for index, (name, kind) in enumerate(zip((*_COLUMNS, _WEIGHTS), kinds, strict=True))
     }
     check_output(path, "labels")
     with atomic_write(path) as file:
@@ -73,8 +96,10 @@ def read_labels(path: str | os.PathLike[str]) -> list[LabelledPhoto]:
         DataError: missing, damaged, or not such a file.
     """
     try:
-        table = pq.ParquetFile(os.fspath(path)).read(list(_COLUMNS), use_threads=False)  # as `rows.read_parquet`
-        rows = zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True)
+        file = pq.ParquetFile(os.fspath(path))
+        names = [*_COLUMNS, *((_WEIGHTS,) if _WEIGHTS in file.schema_arrow.names else ())]
+        table = file.read(names, use_threads=False)  # as `rows.read_parquet`
+        rows = zip(*(table.column(name).to_pylist() for name in names), strict=True)
         return [
             LabelledPhoto(
                 decode_path(name),
@@ -82,8 +107,9 @@ def read_labels(path: str | os.PathLike[str]) -> list[LabelledPhoto]:
                 np.array(boxes, np.float32).reshape(-1, 4),
                 np.array(landmarks, np.float32).reshape(-1, 5, 2),
                 np.array(doubtful, np.float32).reshape(-1, 4),
+                *(np.array(column, np.float32).reshape(-1, 5) for column in weights),
             )
-            for name, group, boxes, landmarks, doubtful in rows
+            for name, group, boxes, landmarks, doubtful, *weights in rows
         ]
     except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
         where = printable(os.fspath(path))

@@ -54,7 +54,7 @@ def aligner_loss(
     Args:
         answers: (N, P, 15) from `flatten`.
         state: (N, P) as in `targets.Targets`.
-        values: (N, P, 14) as there.
+        values: (N, P, 19) as there.
         places: (P, 2).
         strides: (P,).
         settings: weights.
@@ -77,9 +77,9 @@ def aligner_loss(
 
     side = (wanted[:, 2:4] - wanted[:, :2]).clamp(min=1.0).prod(dim=1).sqrt()
     marks = point[:, None] + mine[:, 5:].reshape(-1, 5, 2) * stride[:, None]
-    error = (marks - wanted[:, 4:].reshape(-1, 5, 2)) / side[:, None, None]
-    smooth = F.smooth_l1_loss(error, torch.zeros_like(error), beta=settings.beta, reduction="none").mean(dim=(1, 2))
-    landmarks = (smooth * quality).sum() / count
+    error = (marks - wanted[:, 4:14].reshape(-1, 5, 2)) / side[:, None, None]
+    smooth = F.smooth_l1_loss(error, torch.zeros_like(error), beta=settings.beta, reduction="none").mean(dim=2)
+    landmarks = ((smooth * wanted[:, 14:]).mean(dim=1) * quality).sum() / count
     boxes = (distance * quality).sum() / count
     total = settings.score * score + settings.box * boxes + settings.landmarks * landmarks
     apart = error.detach().norm(dim=2).mean(dim=1)

@@ -20,6 +20,7 @@ from faceembed.engine.detect.refine import TEMPLATE
 from faceembed.engine.models.oneshot import REFINED_CHANNELS as CHANNELS
 from faceembed.engine.models.oneshot import REFINED_SIDE as SIDE
 from faceembed.engine.native import _native
+from faceembed.trainer.aligner.coverings import cover
 from faceembed.trainer.aligner.labels import LabelledPhoto, pixels_of
 from faceembed.trainer.aligner.teacher import MIRRORED
 from faceembed.trainer.batches.augment import augment, generator
@@ -47,6 +48,8 @@ class RefinerSettings:
     """Standard deviation of each of them on its own, in units of the eyes' distance."""
     smallest: float = 20.0
     """Side in pixels of the smallest face learnt."""
+    dressed_share: float = 0.0
+    """How often a face wears or holds something before it: `coverings`."""
     false_share: float = 0.3
     """Share of samples that are false alarms."""
     false_scenes: int = 3000
@@ -125,6 +128,8 @@ class Faces(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < 0.5:
             pixels = np.ascontiguousarray(pixels[:, ::-1])
             marks = marks[MIRRORED] * (-1, 1) + (_CUT - 1, 0)
+        if real and self._settings.dressed_share > 0 and rng.random() < self._settings.dressed_share:
+            pixels = _dressed(pixels, marks, rng)
         matrix = _native.fit_similarity(self._disturb(marks, rng)[None], TEMPLATE)
         crop = _native.warp(pixels, matrix, SIDE, SIDE)[0]
         crop = augment(crop, self._changes, rng)
@@ -186,6 +191,19 @@ def join(parts: Sequence[Cuts]) -> Cuts:
     empty = Cuts(np.zeros((0, _CUT, _CUT, 3), np.uint8), np.zeros((0, 5, 2)))
     everything = [empty, *parts]
     return Cuts(np.concatenate([p.pixels for p in everything]), np.concatenate([p.marks for p in everything]))
+
+
+def _dressed(pixels: NDArray[np.uint8], marks: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A copy of a piece whose face wears or holds something; its box is taken to reach as far out as an aligner's."""
+    points = (marks + 0.5).astype(np.float32)
+    down = points[3:].mean(axis=0) - points[:2].mean(axis=0)
+    middle, half = (
+        points[:2].mean(axis=0) + 0.55 * down,
+        float(np.linalg.norm(down)) * np.array([1.05, 1.3], np.float32),
+    )
+    changed = pixels.copy()
+    cover(changed, np.concatenate([middle - half, middle + half]), points, rng)
+    return changed
 
 
 def _back(matrix: Floats, points: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 A canvas is cut into a few cells. In most cells a face of some photo is given a side that is drawn uniformly in its logarithm
 and a random place, so that faces from a dozen pixels to ones larger than the canvas are equally common; the other cells show
-any part of a photo, most often background. Every other face that comes into view is labelled too; faces of which little is seen,
+any part of a photo, most often background. A share of the canvases is one tight crop instead, whose face fills or overfills it. Every other face that comes into view is labelled too; faces of which little is seen,
 that are too small to learn, or of which the teacher was not sure are doubtful.
 
 All that is drawn depends on the generator alone. Knows nothing of networks: `targets` says what is learnt where.
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from faceembed.engine.native import _native
 from faceembed.engine.photos.decode import Photo, decode
 from faceembed.engine.photos.probe import probe
-from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of
+from faceembed.trainer.aligner.cells import crop, cut, map_boxes
+from faceembed.trainer.aligner.coverings import cover
+from faceembed.trainer.aligner.labels import LabelledPhoto, bytes_of, yaw
 from faceembed.trainer.aligner.teacher import MIRRORED
 
 Floats = NDArray[np.float32]
@@ -51,7 +53,21 @@ class SceneSettings:
     background: float = 0.2
     """Share of cells that show any part of a photo."""
     hidden_share: float = 0.1
-    """How often a part of a face is covered."""
+    """How often a part of a face is covered by a rectangle."""
+    dressed_share: float = 0.0
+    """How often a face wears or holds something before it: `coverings`."""
+    wide_share: float = 0.0
+    """How often a turn is drawn alike between ``-wide`` and ``wide`` instead."""
+    wide: float = 45.0
+    """Degrees."""
+    tight_share: float = 0.0
+    """Share of canvases that are one tight crop: a rectangle of one photo with its face, and nothing around it."""
+    tight: tuple[float, ...] = (0.7, 1.6)
+    """Least and largest side of the face of a tight crop, in sides of the crop."""
+    side_times: float = 1.0
+    """How many times as often a photo is drawn that shows a face from the side."""
+    side_yaw: float = 0.45
+    """What is from the side: `labels.yaw`, to either."""
     visible: float = 0.5
     """Share of a face's box that must be in view for it to be learnt."""
     learnt: float = 8.0
@@ -66,6 +82,8 @@ class Scene:
     """(H, W, 3) RGB."""
     boxes: Floats
     landmarks: Floats
+    weights: Floats
+    """(F, 5) of the landmarks."""
     doubtful: Floats
 
 
@@ -77,7 +95,8 @@ def mirrored(scene: Scene) -> Scene:
         return np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], axis=1)
 
     landmarks = scene.landmarks[:, MIRRORED] * np.array([-1, 1], np.float32) + np.array([side, 0], np.float32)
-    return Scene(np.ascontiguousarray(scene.pixels[:, ::-1]), turn(scene.boxes), landmarks, turn(scene.doubtful))
+    pixels = np.ascontiguousarray(scene.pixels[:, ::-1])
+    return Scene(pixels, turn(scene.boxes), landmarks, scene.weights[:, MIRRORED], turn(scene.doubtful))
 
 
 class Composer:
@@ -100,6 +119,7 @@ class Composer:
         ]
         weights = np.array(list(shares.values()), np.float64)
         self._weights = weights / weights.sum()
+        self._within = [self._often(group) for group in self._groups]
         self._files = [bytes_of(photo.path) for photo in self._photos]
         self._sizes = [(header.width, header.height) for header in map(probe, self._files)]
         self._decoded: dict[tuple[int, int], Photo] = {}
@@ -107,26 +127,41 @@ class Composer:
 
     def compose(self, rng: np.random.Generator) -> Scene:
         """One scene."""
-        side = self.settings.side
+        s, side = self.settings, self.settings.side
         canvas = np.empty((side, side, 3), np.uint8)
-        parts = [
-            self._fill(canvas, cell, rng) for cell in _cut(side, int(rng.integers(0, self.settings.cuts + 1)), rng)
-        ]
-        boxes, landmarks, doubtful = (np.concatenate(column) for column in zip(*parts, strict=True))
-        for index in np.flatnonzero(rng.random(len(boxes)) < self.settings.hidden_share):
+        tight = s.tight_share > 0 and rng.random() < s.tight_share
+        if tight:
+            canvas[:] = 128 if rng.random() < 0.7 else rng.integers(0, 256, 3)
+            cells = [crop(side, rng)]
+        else:
+            cells = cut(side, int(rng.integers(0, s.cuts + 1)), rng)
+        parts = [self._fill(canvas, cell, rng, tight=tight) for cell in cells]
+        boxes, landmarks, weights, doubtful = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if s.dressed_share > 0:
+            for index in np.flatnonzero(rng.random(len(boxes)) < s.dressed_share):
+                cover(canvas, boxes[index], landmarks[index], rng)
+        for index in np.flatnonzero(rng.random(len(boxes)) < s.hidden_share):
             _cover(canvas, boxes[index], rng)
-        return Scene(canvas, boxes, landmarks, doubtful)
+        return Scene(canvas, boxes, landmarks, weights, doubtful)
+
+    def _often(self, group: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How often each photo of a group is drawn: the sum up to each one, the last 1."""
+        s = self.settings
+        turned = [bool((np.abs(yaw(self._photos[index].landmarks)) >= s.side_yaw).any()) for index in group]
+        often = np.cumsum(np.where(turned, s.side_times, 1.0))
+        shares: NDArray[np.float64] = often / often[-1]
+        return shares
 
     def _fill(
-        self, canvas: NDArray[np.uint8], cell: tuple[int, int, int, int], rng: np.random.Generator
-    ) -> tuple[Floats, Floats, Floats]:
+        self, canvas: NDArray[np.uint8], cell: tuple[int, int, int, int], rng: np.random.Generator, *, tight: bool
+    ) -> tuple[Floats, Floats, Floats, Floats]:
         """Show a photo in a cell (top, left, bottom, right); its faces in pixels of the canvas."""
         top, left, bottom, right = cell
         height, width = bottom - top, right - left
-        group = self._groups[int(rng.choice(len(self._groups), p=self._weights))]
-        index = int(group[rng.integers(len(group))])
+        drawn = int(rng.choice(len(self._groups), p=self._weights))
+        index = int(self._groups[drawn][np.searchsorted(self._within[drawn], rng.random(), side="right")])
         label = self._photos[index]
-        matrix, reduction = self._place(label, self._sizes[index], height, width, rng)
+        matrix, reduction = self._place(label, self._sizes[index], height, width, rng, tight=tight)
         photo = self._photo(index, reduction)
         inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]  # from the cell to the photo, continuous pixels
         inverse[:, 2] += photo.offset
@@ -150,15 +185,21 @@ class Composer:
                 self._decoded[index, reduction] = decode(file, reduction=reduction)
 
     def _place(
-        self, label: LabelledPhoto, size: tuple[int, int], height: int, width: int, rng: np.random.Generator
+        self,
+        label: LabelledPhoto,
+        size: tuple[int, int],
+        height: int,
+        width: int,
+        rng: np.random.Generator,
+        *,
+        tight: bool,
     ) -> tuple[NDArray[np.float64], int]:
         """The map (2, 3) from a photo to a cell in continuous pixels, and how far the photo may be reduced in decoding."""
         s = self.settings
         cell = float(np.sqrt(height * width))
-        wanted = np.exp(
-            rng.uniform(np.log(max(s.least * cell, s.smallest)), np.log(max(s.largest * cell, 2 * s.smallest)))
-        )
-        if len(label.boxes) and rng.random() >= s.background:
+        least, largest = (s.tight[0], s.tight[1]) if tight else (s.least, s.largest)
+        wanted = np.exp(rng.uniform(np.log(max(least * cell, s.smallest)), np.log(max(largest * cell, 2 * s.smallest))))
+        if len(label.boxes) and (tight or rng.random() >= s.background):
             box = label.boxes[rng.integers(len(label.boxes))]
             side = float(np.sqrt(max((box[2] - box[0]) * (box[3] - box[1]), 1.0)))
             middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
@@ -167,7 +208,10 @@ class Composer:
             whole = min(0.7 * max(height, width) / max(size), 1.0)
             scale = float(np.exp(rng.uniform(np.log(whole), np.log(1.2))))
             middle, half = rng.random(2) * size, np.zeros(2)
-        angle = np.deg2rad(s.turn * rng.standard_normal() * (3 if rng.random() < s.turned_share else 1))
+        degrees = s.turn * rng.standard_normal() * (3 if rng.random() < s.turned_share else 1)
+        if s.wide_share > 0 and rng.random() < s.wide_share:
+            degrees = rng.uniform(-s.wide, s.wide)
+        angle = np.deg2rad(degrees)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = scale * np.array([[cos, -sin], [sin, cos]])
         if rng.random() < 0.5:
@@ -176,18 +220,20 @@ class Composer:
         if rng.random() < s.whole_share:
             margin = np.minimum(scale * half, np.array([width, height]) / 2)
         target = margin + rng.random(2) * (np.array([width, height]) - 2 * margin)
+        if tight:  # whoever cut it meant the face to be in its middle
+            target = np.array([width, height]) * (0.5 + np.clip(0.07 * rng.standard_normal(2), -0.3, 0.3))
         matrix = np.c_[turn, target - turn @ middle]
         reduction = max((r for r in (1, 2) if scale * r <= 1), default=1)
         return matrix, reduction
 
     def _seen(
         self, label: LabelledPhoto, matrix: NDArray[np.float64], height: int, width: int, corner: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        """A photo's faces in a cell: those that are learnt, and the doubtful ones."""
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """A photo's faces in a cell: boxes, landmarks and weights of those that are learnt, and the doubtful boxes."""
         s = self.settings
         size = np.array([width, height], np.float32)
         everything = np.concatenate([label.boxes, label.doubtful])
-        boxes = _map_boxes(everything, matrix)
+        boxes = map_boxes(everything, matrix)
         inside = np.clip(boxes.reshape(-1, 2, 2), 0, size).reshape(-1, 4)
         area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         seen = (inside[:, 2:] - inside[:, :2]).prod(axis=1) / np.maximum(area, 1e-6)
@@ -199,40 +245,16 @@ class Composer:
         # A face cut by the canvas's own edge keeps its full box, as one cut by a photo's edge has to.
         doubtful = ~learnt & (seen > 0)
         points = (label.landmarks.reshape(-1, 2) @ matrix[:, :2].T + matrix[:, 2]).reshape(-1, 5, 2)
+        weights = label.weights
         if np.linalg.det(matrix[:, :2]) < 0:
-            points = points[:, MIRRORED]
+            points, weights = points[:, MIRRORED], weights[:, MIRRORED]
         offset = np.tile(corner, 2)
         return (
             (boxes[learnt] + offset).astype(np.float32),
             (points[learnt[: len(label.boxes)]] + corner).astype(np.float32),
+            weights[learnt[: len(label.boxes)]],
             (inside[doubtful] + offset).astype(np.float32),
         )
-
-
-def _cut(side: int, cuts: int, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
-    """Cut a square into cells (top, left, bottom, right), each time the largest one, across its longer side."""
-    cells = [(0, 0, side, side)]
-    for _ in range(cuts):
-        cells.sort(key=lambda cell: (cell[2] - cell[0]) * (cell[3] - cell[1]))
-        top, left, bottom, right = cells.pop()
-        share = rng.uniform(0.3, 0.7)
-        if bottom - top >= right - left:
-            middle = top + round(share * (bottom - top))
-            cells += [(top, left, middle, right), (middle, left, bottom, right)]
-        else:
-            middle = left + round(share * (right - left))
-            cells += [(top, left, bottom, middle), (top, middle, bottom, right)]
-    return cells
-
-
-def _map_boxes(boxes: Floats, matrix: NDArray[np.float64]) -> Floats:
-    """Boxes after a similarity: the same sides about the mapped centre, so that a turned face's box does not grow."""
-    if not len(boxes):
-        return boxes.reshape(0, 4)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
-    scale = np.linalg.norm(matrix[:, :2], axis=0)  # of x and of y
-    half = (boxes[:, 2:] - boxes[:, :2]) * scale / 2
-    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
 def _behind(

@@ -19,7 +19,7 @@ RANGES = ((0.0, 40.0), (28.0, 88.0), (60.0, np.inf))
 """Sides in pixels of the faces learnt at each of `STRIDES`."""
 RADIUS = 1.0
 """How far from a face's centre, in strides along each axis, points still learn it."""
-VALUES = 14  # box and landmarks
+VALUES = 19  # box, landmarks, and the landmarks' weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Targets:
     state: NDArray[np.int8]
     """(P,) 1 a face, 0 none, -1 nothing."""
     values: Floats
-    """(P, 14) the face's box and landmarks in pixels of the image; zeros where there is none."""
+    """(P, 19) the face's box and landmarks in pixels of the image, and the landmarks' weights; zeros where there is none."""
 
 
 def points(height: int, width: int) -> tuple[Floats, Floats]:
@@ -43,12 +43,15 @@ def points(height: int, width: int) -> tuple[Floats, Floats]:
     return np.concatenate(places).astype(np.float32), np.concatenate(strides).astype(np.float32)
 
 
-def assign(boxes: Floats, landmarks: Floats, doubtful: Floats, places: Floats, strides: Floats) -> Targets:
+def assign(
+    boxes: Floats, landmarks: Floats, weights: Floats, doubtful: Floats, places: Floats, strides: Floats
+) -> Targets:
     """Assign faces to cells.
 
     Args:
         boxes: (F, 4) in pixels of the image.
         landmarks: (F, 5, 2).
+        weights: (F, 5) of the landmarks.
         doubtful: (D, 4).
         places, strides: from `points`.
     """
@@ -67,7 +70,7 @@ def assign(boxes: Floats, landmarks: Floats, doubtful: Floats, places: Floats, s
         owner = cost.argmin(axis=1)
         chosen = np.isfinite(cost.min(axis=1))
         state[chosen] = 1
-        values[chosen] = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1)[owner[chosen]]
+        values[chosen] = np.concatenate([boxes, landmarks.reshape(-1, 10), weights], axis=1)[owner[chosen]]
     return Targets(state, values)
 
 

@@ -53,18 +53,24 @@ def label(
         group: the set they belong to.
         settings: views and thresholds.
     """
-    views = [
+    everything, view, count = views(detector, photos, settings)
+    labels = []
+    for index, path in enumerate(paths):
+        mine = np.flatnonzero(everything.photo == index)
+        labels.append(_agree(path, group, everything.take(mine), view[mine], count, settings))
+    return labels
+
+
+def views(
+    detector: Detector, photos: Sequence[Photo], settings: TeacherSettings
+) -> tuple[Detections, NDArray[np.int64], int]:
+    """What a detector finds in all views: the detections, which view each is of, and how many views there were."""
+    seen = [
         _look(detector, photos, scale, mirrored, settings.min_face)
         for scale in settings.scales
         for mirrored in (False, True)
     ]
-    everything = Detections.concatenate(views)
-    view = np.repeat(np.arange(len(views)), [len(found) for found in views])
-    labels = []
-    for index, path in enumerate(paths):
-        mine = np.flatnonzero(everything.photo == index)
-        labels.append(_agree(path, group, everything.take(mine), view[mine], len(views), settings))
-    return labels
+    return Detections.concatenate(seen), np.repeat(np.arange(len(seen)), [len(found) for found in seen]), len(seen)
 
 
 def _look(detector: Detector, photos: Sequence[Photo], scale: float, mirrored: bool, min_face: float) -> Detections:

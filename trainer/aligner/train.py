@@ -24,15 +24,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from faceembed.engine.models.registry import resolve
 from faceembed.errors import DataError, UsageError
 from faceembed.files import atomic_write
 from faceembed.outputs import check_folder
 from faceembed.trainer.aligner.batches import VIEWS, Scenes, batches
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
+from faceembed.trainer.aligner.initial import load_weights, open_norms
 from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels
 from faceembed.trainer.aligner.loop import learning_rate, mix, read_checkpoint, to_network
 from faceembed.trainer.aligner.loss import aligner_loss, flatten
 from faceembed.trainer.aligner.network import AlignerNet
+from faceembed.trainer.aligner.refiner import RefinerNet
 from faceembed.trainer.aligner.scenes import Composer
 from faceembed.trainer.aligner.targets import points
 from faceembed.trainer.batches.augment import generator
@@ -43,6 +46,7 @@ FORMAT = "faceembed-aligner"
 LOSSES = ("loss", "score", "box", "landmarks")
 HELD_OUT_SCENES = 192  # composed of the validation photos, always the same
 _HELD_OUT_SEED = 1 << 20
+_MEASURED_SCENES = 64  # that the normalisations of weights to start from are measured on
 
 Notice = Callable[[str], None]
 
@@ -80,8 +84,8 @@ def train(config: AlignerConfig, folder: str | os.PathLike[str], *, notice: Noti
     if config.loop.threads:
         torch.set_num_threads(config.loop.threads)
     torch.manual_seed(config.seed)
-    run = _start(config, run_folder, notice)
     scenes = Scenes(composer(config, config.data.labels), config)
+    run = _start(config, run_folder, scenes, notice)
     held_out = _held_out(config) if config.data.validate else None
     places, strides = (torch.from_numpy(array) for array in points(config.scenes.side, config.scenes.side))
     sums, began, first = np.zeros(len(LOSSES)), time.monotonic(), run.step
@@ -108,7 +112,7 @@ def composer(config: AlignerConfig, files: Sequence[str]) -> Composer:
     """
     if not files:
         raise UsageError("data.labels is empty: name files of face labels (made with: faceembed data faces)")
-    photos = [photo for file in files for photo in read_labels(file) if _useful(photo)]
+    photos = [photo for file in files for photo in read_labels(file) if _useful(photo, config.data.empty)]
     groups = config.data.groups or tuple(sorted({photo.group for photo in photos}))
     shares = config.data.shares or (1.0,) * len(groups)
     if len(shares) != len(groups):
@@ -147,18 +151,26 @@ def load_network(path: str | os.PathLike[str]) -> tuple[AlignerNet, AlignerConfi
     return network.eval(), config
 
 
-def _useful(photo: LabelledPhoto) -> bool:
-    """A photo without any face that the teacher is sure of may hold one that it missed."""
-    return len(photo.boxes) > 0
+def _useful(photo: LabelledPhoto, empty: Sequence[str]) -> bool:
+    """A photo without any face that the teacher is sure of may hold one that it missed, unless its group is known to hold none."""
+    return len(photo.boxes) > 0 or photo.group in empty
 
 
-def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
+def _start(config: AlignerConfig, folder: Path, scenes: Scenes, notice: Notice) -> Run:
     model = AlignerNet(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    going_on = (folder / LAST).exists()
+    if config.loop.start and not going_on:
+        load_weights(resolve(config.loop.start, task="aligner"), model, RefinerNet())
+        shown = [
+            scenes[len(scenes) + number][0] for number in range(_MEASURED_SCENES // VIEWS)
+        ]  # none of the training's
+        open_norms(model, torch.cat(shown))
+        notice(f"starting from the weights of {config.loop.start}")
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.loop.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     run = Run(model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=config.loop.lr))
-    if (folder / LAST).exists():
+    if going_on:
         content = read_checkpoint(folder / LAST, FORMAT)
         _check_same(content["config"], json.loads(json.dumps(dataclasses.asdict(config))), folder)
         run.model.load_state_dict(content["model"])
@@ -171,6 +183,9 @@ def _start(config: AlignerConfig, folder: Path, notice: Notice) -> Run:
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with other settings; how long, on how many cores and judged on what may change, and what is the refiner's."""
+    before = json.loads(
+        json.dumps(dataclasses.asdict(from_dict(before, where=os.fspath(folder))))
+    )  # settings since then
     for table, key in (
         ("loop", "steps"),
         ("loop", "threads"),

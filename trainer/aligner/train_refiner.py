@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from faceembed.engine.detect.refine import EYES
+from faceembed.engine.models.registry import resolve
 from faceembed.errors import DataError, ModelError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.aligner.config import AlignerConfig, from_dict
 from faceembed.trainer.aligner.false_alarms import find_false_alarms
+from faceembed.trainer.aligner.initial import load_weights, open_norms
 from faceembed.trainer.aligner.labels import read_labels
 from faceembed.trainer.aligner.loop import learning_rate, mix, read_checkpoint, to_network
 from faceembed.trainer.aligner.network import AlignerNet
@@ -35,6 +37,7 @@ SAVE_EVERY = 1000
 SAY_EVERY = 100
 _HELD_OUT_SEED = 1 << 20
 _HELD_OUT = 1024
+_MEASURED = 256  # crops that the normalisations of weights to start from are measured on
 
 
 def train_refiner(config: AlignerConfig, folder: str | os.PathLike[str], *, notice: Callable[[str], None]) -> Path:
@@ -56,13 +59,13 @@ def train_refiner(config: AlignerConfig, folder: str | os.PathLike[str], *, noti
     torch.manual_seed(config.seed)
     model = RefinerNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = RefinerNet()
-    average.load_state_dict(model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=s.lr, weight_decay=0.01)
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     step = 0
     if path.exists():
         content = read_checkpoint(path, FORMAT)
-        if any(content["config"][table] != settings[table] for table in ("refiner", "augment", "seed")):
+        before = json.loads(json.dumps(dataclasses.asdict(from_dict(content["config"], where=os.fspath(path)))))
+        if any(before[table] != settings[table] for table in ("refiner", "augment", "seed")):
             raise UsageError(f"{path} holds a training with other settings; give another folder, or the same settings")
         model.load_state_dict(content["model"])
         average.load_state_dict(content["average"])
@@ -72,6 +75,12 @@ def train_refiner(config: AlignerConfig, folder: str | os.PathLike[str], *, noti
         return path
     network, _ = load_network(Path(folder) / LAST)
     learnt = _samples(network, config, config.data.labels, config.seed, s.steps * s.batch_size, notice)
+    if step == 0 and config.loop.start:
+        load_weights(resolve(config.loop.start, task="aligner"), AlignerNet(config.network), model)
+        open_norms(model, torch.stack([learnt[len(learnt) + number][0] for number in range(_MEASURED)]))
+        notice(f"refiner: starting from the weights of {config.loop.start}")
+    if step == 0:
+        average.load_state_dict(model.state_dict())
     held_out = None
     if config.data.validate:
         held_out = _samples(network, config, config.data.validate, _HELD_OUT_SEED, _HELD_OUT, notice)

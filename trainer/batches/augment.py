@@ -4,7 +4,7 @@
     crop = augment(crop, settings, rng)
 
 Order: geometry (mirror, shift, turn, zoom: one bilinear warp with a mirrored border), colour (brightness, contrast, saturation,
-hue, grey: one matrix), then what cameras and websites do (blur, shrinking, JPEG, noise), then erasing. Everything is drawn
+hue, grey: one matrix), then what cameras and websites do (night, motion, blur, shrinking, JPEG, noise), then erasing. Everything is drawn
 before anything is applied, so that strengths can change without moving the other draws. Knows nothing of people or files.
 """
 
@@ -44,6 +44,7 @@ def augment(crop: Pixels, settings: Augment, rng: np.random.Generator) -> Pixels
     normal = rng.standard_normal(4)
     crop = _geometry(crop, settings, uniform[:1], normal)
     crop = _colour(crop, settings, uniform[1:7])
+    crop = _camera(crop, settings, uniform[22:27], rng)
     crop = _degrade(crop, settings, uniform[7:16], rng)
     return _erase(crop, settings, uniform[16:22], rng)
 
@@ -84,6 +85,25 @@ def _colour(crop: Pixels, settings: Augment, uniform: NDArray[np.float64]) -> Pi
     luma = float(cv2.mean(crop)[:3] @ _TO_YIQ[0]) * brightness
     offset = (1 - contrast) * luma  # contrast is about the crop's own mean
     return np.asarray(cv2.transform(crop, np.c_[matrix, np.full(3, offset)]), np.uint8)
+
+
+def _camera(crop: Pixels, settings: Augment, uniform: NDArray[np.float64], rng: np.random.Generator) -> Pixels:
+    """Too little light, and what moved while the shutter was open."""
+    if uniform[0] < settings.night_share:
+        gamma = 1 + (settings.night - 1) * uniform[1]
+        dark = np.power(crop.astype(np.float32) / 255, np.float32(gamma)) * 255
+        dark += rng.standard_normal(crop.shape, np.float32) * np.float32(3 * (gamma - 1))
+        crop = np.clip(dark + 0.5, 0, 255).astype(np.uint8)
+    if uniform[2] < settings.motion_share:
+        length, angle = 1 + max(settings.motion - 1, 0) * uniform[3], np.pi * uniform[4]
+        way = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
+        side = 2 * int(np.ceil(length / 2)) + 1
+        kernel = np.zeros((side, side), np.uint8)
+        ends = [tuple(int(v) for v in np.round((side // 2 + sign * way) * 16)) for sign in (-1, 1)]
+        cv2.line(kernel, ends[0], ends[1], 255, 1, cv2.LINE_AA, 4)
+        weights = kernel.astype(np.float32) / float(kernel.sum())
+        crop = np.asarray(cv2.filter2D(crop, -1, weights, borderType=cv2.BORDER_REFLECT_101), np.uint8)
+    return crop
 
 
 def _degrade(crop: Pixels, settings: Augment, uniform: NDArray[np.float64], rng: np.random.Generator) -> Pixels:

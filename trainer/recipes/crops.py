@@ -127,6 +127,12 @@ class Augment:
     noise_share: float = 0.0
     noise: float = 10.0
     """Largest standard deviation, of 255."""
+    night_share: float = 0.0
+    night: float = 3.0
+    """Largest exponent by which a crop is darkened, at least 1; noise of an amplified picture comes with it."""
+    motion_share: float = 0.0
+    motion: float = 9.0
+    """Longest way in pixels that the camera or the person moved."""
     erase_share: float = 0.0
     erase: float = 0.2
     """Largest share of the crop's area that is erased."""
@@ -139,6 +145,8 @@ class Augment:
                     raise UsageError(f"augment.{field.name} is {value}; expected a share in [0, 1]")
             elif field.name != "jpeg":
                 at_least(f"augment.{field.name}", value, 0)
+        if self.night < 1:
+            raise UsageError(f"augment.night is {self.night}; expected an exponent of at least 1")
         if self.shrink < 1:
             raise UsageError(f"augment.shrink is {self.shrink}; expected a factor of at least 1")
         if max(self.brightness, self.contrast, self.saturation, self.erase) > 1:

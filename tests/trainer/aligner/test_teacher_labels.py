@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.errors import DataError
-from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels, write_labels
+from faceembed.trainer.aligner.labels import LabelledPhoto, read_labels, write_labels, yaw
 from faceembed.trainer.aligner.teacher import TeacherSettings, label
 
 from .conftest import DOTS, centre_of
@@ -111,14 +113,33 @@ def test_file_keeps_everything(tmp_path: Path) -> None:
             rng.random((faces, 4)).astype(np.float32),
             rng.random((faces, 5, 2)).astype(np.float32),
             rng.random((doubtful, 4)).astype(np.float32),
+            *weights,
         )
-        for faces, doubtful in ((0, 0), (1, 2), (3, 0))
+        for faces, doubtful, *weights in ((0, 0), (1, 2), (3, 0), (2, 1, rng.random((2, 5)).astype(np.float32)))
     ]
     write_labels(tmp_path / "l.parquet", photos)
     for before, after in zip(photos, read_labels(tmp_path / "l.parquet"), strict=True):
         assert (before.path, before.group) == (after.path, after.group)
-        for name in ("boxes", "landmarks", "doubtful"):
+        for name in ("boxes", "landmarks", "doubtful", "weights"):
             np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_file_of_before_weighs_all_landmarks_alike(tmp_path: Path, some: list[LabelledPhoto]) -> None:
+    write_labels(tmp_path / "l.parquet", some)
+    table = pq.read_table(tmp_path / "l.parquet")
+    pq.write_table(table.drop_columns(["weights"]), tmp_path / "old.parquet")
+    for photo in read_labels(tmp_path / "old.parquet"):
+        np.testing.assert_array_equal(photo.weights, np.ones((1, 5), np.float32))
+    with pytest.raises(ValueError, match="for 1 faces"):
+        dataclasses.replace(some[0], weights=np.ones((2, 5), np.float32))
+
+
+@pytest.mark.parametrize(("nose", "expected"), [((50, 60), 0.0), ((70, 60), 0.5), ((10, 50), -1.0)])
+def test_yaw_goes_along_the_eyes(nose: tuple[float, float], expected: float) -> None:
+    """Whatever the face's turn and size."""
+    points = np.array([(30, 35), (70, 35), nose, (35, 80), (65, 80)], np.float32)
+    turn = np.array([(0.6, -0.8), (0.8, 0.6)], np.float32) * 3
+    np.testing.assert_allclose(yaw(np.stack([points, points @ turn])), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not parquet"])
