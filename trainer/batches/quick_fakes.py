@@ -90,7 +90,7 @@ def face_mask(height: int, width: int, points: Points, rng: np.random.Generator)
     cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 1.0)
     soft = eyes * _SOFT[int(rng.integers(len(_SOFT)))] * rng.uniform(0.6, 1.4)
     mask = np.minimum(cv2.GaussianBlur(mask, (0, 0), max(0.5, soft)), np.float32(1))
-    return mask * np.float32(rng.uniform(0.75, 1.0) if rng.random() < 0.4 else 1.0)
+    return np.asarray(mask * (rng.uniform(0.75, 1.0) if rng.random() < 0.4 else 1.0), np.float32)
 
 
 def _oval(centre: Points, eyes: float, rng: np.random.Generator) -> Points:
@@ -106,7 +106,8 @@ def _oval(centre: Points, eyes: float, rng: np.random.Generator) -> Points:
 
 def _corners(corners: Sequence[Points], beside: float, above: float, below: float) -> Points:
     """(4, 2): clockwise from the upper left one, each moved outwards."""
-    return np.stack(corners) + np.array([(-beside, -above), (beside, -above), (beside, below), (-beside, below)])
+    moves = np.array([(-beside, -above), (beside, -above), (beside, below), (-beside, below)])
+    return np.asarray(np.stack(corners) + moves, np.float64)
 
 
 def _foreign(
