@@ -111,7 +111,7 @@ def _priors() -> tuple[Array, Array]:
         for column in range(SIDE // stride)
         for side in SQUARES[stride]
     ]
-    values = np.array(found, np.float32)[None] / SIDE
+    values: Array = np.array(found, np.float32)[None] / np.float32(SIDE)
     return values[..., :2], values[..., 2:]
 
 

@@ -13,6 +13,7 @@ Pixels: BGR, 0 to 255, less (104, 117, 123).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ class Network:
     """Writes the graph of trunk, pyramid and context modules, and notes which weights it has read."""
 
     def __init__(
-        self, path: str | Path, state: dict[str, NDArray[np.generic]], project: str = "Pytorch_Retinaface"
+        self, path: str | Path, state: Mapping[str, NDArray[np.generic]], project: str = "Pytorch_Retinaface"
     ) -> None:
         self._path = path
         self._state = state
