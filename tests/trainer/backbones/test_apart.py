@@ -15,8 +15,11 @@ from torch.nn import functional as F
 
 from faceembed.errors import UsageError
 from faceembed.trainer.backbones.apart import LaidApart, laid_apart
+from faceembed.trainer.backbones.branched import SPEC, BranchedResNet29
 from faceembed.trainer.backbones.registry import build, find
 from faceembed.trainer.export.graph import to_onnx
+from faceembed.trainer.loop.start import Start, reshaped
+from faceembed.trainer.recipes.settings import Model
 
 
 def cone(count: int, dimension: int, *, common: float, seed: int) -> Tensor:
@@ -95,3 +98,26 @@ def test_a_fresh_one_takes_weights_and_runs_elsewhere() -> None:
     chips = torch.randn(5, 3, 8, 8) + 0.3
     (found,) = session.run(None, {"chips": chips.numpy()})
     np.testing.assert_allclose(found, whole(chips).detach().numpy(), atol=1e-4)
+
+
+def test_a_start_is_cut_and_laid_apart() -> None:
+    torch.manual_seed(0)
+    whole = BranchedResNet29().eval()
+    batches = [torch.randn(64, 3, 105, 105, generator=torch.Generator().manual_seed(n)) for n in range(4)]
+    start = Start(whole, SPEC, "resnet29-branch")
+    made = reshaped(start, Model(start="branch.pt", reduce=24, apart=True), batches)
+    assert (made.arch, made.spec.dimension) == ("resnet29-branch-128+apart", 24)
+    again = build(made.arch, dimension=24)
+    again.load_state_dict(made.body.state_dict())
+    with torch.no_grad():
+        cut, folded = made.body.body(batches[0]), made.body(batches[0])
+        assert torch.allclose(again.eval()(batches[0]), folded, atol=1e-5)
+        assert torch.allclose(cosines(cut), cosines(whole(batches[0])), atol=0.02)
+    assert cosines(folded).median() < cosines(cut).median() - 0.1
+    with pytest.raises(
+        UsageError, match=r"model.reduce is for resnet29-branch, and branch.pt is resnet29-branch-128\+apart"
+    ):
+        reshaped(made, Model(start="branch.pt", reduce=24), batches[:1])
+    for name, value in (("apart", True), ("reduce", 128)):
+        with pytest.raises(UsageError, match=f"model.{name} without model.start"):
+            Model(arch="resnet29", **{name: value})
