@@ -221,13 +221,22 @@ class Output:
             self.result(document, text)
 
 
-_OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
-    click.option(
-        "--aligner",
-        default="faceembed-align",
-        show_default=True,
-        help="Model name, or 'none' for photos that are aligned crops.",
-    ),
+_ALIGNER = click.option(
+    "--aligner",
+    default="faceembed-align",
+    show_default=True,
+    help="Model name, or 'none' for photos that are aligned crops.",
+)
+_SEVERAL_ALIGNERS = click.option(
+    "--aligner",
+    "aligners",
+    multiple=True,
+    default=("faceembed-align",),
+    show_default=True,
+    help="Model name; repeatable: of several, two must agree.",
+)
+
+_RUNNING_OPTIONS: tuple[Decorator, ...] = (
     click.option(
         "--device", default="auto", show_default=True, metavar="cpu|cuda|cuda:N|auto", help="What to compute on."
     ),
@@ -345,7 +354,19 @@ def model_options_with(encoder: str, why: str = "") -> Decorator:
     """The same for a command with an encoder of its own as the default, which ``why`` explains."""
     text = "Model name, or path of an ONNX file." + (f" {why}" if why else "")
     option = click.option("--encoder", default=encoder, show_default=True, help=text)
-    return lambda command: collected(command, (option, *_OTHER_MODEL_OPTIONS), ModelOptions, "models")
+    return lambda command: collected(command, (option, _ALIGNER, *_RUNNING_OPTIONS), ModelOptions, "models")
+
+
+def teacher_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `model_options`, with any number of aligners: the command receives them as ``aligners``, and ``models`` has the first."""
+    option = click.option("--encoder", default=ENCODER, show_default=True, help="Model name, or path of an ONNX file.")
+    inner = collected(command, (option, *_RUNNING_OPTIONS), ModelOptions, "models")
+
+    @functools.wraps(inner)
+    def wrapper(**values: Any) -> Any:
+        return inner(aligner=values["aligners"][0], **values)
+
+    return _SEVERAL_ALIGNERS(wrapper)
 
 
 def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:

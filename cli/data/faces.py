@@ -12,9 +12,9 @@ from faceembed.cli.options import (
     Output,
     file_argument,
     file_option,
-    model_options,
     output_file_option,
     output_options,
+    teacher_options,
 )
 from faceembed.engine.photos.photo_file import encode_path, printable
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--part", type=click.Choice(["train", "validate", "test"]), default="train", show_default=True, help="Of --split."
 )
-@model_options
+@click.option("--nobody", is_flag=True, help="The photos are known to show no face: no aligner looks at them.")
+@teacher_options
 @output_options
 @click.pass_context
 def faces(
@@ -42,17 +43,21 @@ def faces(
     exclude_pairs: str | None,
     split: str | None,
     part: str,
+    nobody: bool,
+    aligners: tuple[str, ...],
     models: ModelOptions,
     out: Output,
 ) -> None:
     """Label the faces of photos with an aligner that exists, to train another one.
 
     PHOTOS are folders, searched with all their subfolders, and files. --aligner is the teacher: what it finds alike in
-    most of six views of a photo is a face. --exclude-pairs and --split go by the name of the folder that a photo lies in.
+    most of six views of a photo is a face. Of several teachers each judges by its own views, and two must be sure.
+    Photos that show --nobody teach an aligner what is no face (data.empty). --exclude-pairs and --split go by the name of the folder that a photo lies in.
 
     \b
     Example:
         faceembed data faces people --split split.json -o train.parquet --group people --aligner mtcnn
+        faceembed data faces people -o both.parquet --aligner mtcnn --aligner yunet
         faceembed data faces lfw --exclude-pairs lfw_pairs.txt -o lfw.parquet --group lfw --aligner mtcnn
     """
     from faceembed.engine.photos.listing import list_photos
@@ -66,6 +71,8 @@ def faces(
             output,
             group=group,
             settings=models.settings(),
+            others=aligners[1:],
+            nobody=nobody,
             notice=reporter.notice,
             progress=reporter.progress,
         )

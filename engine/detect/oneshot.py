@@ -29,7 +29,7 @@ from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
-from faceembed.engine.detect.leading import Leader, Sighted
+from faceembed.engine.detect.leading import Leader, Sighted, every_one
 from faceembed.engine.models.oneshot import OUTPUTS, REFINED, STRIDES
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
@@ -42,6 +42,8 @@ from faceembed.errors import DeviceError
 
 CANVAS_PIXELS = 1 << 18
 """In one run of the network; a single larger canvas runs alone. 1 << 20 takes 16 MiB more and no less time."""
+SQUARE_SIDE = 256
+"""Longest side of square canvases on a processor, in pixels: four make a run of the network."""
 _REACH = 6.0  # of the logarithm of a distance, so that nothing overflows
 
 
@@ -162,13 +164,12 @@ class OneShotDetector(Detector):
 
     def _all(self, photos: Photos, looks: _Looks) -> Detections:
         """All faces: every photo is looked at as large as its smallest face needs."""
-        everybody, again = np.arange(len(photos)), np.flatnonzero(looks.again)
-        faces = self._sure_enough(self._judged(photos, self._look(photos, everybody, looks.first)))
+        seen = self._look(photos, np.arange(len(photos)), looks.first)
         self._count_capped(looks, looks.again)
-        if len(again):
-            more = self._sure_enough(self._judged(photos, self._look(photos, again, looks.second)))
-            faces = Detections.concatenate([faces, more])
-            faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, self.settings.overlap, "union"))
+        if looks.again.any():
+            more = self._look(photos, np.flatnonzero(looks.again), looks.second)
+            seen = Detections.concatenate([seen, more])
+        faces = every_one(lambda some: self._judged(photos, some), seen, self.settings.score, self.settings.overlap)
         return faces.take(faces.sides() >= looks.smallest[faces.photo])
 
     def _largest(self, photos: Photos, looks: _Looks) -> Detections:
@@ -235,10 +236,10 @@ class OneShotDetector(Detector):
         """The canvas for a photo's copy: one of few on a card, which prepares itself for each.
 
         On a processor small ones are square: full batches of one shape cost less than what is left empty in them (three forms: 6 runs of a
-        batch of `people_wild` in place of 4). Larger ones come one by one, and have the form of the photo.
+        batch of `people_wild` in place of 4). Larger ones come one by one, have the form of the photo, and sides in larger steps.
         """
         if self.choice.device == "cpu":
-            if side <= self.settings.first_side:
+            if side <= SQUARE_SIDE:
                 return canvas.square_for(side)
             return canvas.shape_for(size[0], size[1], side=side, step=self.settings.second_step)
         square, _ = look_of(side)

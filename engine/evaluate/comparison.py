@@ -1,4 +1,4 @@
-"""What is known of several encoders on one pair list. `report.encoders` shows it."""
+"""What is known of several encoders on one pair list, and on several. `report.encoders` shows it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ class Row:
     """Whether the similarities were kept from an earlier run."""
     reason: str = ""
     """Why it failed; empty where it did not."""
+    quality_aware: bool = False
+    """Whether the similarities are QMagFace's scores of an encoder that has another row."""
 
     @property
     def name(self) -> str:
         """The encoder's name, or what was given for it."""
-        return self.model.spec.name if self.model else self.source
+        name = self.model.spec.name if self.model else self.source
+        return f"{name}, quality-aware" if self.quality_aware else name
 
     @property
     def size_bytes(self) -> int | None:
@@ -46,7 +49,8 @@ class Row:
         """As plain types; the fields of an encoder that failed are null, and what the data cannot tell is null, and ``cannot_tell`` says why."""
         spec = self.model.spec if self.model else None
         fields: dict[str, Any] = {
-            "encoder": self.name,
+            "encoder": self.model.spec.name if self.model else self.source,
+            "score": "quality-aware" if self.quality_aware else "cosine",
             "source": self.source,
             "reason": self.reason or None,
             "dimension": spec.dimension if spec else None,
@@ -60,7 +64,7 @@ class Row:
         }
         names = ["eer", "eer_ci", "eer_ci_how", "threshold", "eer_other", "eer_fake", "kinds", "auc", "auc_ci"]
         names += ["failure_to_enrol", "skipped_pairs", "repeated_pairs", "pairs_with_itself", "contradictory_pairs"]
-        names += ["discard", "cannot_tell"]
+        names += ["fnmr_at_fmr", "fnmr_ci", "discard", "cannot_tell"]
         found = self.evaluation.to_json_dict() if self.evaluation else {}
         fields |= {name: found.get(name) for name in names}
         fields["tar_at_far"] = None
@@ -108,6 +112,39 @@ class Comparison:
             "several_faces": self.several,
             "encoders": [row.to_json_dict() for row in self.rows],
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparisons:
+    """All encoders on several lists, in the order in which both were given."""
+
+    lists: list[Comparison]
+
+    @property
+    def names(self) -> list[str]:
+        """What each list is called: its file's name without the ending, and its folder's too where two are the same."""
+        paths = [os.path.normpath(of.pairs.source) for of in self.lists]
+        short = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+        long = [os.path.join(os.path.basename(os.path.dirname(p)), name) for p, name in zip(paths, short, strict=True)]
+        chosen = [b if short.count(a) > 1 else a for a, b in zip(short, long, strict=True)]
+        return [f"{name} ({n + 1})" if chosen.count(name) > 1 else name for n, name in enumerate(chosen)]
+
+    def encoders(self) -> list[list[Row]]:
+        """Each encoder's rows, one a list."""
+        keys = dict.fromkeys((row.source, row.quality_aware) for of in self.lists for row in of.rows)
+        by_list = [{(row.source, row.quality_aware): row for row in of.rows} for of in self.lists]
+        return [[rows[key] for rows in by_list if key in rows] for key in keys]
+
+    @property
+    def failed(self) -> list[list[Row]]:
+        """The encoders that have no figures of a list, or of any."""
+        return [rows for rows in self.encoders() if any(row.reason for row in rows)]
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The fields of ``compare --json`` of several lists."""
+        named = zip(self.names, self.lists, strict=True)
+        lists = [{"list": name, "source": of.pairs.source, **of.to_json_dict()} for name, of in named]
+        return {"failed": len(self.failed), "lists": lists}
 
 
 def size_text(size_bytes: int) -> str:

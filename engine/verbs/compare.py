@@ -1,4 +1,4 @@
-"""The verb `compare`: several encoders on one pair list, in one table.
+"""The verb `compare`: several encoders on one pair list, in one table; `compare_lists` has several.
 
     comparison = compare_encoders(["faceembed-r29", "mine.onnx"], "pairs.csv")
     write_comparison("encoders.html", comparison)        # report.encoders
@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from faceembed.engine.evaluate.encode_rates import measure_rates
 from faceembed.engine.evaluate.figures import FAILED_SCORE, evaluate, failed_pairs
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files
+from faceembed.engine.evaluate.quality_scores import quality_aware_scores
 from faceembed.engine.evaluate.score_store import Scores, Store
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.photo_file import photo_file
@@ -55,6 +56,8 @@ def compare_encoders(
     root: str | os.PathLike[str] | None = None,
     settings: EmbedSettings | None = None,
     skip_failures: bool = False,
+    quality_aware: bool = False,
+    rates: bool = True,
     save: str | os.PathLike[str] | None = None,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
@@ -67,6 +70,8 @@ def compare_encoders(
         root: the folder that its photos lie in, where the list does not say.
         settings: aligner, batches and runtime; its ``encoder`` is not looked at.
         skip_failures: leave out pairs with a photo without a face, instead of scoring them -1.
+        quality_aware: QMagFace's score too, as a row of its own, of the encoders that it was fitted for.
+        rates: measure faces a second.
         save: a folder for similarities; a second run takes what is there.
         notice, progress: called with lines for the user, and after every batch.
 
@@ -79,15 +84,15 @@ def compare_encoders(
     if not encoders:
         raise UsageError("give at least one encoder")
     listed = pairs if isinstance(pairs, PairList) else read_pairs(pairs, root=root)
-    check_files(listed)
-    if not 0 < listed.labels.sum() < len(listed):
-        raise DataError(f"{listed.source}: error rates need pairs of one person and pairs that are not one person")
+    check_list(listed)
     rows = [Row(source) for source in dict.fromkeys(encoders)]
     for row in rows:
         row.model = _attempt(row, functools.partial(resolve, row.source, task="encoder"))
-    run = _Run(listed, settings, Store(save, listed, settings), notice, progress)
+    run = _Run(listed, settings, Store(save, listed, settings), rates, notice, progress)
     for group in _groups(row for row in rows if row.model):
         run.measure(group)
+    if quality_aware:
+        rows = [row for known in rows for row in (known, *_quality_aware(known, listed, notice))]
     for row in rows:
         if scores := row.scores:
             judge = functools.partial(
@@ -96,6 +101,37 @@ def compare_encoders(
             row.evaluation = _attempt(row, functools.partial(judge, listed, scores.similarity))
     counts = [row.scores.several for row in rows if row.scores and row.scores.several is not None]
     return Comparison(listed, rows, run.rate_faces, settings.aligner, run.runtime, max(counts, default=None))
+
+
+def check_list(listed: PairList) -> None:
+    """Refuse a list that encoders cannot be compared on.
+
+    Raises:
+        PairListError: it names photos that are not there.
+        DataError: no labels, or pairs of one class only.
+    """
+    check_files(listed)
+    if not 0 < listed.labels.sum() < len(listed):
+        raise DataError(f"{listed.source}: error rates need pairs of one person and pairs that are not one person")
+
+
+def _quality_aware(known: Row, pairs: PairList, notice: Notify) -> Iterator[Row]:
+    """The row of QMagFace's score beside an encoder's own; none, and a line, where it was not fitted."""
+    if known.reason or known.model is None or known.scores is None:
+        return
+    if known.model.spec.quality_aware is None:
+        notice(f"{known.name}: QMagFace's score was not fitted for it, and has no row")
+        return
+    row = dataclasses.replace(known, quality_aware=True)
+    if known.scores.qualities is None:
+        row.scores, row.reason = (
+            None,
+            "its similarities were kept by an older version, without the norms; --save elsewhere",
+        )
+    else:
+        scored = quality_aware_scores(pairs, known.scores.similarity, known.scores.qualities, known.model.spec)
+        row.scores = dataclasses.replace(known.scores, similarity=scored)
+    yield row
 
 
 def _attempt(row: Row, step: Callable[[], T]) -> T | None:
@@ -121,9 +157,15 @@ class _Run:
     """What the groups of one comparison share."""
 
     def __init__(
-        self, pairs: PairList, settings: EmbedSettings, store: Store, notice: Notify, progress: OnProgress
+        self,
+        pairs: PairList,
+        settings: EmbedSettings,
+        store: Store,
+        rates: bool,
+        notice: Notify,
+        progress: OnProgress,
     ) -> None:
-        self.pairs, self.settings, self.store = pairs, settings, store
+        self.pairs, self.settings, self.store, self.rates = pairs, settings, store, rates
         self.notice, self.progress = notice, progress
         self.aligner = loading.resolve_aligner(settings)
         self.photos = [photo_file(path) for path in pairs.photos]
@@ -152,6 +194,8 @@ class _Run:
             names = ", ".join(row.name for row, _ in missing)
             self.notice(f"{names}: {len(self.photos):,} photos")
             self._embed(cutter, missing)
+        if not self.rates:
+            return
         measured = {number: encoder for number, encoder in opened.items() if not rows[number].reason}
         rates = measure_rates(list(measured.values()), sample, workers=cutter.workers)
         for number, rate in zip(measured, rates, strict=True):

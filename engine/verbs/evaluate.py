@@ -15,7 +15,7 @@ from faceembed.engine.evaluate.index_pairs import vectors_in
 from faceembed.engine.evaluate.one_class import OneClassRates, rates_of_one_class
 from faceembed.engine.evaluate.pair_formats import read_pairs
 from faceembed.engine.evaluate.pairs import PairList, check_files
-from faceembed.engine.models.quality_aware import quality_aware
+from faceembed.engine.evaluate.quality_scores import quality_aware_scores
 from faceembed.engine.models.registry import resolve
 from faceembed.engine.photos.thumbnail import thumbnail
 from faceembed.engine.pipeline.few_photos import Embedded, embed_photos
@@ -138,7 +138,8 @@ def score_pairs(
         )
         qualities = embedded.quality
     if score == "quality-aware":
-        similarity, limit = _quality_aware(listed, similarity, name, settings, embedded, qualities), threshold
+        spec = embedded.spec if embedded else resolve(name, task="encoder").spec
+        similarity, limit = quality_aware_scores(listed, similarity, qualities, spec), threshold
     failed = evaluation.failed_pairs(listed, failures)
     if scores is not None:
         evaluation.write_scores(scores, listed, similarity, failed)
@@ -150,27 +151,6 @@ def score_pairs(
             listed, similarity, failures=failures, skip_failures=skip_failures, qualities=qualities
         )
     return ScoredPairs(listed, similarity, failed, embedded, result, name, failures)
-
-
-def _quality_aware(
-    pairs: PairList,
-    similarity: NDArray[np.float64],
-    encoder: str,
-    settings: EmbedSettings | None,
-    embedded: Embedded | None,
-    qualities: Mapping[str, Mapping[str, float]],
-) -> NDArray[np.float64]:
-    """QMagFace's score of each pair; pairs without a face stay as they are."""
-    spec = embedded.spec if embedded else resolve(encoder, task="encoder").spec
-    if spec.quality_aware is None:
-        raise UsageError(
-            f"--score quality-aware: it was not fitted for encoder {spec.name}; leave it out, or fit it: faceembed export --strangers"
-        )
-    norms = [[qualities.get(path, {}).get("norm", np.nan) for path in (pair.path_a, pair.path_b)] for pair in pairs]
-    a, b = np.array(norms, np.float64).reshape(-1, 2).T
-    known = ~(np.isnan(a) | np.isnan(b))
-    scored = quality_aware(similarity, np.nan_to_num(a), np.nan_to_num(b), spec.quality_aware)
-    return np.clip(np.where(known, scored, similarity), -1, 1)
 
 
 def _cosines(pairs: PairList, vectors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:

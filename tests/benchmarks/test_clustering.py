@@ -8,8 +8,10 @@ from pathlib import Path
 import clustering
 import clustering_others
 import clustering_scale
+import clustering_sets
 import numpy as np
 import pytest
+from common import BenchmarkError
 from sklearn.cluster import DBSCAN
 
 from faceembed.engine.index.clusters.scores import cluster_scores
@@ -57,7 +59,7 @@ def test_report_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     text = clustering.report(document)
     assert "Leiden: not run, nowhere_to_be_found not installed" in text
     assert f"HDBSCAN, {'/'.join(map(str, entry['others']['HDBSCAN']['settings'].values()))}" in text
-    assert entry["others"].keys() == {"HDBSCAN"}
+    assert entry["others"].keys() == {"HDBSCAN", "Chinese whispers"}
     assert document["choice"][0]["pairwise_f1"] >= document["choice"][-1]["pairwise_f1"]
 
 
@@ -81,3 +83,49 @@ def test_a_method_whose_package_is_missing_is_a_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(clustering_others.PACKAGES, "Leiden", ("igraph", "nowhere_to_be_found", "nor_this"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "igraph" or None)
     assert clustering_others.missing("Leiden") == "Leiden: not run, nowhere_to_be_found and nor_this not installed"
+
+
+def test_chinese_whispers_group_what_is_alike() -> None:
+    people, vectors = clustering_scale.made_up(300, seed=2)
+    whole = clustering_others.run_other("Chinese whispers", {"least": 0.9}, people, vectors)
+    assert whole["bcubed_f1"] > 0.8
+    assert clustering_others.run_other("Chinese whispers", {"least": 0.999}, people, vectors)["pairwise_recall"] < 0.1
+
+
+def test_grids_lie_about_an_encoders_threshold() -> None:
+    grids = clustering_others.grids_for(0.5, 0.1)
+    assert grids["Leiden"]["least"] == grids["Chinese whispers"]["least"]
+    assert grids["Leiden"]["least"][:2] == (0.42, 0.5) and max(grids["Leiden"]["least"]) < 1
+    assert grids["HDBSCAN"]["cluster_selection_epsilon"][:2] == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("people", "groups", "expected"),
+    [
+        pytest.param(["F1_MID1", "F1_MID1", "F2_MID1"], [0, 0, 1], None, id="nothing is wrong"),
+        pytest.param(["F1_MID1", "F1_MID2", "F2_MID1"], [0, 0, 1], 1.0, id="a parent"),
+        pytest.param(["F1_MID1", "F1_MID1", "F1_MID2", "F2_MID1"], [0, 0, 0, 0], 0.4, id="two of five"),
+        pytest.param(["Ann", "Bob"], [0, 0], 0.0, id="no families"),
+    ],
+)
+def test_kin_among_what_is_joined_wrongly(people: list[str], groups: list[int], expected: float | None) -> None:
+    assert clustering_sets.kin_share(np.array(people), np.array(groups)) == expected
+
+
+def test_sets_are_measured_with_settings_of_other_people(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    few, many = clustering_scale.made_up(120, seed=3), clustering_scale.made_up(200, seed=4)
+    monkeypatch.setattr(clustering_sets, "read_parts", lambda indexes, encoder: ({"few": few}, many))
+    monkeypatch.setitem(clustering_others.PACKAGES, "Leiden", ("nowhere_to_be_found",))
+    document = clustering_sets.run(clustering_sets.parse(["--indexes", str(tmp_path), "--encoder", "dlib-resnet"]))
+    row = document["encoders"]["dlib-resnet"]
+    assert row["chosen_on"]["faces"] == 200 and row["sets"]["few"]["faces"] == 120
+    assert row["sets"]["few"]["methods"].keys() == {"ours", "HDBSCAN", "Chinese whispers"}
+    chosen = row["choice"]["Chinese whispers"]["best"][0]["settings"]
+    assert row["sets"]["few"]["methods"]["Chinese whispers"]["settings"] == chosen
+    assert "Leiden: not run" in clustering_sets.report(document)
+
+
+def test_an_index_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FACEEMBED_DATA", str(tmp_path))
+    with pytest.raises(BenchmarkError, match=r"no .*lfw-sface.faiss.*: make them by `faceembed embed"):
+        clustering_sets.read_parts(tmp_path, "sface")

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from faceembed.engine.models import registry
+from faceembed.engine.models.registry import info
+
 
 @pytest.fixture
 def pairs(samples: Path, tmp_path: Path) -> Path:
@@ -39,3 +42,45 @@ def test_json(run_json: Callable[..., Any], pairs: Path) -> None:
 def test_wrong_usage(run: Callable[..., Any], pairs: Path) -> None:
     assert "Missing option '--pairs'" in run("compare", "dlib-resnet", code=2).stderr
     assert "Missing argument" in run("compare", "--pairs", pairs, code=2).stderr
+
+
+def test_all_encoders_on_two_lists(
+    run: Callable[..., Any], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--all`: what is not on this machine is a row that says how to get it, and no failure."""
+    known = [info("dlib-resnet"), info("arcface-r50"), info("yunet")]
+    monkeypatch.setattr(registry, "list_models", lambda: known)
+    other = tmp_path / "other.csv"
+    other.write_text(pairs.read_text())
+    words = ("compare", "--all", "--pairs", pairs, "--pairs", other, "--workers", "1", "-q")
+    result = run(*words, "--html", tmp_path / "page.html")
+    first, *_ = result.stdout.splitlines()
+    assert first.split()[:5] == ["encoder", "EER", "pairs", "EER", "other"]
+    assert (
+        "arcface-r50: model arcface-r50 is not on this machine; run: faceembed models pull arcface-r50" in result.stdout
+    )
+    assert result.stdout.count("2 pairs (1 same)") == 2 and "yunet" not in result.stdout
+    assert "models pull arcface-r50" in (tmp_path / "page.html").read_text()
+    assert "2 of 3 encoders failed" in run(*words, "arcface-r50", "nobody", code=1).stderr, "those were asked for"
+
+
+def test_neither_encoders_nor_all(run: Callable[..., Any], pairs: Path) -> None:
+    assert "Missing argument 'MODELS...': give encoders, or --all" in run("compare", "--pairs", pairs, code=2).stderr
+
+
+def test_a_search(run: Callable[..., Any], samples: Path, tmp_path: Path) -> None:
+    for name, source in (
+        ("g/Eileen/1.png", "astronaut.png"),
+        ("p/Eileen/2.jpg", "darker.jpg"),
+        ("p/x/3.jpg", "mirrored.jpg"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes((samples / source).read_bytes())
+    words = ("compare", "dlib-resnet", "arcface-r50", "--pairs", tmp_path / "p", "--gallery", tmp_path / "g", "-q")
+    result = run(*words, "--html", tmp_path / "r.html", code=1)
+    assert result.stdout.splitlines()[1].split()[:3] == ["dlib-resnet", "100.00", "%"]
+    assert "faceembed models pull arcface-r50" in result.stdout
+    assert result.stderr == "Error: 1 of 2 encoders failed; their rows say why\n"
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "DET of the search" in page and "models pull arcface-r50" in page
+    assert "--gallery compares one search" in run(*words, "--skip-failures", code=2).stderr

@@ -1,6 +1,6 @@
 """Photos into face labels: what `faceembed data faces` does.
 
-    report = find_faces(paths, "labels.parquet", group="people", settings=EmbedSettings(aligner="mtcnn"))
+    report = find_faces(paths, "labels.parquet", group="people", settings=EmbedSettings(aligner="mtcnn"), others=["yunet"])
 
 Batches are labelled side by side, one a core. A photo that cannot be read is a row of ``labels.errors.csv``.
 """
@@ -15,6 +15,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
@@ -32,6 +34,7 @@ from faceembed.errors import DataError, PhotoError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.aligner.labels import LabelledPhoto, write_labels
 from faceembed.trainer.aligner.teacher import TeacherSettings, label
+from faceembed.trainer.aligner.teachers import Agreement, label_by_agreement
 from faceembed.trainer.data.people import people_in_pairs
 from faceembed.trainer.data.split import read_split
 
@@ -51,6 +54,7 @@ class FacesReport:
     failed: int
     """Photos that could not be read."""
     aligner: str
+    """The teacher, several joined by `` + ``; empty where none looked."""
     output: str
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -65,6 +69,8 @@ def find_faces(
     group: str,
     settings: EmbedSettings,
     teacher: TeacherSettings | None = None,
+    others: Sequence[str] = (),
+    nobody: bool = False,
     notice: Callable[[str], None] = lambda line: None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> FacesReport:
@@ -76,23 +82,19 @@ def find_faces(
         group: a name for these photos in trainings.
         settings: aligner (the teacher), runtime, batch size.
         teacher: views and how far they must agree.
+        others: further aligners, by name or file: what two of all are sure of is a face.
+        nobody: the photos are known to show no face; nothing looks at them.
         notice: called with lines for the user.
         progress: called after every batch.
 
     Raises:
         DataError: no photos, or none that can be read.
-        UsageError: no aligner.
+        UsageError: no aligner, or one that is named twice.
     """
     if not photos:
         raise DataError("no photos to look for faces in")
-    aligner = loading.resolve_aligner(settings)
-    if aligner is None:
-        raise UsageError("--aligner none finds no faces; name an aligner, such as mtcnn")
-    exact = dataclasses.replace(settings.runtime, precision="fp32")  # labels are made once
-    choice = choose(exact, cpu_only="labels are made on the CPU")
     workers = settings.runtime.thread_count
-    detector = open_detector(aligner, choice, threads=workers)
-    notice(f"{aligner.spec.name}, {choice.runtime}, fp32; {workers} threads")
+    detectors = [] if nobody else _open([settings.aligner, *others], settings, notice)
     labelled: list[LabelledPhoto] = []
     failures: list[Failure] = []
     size = settings.photos_a_batch()
@@ -102,7 +104,7 @@ def find_faces(
     )
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for batch in batches:
-            waiting.append(pool.submit(_label_all, detector, batch, group, teacher or TeacherSettings(), settings))
+            waiting.append(pool.submit(_label_all, detectors, batch, group, teacher or TeacherSettings(), settings))
         try:
             while waiting:
                 done, failed = waiting.popleft().result()
@@ -127,7 +129,7 @@ def find_faces(
         doubtful=sum(len(photo.doubtful) for photo in labelled),
         without=sum(len(photo.boxes) == 0 for photo in labelled),
         failed=len(failures),
-        aligner=aligner.spec.name,
+        aligner=" + ".join(detector.model.spec.name for detector in detectors),
         output=os.fspath(output),
     )
 
@@ -159,17 +161,41 @@ def select(listing: Listing, *, exclude_pairs: str | None, split: str | None, pa
     return chosen
 
 
+def _open(names: Sequence[str], settings: EmbedSettings, notice: Callable[[str], None]) -> list[Detector]:
+    """The teachers."""
+    exact = dataclasses.replace(settings.runtime, precision="fp32")  # labels are made once
+    choice = choose(exact, cpu_only="labels are made on the CPU")
+    workers = settings.runtime.thread_count
+    models = []
+    for name in names:
+        aligner = loading.resolve_aligner(dataclasses.replace(settings, aligner=name))
+        if aligner is None:
+            raise UsageError("--aligner none finds no faces; name an aligner, such as mtcnn")
+        if aligner.spec.sha256 in {model.spec.sha256 for model in models}:
+            raise UsageError(
+                f"--aligner {printable(name)} is given twice; a teacher that agrees with itself proves nothing"
+            )
+        models.append(aligner)
+    called = " + ".join(model.spec.name for model in models)
+    notice(f"{called}, {choice.runtime}, fp32; {workers} threads")
+    return [open_detector(model, choice, threads=workers) for model in models]
+
+
 def _label_all(
-    detector: Detector, batch: Sequence[PhotoFile], group: str, teacher: TeacherSettings, limits: EmbedSettings
+    detectors: Sequence[Detector],
+    batch: Sequence[PhotoFile],
+    group: str,
+    teacher: TeacherSettings,
+    limits: EmbedSettings,
 ) -> tuple[list[LabelledPhoto], list[Failure]]:
     """A batch; where memory is short, its halves, and a photo that does not fit by itself is a failure."""
-    each = functools.partial(_label, detector, group=group, teacher=teacher, limits=limits)
+    each = functools.partial(_label, detectors, group=group, teacher=teacher, limits=limits)
     parts = in_halves(each, batch, instead=lambda photo: Failure(photo, "memory", REASON))
     return [one for labelled, _ in parts for one in labelled], [one for _, failed in parts for one in failed]
 
 
 def _label(
-    detector: Detector,
+    detectors: Sequence[Detector],
     batch: Sequence[PhotoFile | Failure],
     *,
     group: str,
@@ -188,4 +214,11 @@ def _label(
             paths.append(photo.path)
         except PhotoError as error:
             failures.append(Failure(photo, error.stage, error.reason))
-    return (label(detector, paths, pixels, group=group, settings=teacher) if paths else []), failures
+    if not paths:
+        return [], failures
+    if not detectors:
+        none = np.zeros((0, 4), np.float32)
+        return [LabelledPhoto(path, group, none, np.zeros((0, 5, 2), np.float32), none) for path in paths], failures
+    if len(detectors) == 1:
+        return label(detectors[0], paths, pixels, group=group, settings=teacher), failures
+    return label_by_agreement(detectors, paths, pixels, group=group, settings=teacher, agreement=Agreement()), failures

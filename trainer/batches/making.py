@@ -3,7 +3,7 @@
     maker = FakeMaker(template, methods=("selfblend", "swap"))
     real, fake = maker.pair(crop, other_person, rng)
 
-They are the methods of `faceembed data fakes`, on aligned faces instead of whole photos. A photo and the fake made of it come out of
+They are the methods of `faceembed data fakes`, on aligned faces instead of whole photos, and those of `quick_fakes.py`. A photo and the fake made of it come out of
 one camera: both are resized, compressed and resized back alike, so that what tells them apart is the fake and not its file.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.errors import DataError
+from faceembed.trainer.batches.quick_fakes import QUICK_METHODS
 from faceembed.trainer.data.fakes.make import METHODS
 from faceembed.trainer.data.fakes.mesh import fit_meshes
 from faceembed.trainer.data.fakes.methods import Shot
@@ -24,6 +25,7 @@ Pixels = NDArray[np.uint8]
 
 MADE_METHODS = ("selfblend", "swap", "transplant", "reenact")
 """Those that leave the pretended person recognisable from one crop of theirs; `morph` wants whole photos of both."""
+ALL_METHODS = (*MADE_METHODS, *QUICK_METHODS)
 _SHARES = {"selfblend": 2.0}  # against 1: it has the most to learn from, as nothing but the blend gives it away
 _JITTER = 0.02  # of the distance between the eyes: how far an aligner's landmarks are from the template
 _MESHES = 64
@@ -38,7 +40,7 @@ class FakeMaker:
 
     Args:
         template: (5, 2) where the landmarks lie in a crop, (x, y) in pixels, pixel centres at whole numbers.
-        methods: some of `MADE_METHODS`, each for once as many; self-blends twice.
+        methods: some of `ALL_METHODS`, each for once as many; self-blends twice.
 
     Raises:
         DataError: no method at all.
@@ -50,10 +52,10 @@ class FakeMaker:
         self._methods = tuple(methods)
         shares = np.array([_SHARES.get(name, 1.0) for name in self._methods])
         self._shares = shares / shares.sum()
-        points = np.asarray(template, np.float64) + 0.5  # a mesh has pixel centres at half numbers
+        points = np.asarray(template, np.float64)
         eyes = float(np.linalg.norm(points[1] - points[0]))
-        jitter = np.random.Generator(np.random.SFC64(0)).normal(0, _JITTER * eyes, (_MESHES, 5, 2))
-        self._meshes = fit_meshes(points + jitter)
+        self._points = points + np.random.Generator(np.random.SFC64(0)).normal(0, _JITTER * eyes, (_MESHES, 5, 2))
+        self._meshes = fit_meshes(self._points + 0.5)  # a mesh has pixel centres at half numbers
 
     def pair(self, crop: Pixels, other: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """A photo and a deepfake of the same person.
@@ -71,17 +73,22 @@ class FakeMaker:
         """
         for _ in range(_TRIES):
             name = self._methods[int(rng.choice(len(self._methods), p=self._shares))]
-            one, two = (self._meshes[int(place)] for place in rng.integers(_MESHES, size=2))
-            source = Shot(crop, one)
-            target = source if name == "selfblend" else Shot(other, two)
+            places = [int(place) for place in rng.integers(_MESHES, size=2)]
             try:
-                fake = METHODS[name](source, target, rng).pixels
+                fake = self._fake(name, crop, other, places, rng)
             except (cv2.error, np.linalg.LinAlgError) as error:
                 reason = " ".join(str(error).split())[:160]
                 continue
             photographed = _camera((crop, fake), rng)
             return photographed[0], photographed[1]
         raise DataError(f"no deepfake could be made of a crop, the last by {name}: {reason}")
+
+    def _fake(self, name: str, crop: Pixels, other: Pixels, places: list[int], rng: np.random.Generator) -> Pixels:
+        if name in QUICK_METHODS:
+            return QUICK_METHODS[name](crop, other, self._points[places[0]], rng)
+        source = Shot(crop, self._meshes[places[0]])
+        target = source if name == "selfblend" else Shot(other, self._meshes[places[1]])
+        return METHODS[name](source, target, rng).pixels
 
 
 def _camera(crops: Sequence[Pixels], rng: np.random.Generator) -> list[Pixels]:

@@ -13,21 +13,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from faceembed.errors import DataError
+from faceembed.errors import DataError, UsageError
 from faceembed.trainer.batches.augment import augment, generator
 from faceembed.trainer.batches.dataset import CropCache, Crops, Indices
-from faceembed.trainer.batches.making import MADE_METHODS, FakeMaker
+from faceembed.trainer.batches.everyday import everyday
+from faceembed.trainer.batches.making import ALL_METHODS, MADE_METHODS, FakeMaker
 from faceembed.trainer.batches.sampling import batches, class_order
 from faceembed.trainer.batches.targets import Targets
 from faceembed.trainer.data.sampler import PairSampler
 from faceembed.trainer.recipes.settings import TrainConfig
 
 Arrays = dict[str, NDArray[np.generic]]
-_ORDER, _CHANGES, _MADE = (
-    1,
-    2,
-    3,
-)  # places of the seed, so that what is drawn for one purpose does not repeat in another
+_ORDER, _CHANGES, _MADE, _EVERYDAY = 1, 2, 3, 4
+"""Places of the seed, so that what is drawn for one purpose does not repeat in another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +67,18 @@ class _Loading:
     def _chips(self, batch: Batch, instead: Mapping[int, NDArray[np.uint8]] | None = None) -> NDArray[np.uint8]:
         """uint8 (N, H, W, 3): the crops of a batch, or what is given for some of its slots, changed."""
         crops = self._cache.crops
-        instead = instead or {}
+        instead, settings = instead or {}, self._config.augment
+        points = np.asarray(crops.template, np.float64)
         chips = np.empty((len(batch.crops), crops.height, crops.width, 3), np.uint8)
         for slot, index in enumerate(batch.crops.tolist()):
             side, item = divmod(slot, len(batch.places))
             rng = generator(self._config.seed, _CHANGES, batch.epoch, int(batch.places[item]), side)
             crop = instead[slot] if slot in instead else self._cache[index]
-            chips[slot] = augment(crop, self._config.augment, rng)
+            if settings.everyday_share:
+                alike = generator(self._config.seed, _EVERYDAY, batch.epoch, int(batch.places[item]))
+                if alike.random() < settings.everyday_share:
+                    crop = everyday(crop, points, alike, cover=settings.cover_share)
+            chips[slot] = augment(crop, settings, rng)
         return chips
 
 
@@ -152,6 +155,7 @@ class PairTask(_Loading):
 
     Raises:
         DataError: a kind of pair cannot be made.
+        UsageError: an unknown method of making deepfakes.
     """
 
     unit = "pairs"
@@ -167,7 +171,10 @@ class PairTask(_Loading):
         self._count = config.data.pairs_per_epoch or min(len(self._real), self._sampler.most)
         self._maker: FakeMaker | None = None
         if config.data.made:
-            methods = [name for name in MADE_METHODS if name not in config.data.leave_out]
+            chosen = config.data.methods or MADE_METHODS
+            if unknown := [name for name in chosen if name not in ALL_METHODS]:
+                raise UsageError(f"data.methods: '{unknown[0]}' is unknown; known are {', '.join(ALL_METHODS)}")
+            methods = [name for name in chosen if name not in config.data.leave_out]
             self._maker = FakeMaker(crops.template, methods=methods)
         self._own: dict[int, list[int]] = {}  # of each person, the places in `_real`, rising
         for place, person in enumerate(crops.person[self._real].tolist()):
@@ -183,11 +190,15 @@ class PairTask(_Loading):
         return [Batch(epoch, places, np.r_[a[places], b[places]], pairs.label[places]) for places in cut]
 
     def load(self, batch: Batch) -> Arrays:
-        """``chips``, ``labels``, ``same`` and ``fake``."""
+        """``chips``, ``labels``, ``same``, ``fake``, and ``collected``: in a pair whose deepfake is not made anew."""
         assert batch.same is not None
         fake = self._cache.crops.fake[batch.crops]
-        chips = self._chips(batch, self._made(batch, fake))
-        return {"chips": chips, "labels": self._label[batch.crops], "same": batch.same, "fake": fake}
+        made = self._made(batch, fake)
+        pairs = fake[len(batch.places) :].copy()
+        pairs[[slot for slot in made if slot < len(pairs)]] = False
+        labels = self._label[batch.crops]
+        chips = self._chips(batch, made)
+        return {"chips": chips, "labels": labels, "same": batch.same, "fake": fake, "collected": np.r_[pairs, pairs]}
 
     def _made(self, batch: Batch, fake: NDArray[np.bool_]) -> dict[int, NDArray[np.uint8]]:
         """Both crops of the pairs whose fake is made anew, by their slots."""

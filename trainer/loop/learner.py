@@ -107,6 +107,7 @@ class Learner(nn.Module):
         same: Tensor | None = None,
         fake: Tensor | None = None,
         targets: Tensor | None = None,
+        collected: Tensor | None = None,
     ) -> Parts:
         """The losses of a batch.
 
@@ -116,16 +117,17 @@ class Learner(nn.Module):
             same: (N / 2,) for pairs: 1 for two real photos of one person, else 0.
             fake: bool (N,) which are deepfakes.
             targets: float32 (N, D) what the teachers say.
+            collected: bool (N,) which are of pairs with a collected deepfake.
 
         Returns:
             ``loss``, the weighted sum, and beside it each part as it was before its weight, without a gradient.
         """
         inputs = self._input(chips)
-        parts, embeddings = self._parts(inputs, labels, same, fake)
+        parts, embeddings = self._parts(inputs, labels, same, fake, collected)
         total = self._sum(parts)
         if self._adversarial:
-            attacked = self._attacked(chips, lambda x: self._sum(self._parts(x, labels, same, fake)[0]))
-            parts["adversarial"] = self._sum(self._parts(attacked, labels, same, fake)[0])
+            attacked = self._attacked(chips, lambda x: self._sum(self._parts(x, labels, same, fake, collected)[0]))
+            parts["adversarial"] = self._sum(self._parts(attacked, labels, same, fake, collected)[0])
             total = total + self._adversarial.weight * parts["adversarial"]
         if self._taught:
             assert embeddings is not None and targets is not None
@@ -142,7 +144,7 @@ class Learner(nn.Module):
         return preprocess(chips, self._spec).contiguous(memory_format=self._layout)
 
     def _parts(
-        self, inputs: Tensor, labels: Tensor, same: Tensor | None, fake: Tensor | None
+        self, inputs: Tensor, labels: Tensor, same: Tensor | None, fake: Tensor | None, collected: Tensor | None
     ) -> tuple[Parts, Tensor | None]:
         """The losses of a batch, and its embeddings unless nothing is learned from them."""
         parts: Parts = {}
@@ -151,7 +153,7 @@ class Learner(nn.Module):
             assert isinstance(self.body, GatedEncoder) and fake is not None
             logits = self.body.texture(inputs)
             embeddings = gate(self.body.identity(inputs), logits) if self.losses else None
-            parts["authenticity"] = authenticity_loss(logits, fake, smoothing=self._authenticity.smoothing)
+            parts["authenticity"] = authenticity_loss(logits, fake, smoothing=self._smoothing(collected))
         else:
             embeddings = self.body(inputs)
         for name, loss in self.losses.items():
@@ -166,6 +168,11 @@ class Learner(nn.Module):
                 chosen = embeddings[known]
                 parts[name] = loss(chosen, labels[known]) if len(chosen) else embeddings.sum() * 0
         return parts, embeddings
+
+    def _smoothing(self, collected: Tensor | None) -> float | Tensor:
+        assert self._authenticity
+        least, most = self._authenticity.smoothing, self._authenticity.collected_smoothing
+        return least if collected is None or most <= least else least + (most - least) * collected.float()
 
     def _sum(self, parts: Parts) -> Tensor:
         if not parts:

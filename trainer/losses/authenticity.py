@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def authenticity_loss(logits: Tensor, fake: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def authenticity_loss(logits: Tensor, fake: Tensor, *, smoothing: float | Tensor = 0.0) -> Tensor:
     """The loss of a batch.
 
     Args:
         logits: (N,) of p, the probability that the face is that of a photo.
         fake: bool (N,).
-        smoothing: in [0, 0.5): how far the targets stay from 0 and 1.
+        smoothing: in [0, 0.5): how far the targets stay from 0 and 1; or (N,), of each.
 
     Returns:
         A scalar, in fp32; of the one kind alone where a batch holds no other.

@@ -45,6 +45,8 @@ class Data:
     made: float = 0.0
     """Share of the pairs real+fake whose fake is made anew, of the pair's photo and another person's, by our own methods that are not
     left out; see `making.py`. So many more deepfakes than `fakes` holds that none is learnt by heart."""
+    methods: tuple[str, ...] = ()
+    """By which methods they are made: some of `making.ALL_METHODS`; empty: `making.MADE_METHODS`, those of whole photos."""
     check: bool = True
     """Decode every crop once before training, so that unreadable ones are found and listed; without it the first unreadable
     crop ends the run."""
@@ -133,6 +135,10 @@ class Augment:
     motion_share: float = 0.0
     motion: float = 9.0
     """Longest way in pixels that the camera or the person moved."""
+    everyday_share: float = 0.0
+    """How often what happens to honest photos on their way, one crop of a pair as the other; see `everyday.py`."""
+    cover_share: float = 0.0
+    """Of these, how often dark glasses or a mask are drawn."""
     erase_share: float = 0.0
     erase: float = 0.2
     """Largest share of the crop's area that is erased."""

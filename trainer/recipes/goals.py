@@ -110,6 +110,9 @@ class Authenticity:
     """What the cross-entropy of real or fake, each half of it, is multiplied by; 0: from pairs alone."""
     smoothing: float = 0.0
     """Share by which the targets stay away from 0 and 1, so that a doubtful face is not decided at any price."""
+    collected_smoothing: float = 0.0
+    """The same for collected deepfakes (`data.fakes`) and the photos beside them, where it is more: a few hundred people are soon learnt by
+    heart, and of others the network is less sure than it says. About the share of unseen people's that it gets wrong."""
     identity_cost: float = 0.002
     """How decided the gate is, is chosen on the validation pairs after each epoch: by the lowest EER of all that leave ``eer_other``
     within this of the identity's own; see `gate_calibration.py`."""
@@ -117,8 +120,9 @@ class Authenticity:
     def __post_init__(self) -> None:
         at_least("authenticity.weight", self.weight, 0)
         at_least("authenticity.identity_cost", self.identity_cost, 0)
-        if not 0 <= self.smoothing < 0.5:
-            raise UsageError(f"authenticity.smoothing is {self.smoothing}; expected in [0, 0.5)")
+        for name in ("smoothing", "collected_smoothing"):
+            if not 0 <= getattr(self, name) < 0.5:
+                raise UsageError(f"authenticity.{name} is {getattr(self, name)}; expected in [0, 0.5)")
 
 
 @dataclasses.dataclass(frozen=True)

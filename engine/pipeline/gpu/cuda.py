@@ -140,6 +140,18 @@ class CudaBackend(Backend):
         dtype = np.float16 if session.entry == "chips" else np.uint8
         return kernels.gather(self._lane, pixels, owner, matrices, spec, size=size, dtype=dtype)
 
+    def pictures(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
+        pixels = [DeviceArray.of(photo) for photo in photos]
+        chips = kernels.gather(self._lane, pixels, owner, matrices, spec, size=size, dtype=np.uint8)
+        return np.asarray(self._lane.get(chips), np.uint8)
+
     def host(self, array: DeviceArray) -> NDArray[np.float32]:
         return np.asarray(self._lane.get(array), np.float32)
 

@@ -22,9 +22,10 @@ from faceembed.engine.models.graph import GraphWriter
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, ModelSpec
 from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.report.encoders import write_comparison
+from faceembed.engine.report.encoders import write_comparison, write_comparisons
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.engine.verbs.compare import compare_encoders
+from faceembed.engine.verbs.compare_lists import compare_lists
 from faceembed.engine.verbs.evaluate import score_pairs
 from faceembed.errors import DataError, PairListError, UsageError
 from tests.pages import Page
@@ -244,3 +245,85 @@ def test_hostile_names_are_text(pairs: Path, tmp_path: Path) -> None:
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert HOSTILE in page.text
     assert [file.parent for file in (tmp_path / "kept").iterdir()] == [tmp_path / "kept"]
+
+
+@pytest.fixture(scope="module")
+def second(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another list of the same photos: half of the pairs, of one kind of strangers."""
+    lines = pairs.read_text().splitlines()
+    path = tmp_path_factory.mktemp("second") / "pairs.csv"
+    kept = [line for line in lines[1:] if not line.endswith("fake")][:16]
+    path.write_text("\n".join([lines[0], *kept]))
+    return path
+
+
+def test_several_lists_are_those_of_each(encoders: list[str], pairs: Path, second: Path) -> None:
+    both = compare_lists(encoders[:2] + encoders[4:5], [pairs, second], roots=[pairs.parent], settings=CROPS)
+    assert both.names == [f"{pairs.parent.name}/pairs", f"{second.parent.name}/pairs"]
+    alone = compare_encoders(encoders[:2], second, root=pairs.parent, settings=CROPS)
+    assert [row.evaluation for row in both.lists[1].rows[:2]] == [row.evaluation for row in alone.rows]
+    assert [row.rate is not None for row in both.lists[0].rows] == [True, True, False]
+    assert not any(row.rate for row in both.lists[1].rows), "rates are measured once"
+    assert [[row.name for row in rows] for rows in both.encoders()][:2] == [["eight"] * 2, ["four"] * 2]
+    assert [rows[0].source for rows in both.failed] == encoders[4:5]
+    document = json.loads(json.dumps(both.to_json_dict()))
+    assert document["failed"] == 1 and [of["pairs"] for of in document["lists"]] == [25, 16]
+    assert document["lists"][1]["encoders"][0]["fnmr_at_fmr"].keys() >= {"1e-2", "1e-3"}
+
+
+def test_the_page_of_several_lists(encoders: list[str], pairs: Path, second: Path, tmp_path: Path) -> None:
+    both = compare_lists(encoders[:1] + encoders[4:5], [pairs, second], roots=[pairs.parent], settings=CROPS)
+    write_comparisons(tmp_path / "encoders.html", both)
+    page = Page((tmp_path / "encoders.html").read_text(encoding="utf-8"))
+    discarded = [of.rows[0].evaluation.discard for of in both.lists if of.rows[0].evaluation]
+    assert [found is not None and found.by_quality["score"].area is not None for found in discarded] == [True, False]
+    assert page.tags["table"] == 3 and page.tags["svg"] == 8 and page.tags["script"] == 0
+    for of in both.lists:
+        found = of.rows[0].evaluation
+        assert found is not None and page.text.count(f"{100 * found.eer:.2f} %") >= 2, "in both of its tables"
+    assert page.text.count(both.names[0]) == 2 and "EER, deepfakes" in page.text
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids)), "two plots of one page share an identifier"
+    assert page.text.count(both.lists[0].rows[1].reason) == 3
+
+
+@pytest.mark.parametrize(
+    ("lists", "roots", "message"),
+    [
+        pytest.param(0, 0, "give at least one pair list", id="no list"),
+        pytest.param(3, 2, "2 roots for 3 pair lists; give one for all, or one for each", id="roots"),
+    ],
+)
+def test_lists_and_roots_that_do_not_fit(
+    lists: int, roots: int, message: str, encoders: list[str], pairs: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compare_lists(encoders, [pairs] * lists, roots=[tmp_path] * roots)
+
+
+def test_a_bad_list_is_refused_before_anything_is_computed(
+    encoders: list[str], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "open_cutter", lambda *args, **options: pytest.fail("computed"))
+    one = tmp_path / "one.csv"
+    one.write_text(f"path_a,path_b,label\n{pairs.parent / '0_0.png'},{pairs.parent / '0_1.png'},1\n")
+    with pytest.raises(DataError, match="error rates need pairs of one person and pairs that are not"):
+        compare_lists(encoders, [pairs, one], settings=CROPS)
+
+
+def test_qmagfaces_score_is_a_row_where_it_was_fitted(encoders: list[str], pairs: Path, tmp_path: Path) -> None:
+    path = write_encoder(tmp_path, "fitted")
+    spec = ModelSpec.from_json(Path(path).with_suffix(".json").read_text())
+    fitted = dataclasses.replace(spec, quality_aware=(0.5, 0.4))
+    Path(path).with_suffix(".json").write_text(fitted.to_json())
+    said: list[str] = []
+    result = compare_encoders([path, encoders[1]], pairs, settings=CROPS, quality_aware=True, notice=said.append)
+    assert [row.name for row in result.rows] == ["fitted", "fitted, quality-aware", "four"]
+    assert [row.to_json_dict()["score"] for row in result.rows] == ["cosine", "quality-aware", "cosine"]
+    alone = score_pairs(pairs, settings=dataclasses.replace(CROPS, encoder=path), score="quality-aware")
+    assert isinstance(alone.evaluation, Evaluation) and result.rows[1].evaluation is not None
+    assert result.rows[1].evaluation.eer == alone.evaluation.eer
+    assert result.rows[1].evaluation.fnmr_at_fmr == alone.evaluation.fnmr_at_fmr
+    assert "four: QMagFace's score was not fitted for it, and has no row" in said
+    write_comparison(tmp_path / "page.html", result)
+    assert "fitted, quality-aware" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -64,14 +64,19 @@ def test_gradients_are_finite_however_sure_it_is() -> None:
     logits=st.lists(st.floats(-30, 30), min_size=1, max_size=12),
     bits=st.integers(0, 2**12 - 1),
     smoothing=st.sampled_from([0.0, 0.02, 0.3]),
+    each_its_own=st.booleans(),
 )
-def test_authenticity_loss_and_its_gradient(logits: list[float], bits: int, smoothing: float) -> None:
+def test_authenticity_loss_and_its_gradient(
+    logits: list[float], bits: int, smoothing: float, each_its_own: bool
+) -> None:
     fake = np.array([bool(bits >> place & 1) for place in range(len(logits))])
     values = torch.tensor(logits, dtype=torch.float32, requires_grad=True)
-    loss = authenticity_loss(values, torch.from_numpy(fake), smoothing=smoothing)
+    shares = smoothing * np.arange(len(logits)) / len(logits) if each_its_own else np.full(len(logits), smoothing)
+    given = torch.from_numpy(shares) if each_its_own else smoothing
+    loss = authenticity_loss(values, torch.from_numpy(fake), smoothing=given)
     loss.backward()  # type: ignore[no-untyped-call]
     x = values.detach().double().numpy()
-    target = np.where(fake, smoothing, 1 - smoothing)
+    target = np.where(fake, shares, 1 - shares)
     each = target * np.logaddexp(0, -x) + (1 - target) * np.logaddexp(0, x)
     kinds = [kind for kind in (fake, ~fake) if kind.any()]
     assert loss.item() == pytest.approx(np.mean([each[kind].mean() for kind in kinds]), rel=1e-5, abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,12 @@ from faceembed.errors import DataError, FaceEmbedError
 from faceembed.trainer.batches import making
 from faceembed.trainer.batches.augment import generator
 from faceembed.trainer.batches.dataset import CropCache, divide, open_crops
-from faceembed.trainer.batches.making import MADE_METHODS, FakeMaker
+from faceembed.trainer.batches.making import ALL_METHODS, MADE_METHODS, FakeMaker
+from faceembed.trainer.batches.quick_fakes import QUICK_METHODS, face_mask
 from faceembed.trainer.batches.tasks import PairTask
 from faceembed.trainer.loop.devices import sharing_cores
 from faceembed.trainer.recipes.config import read_config
+from faceembed.trainer.recipes.crops import Augment
 
 MakeCrops = Callable[..., str]
 TEMPLATE = dlib_resnet.TEMPLATE
@@ -34,7 +37,7 @@ def faces() -> tuple[np.ndarray, np.ndarray]:
     return face, np.ascontiguousarray(face[:, ::-1] // 2 + np.array([70, 40, 20], np.uint8))
 
 
-@pytest.mark.parametrize("method", MADE_METHODS)
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_a_fake_keeps_most_of_its_canvas(method: str, faces: tuple[np.ndarray, np.ndarray], monkeypatch: Any) -> None:
     monkeypatch.setattr(making, "_camera", lambda crops, rng: list(crops))
     face, other = faces
@@ -47,6 +50,32 @@ def test_a_fake_keeps_most_of_its_canvas(method: str, faces: tuple[np.ndarray, n
     shares = [part.mean() for part in changed]
     assert all(share > 0.01 for share in shares)
     assert np.mean(shares) < 0.95 and all(part[75, 75] or part[45:105, 40:110].any() for part in changed)
+
+
+@pytest.mark.parametrize("method", QUICK_METHODS)
+def test_a_quick_fake_shows_whom_it_says(method: str, faces: tuple[np.ndarray, np.ndarray]) -> None:
+    """Of the other face nothing is in `blend`, and where the outline lies everything in `paste`; `tint` is nearer in colour, `ghost` between."""
+    face, _ = faces
+    green = np.zeros_like(face)
+    green[..., 1] = 200  # another "person", whom no colours of this photo look like
+    points = np.array(TEMPLATE)
+    fakes = [QUICK_METHODS[method](face, green, points, generator(number)) for number in range(8)]
+    assert all(
+        fake.shape == face.shape and fake.dtype == np.uint8 and not np.shares_memory(fake, face) for fake in fakes
+    )
+    moved = np.mean([np.abs(fake.astype(int) - face)[40:110, 40:110].mean() for fake in fakes])
+    low, high = {"blend": (0.3, 20), "paste": (25, 140), "tint": (10, 90), "ghost": (4, 60)}[method]
+    assert low < moved < high
+    assert np.array_equal(fakes[3], QUICK_METHODS[method](face, green, points, generator(3)))
+
+
+def test_outlines_are_ragged_and_within_the_face() -> None:
+    masks = np.stack([face_mask(150, 150, np.array(TEMPLATE), generator(number)) for number in range(60)])
+    assert masks.dtype == np.float32 and masks.min() >= 0 and masks.max() <= 1
+    shares = masks.mean((1, 2))
+    assert shares.min() > 0.02 and shares.max() < 0.7 and shares.std() > 0.05
+    assert (masks[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean(0) < 0.1).all()  # the chip is cut as tight as a face
+    assert len(np.unique(shares.round(4))) > 55
 
 
 def test_what_is_drawn_is_all_that_decides(faces: tuple[np.ndarray, np.ndarray]) -> None:
@@ -109,6 +138,25 @@ def test_only_pairs_with_a_fake_are_made_anew(make_crops: MakeCrops, tiny: Model
         assert differs[one["fake"]].all()
         again = made.load(batch)
         assert np.array_equal(two["chips"], again["chips"])
+        assert np.array_equal(one["collected"], pair_of_fake) and not two["collected"].any()
+
+
+def test_everyday_changes_are_those_of_both_crops_of_a_pair(make_crops: MakeCrops, tiny: ModelSpec) -> None:
+    """A photo beside itself stays beside itself, whatever happened to both."""
+    none = {
+        field.name: 0.0 for field in dataclasses.fields(Augment) if field.type == "float" and field.name != "shrink"
+    }
+    still = ["data.made=0.0", *(f"augment.{name}={share}" for name, share in none.items())]
+    plain = task_of(make_crops, tiny, *still)
+    changed = task_of(make_crops, tiny, *still, "augment.everyday_share=1.0", "augment.cover_share=0.3")
+    batch = plain.plan(1)[0]
+    twice = dataclasses.replace(batch, crops=np.tile(batch.crops[: len(batch.places)], 2))
+    before, after = plain.load(twice)["chips"], changed.load(twice)["chips"]
+    first, second = np.split(after, 2)
+    assert np.array_equal(first, second)
+    assert (after != before).any(axis=(1, 2, 3)).mean() > 0.4
+    again = changed.load(dataclasses.replace(twice, epoch=2))["chips"]
+    assert (again != after).any()
 
 
 @pytest.mark.parametrize(("device", "making", "expected"), [("cpu", True, 2), ("cpu", False, 4), ("cuda", True, 4)])
@@ -140,6 +188,8 @@ def test_a_share_of_them(make_crops: MakeCrops, tiny: ModelSpec) -> None:
     ("overrides", "message"),
     [
         (["data.made=1.5"], "data.made is 1.5; expected a share"),
+        (["data.made=0.5", "data.methods=['wax']"], "data.methods: 'wax' is unknown; known are selfblend, .*ghost"),
+        (["authenticity.collected_smoothing=0.5"], "authenticity.collected_smoothing is 0.5; expected in"),
         (["data.made=0.5", f"data.leave_out={[*MADE_METHODS]}"], "the fakes are of swap method|no method left"),
     ],
 )

@@ -112,7 +112,7 @@ def test_mistakes_on_the_command_line(override: str, message: str) -> None:
 
 
 def test_unknown_recipe() -> None:
-    with pytest.raises(UsageError, match="the recipes are branch, faceembed-r29, finetune, frozen-body"):
+    with pytest.raises(UsageError, match="the recipes are branch, faceembed-r29, finetune, frozen-body, gate"):
         read_config("finetune", "nix")
 
 
