@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from faceembed.errors import UsageError
 from faceembed.trainer.batches.augment import augment, generator
 from faceembed.trainer.recipes.crops import Augment
 
@@ -109,3 +110,41 @@ def test_erased_area(crop: np.ndarray) -> None:
     settings = dataclasses.replace(NONE, erase_share=1, erase=0.25)
     areas = [np.any(augment(crop, settings, generator(i)) != crop, axis=2).mean() for i in range(100)]
     assert min(areas) > 0.01 and max(areas) < 0.27
+
+
+def test_night_darkens_and_leaves_white_and_black(crop: np.ndarray) -> None:
+    """Every grey gets darker by its power, within the noise that comes with it."""
+    ramp = np.repeat(np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[None, :, None], 200, axis=0), 3, axis=2)
+    gammas = []
+    for index in range(10):
+        dark = (
+            augment(ramp, Augment(flip=0, night_share=1, night=3), generator(5, index)).astype(float).mean(axis=(0, 2))
+        )
+        assert dark[-1] > 250 and dark[0] < 4 and (np.diff(dark) > -2).all()
+        gammas.append(np.log(dark[25] / 255) / np.log(125 / 255))
+    assert 1 <= min(gammas) < 1.9 and 2.1 < max(gammas) <= 3.1
+
+
+def test_motion_smears_along_one_way_and_keeps_the_light() -> None:
+    dot = np.zeros((41, 41, 3), np.uint8)
+    dot[20, 20] = 250
+    lengths = []
+    for index in range(20):
+        moved = augment(dot, Augment(flip=0, motion_share=1, motion=12), generator(6, index))[..., 0]
+        rows, columns = np.nonzero(moved)
+        spread = (
+            np.linalg.eigvalsh(np.cov(np.stack([rows, columns]), aweights=moved[rows, columns]))
+            if len(rows) > 2
+            else (0, 0)
+        )
+        assert spread[0] < 0.6  # no wider than a line
+        assert abs(rows.mean() - 20) < 0.6 and abs(columns.mean() - 20) < 0.6  # to both sides alike
+        lengths.append(float(np.sqrt(12 * max(spread[1], 0))))
+    assert max(lengths) > 8 and max(lengths) < 13.5
+    flat = np.full((20, 20, 3), 77, np.uint8)
+    assert np.abs(augment(flat, Augment(flip=0, motion_share=1), generator(7)).astype(int) - 77).max() <= 1
+
+
+def test_a_night_that_makes_brighter_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"augment\.night is 0\.5; expected an exponent of at least 1"):
+        Augment(night=0.5)
