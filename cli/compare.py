@@ -20,6 +20,7 @@ from faceembed.engine.photos.photo_file import printable
 
 if TYPE_CHECKING:
     from faceembed.engine.evaluate.comparison import Comparison, Comparisons, Row
+    from faceembed.engine.verbs.compare_searches import Searches
 
 
 _LICENCE = 40  # characters of it in text; JSON has all
@@ -38,6 +39,11 @@ _LICENCE = 40  # characters of it in text; JSON has all
     multiple=True,
     help="Folder of the photos, where the list does not say; one for all lists, or one for each, in their order.",
 )
+@file_option(
+    "--gallery",
+    metavar="LIST",
+    help="Compare a search: --pairs are probes then, this the people among whom they are looked for (see `eval`).",
+)
 @click.option(
     "--quality-aware", is_flag=True, help="A row for QMagFace's score too, where it was fitted (see `eval --score`)."
 )
@@ -53,6 +59,7 @@ def compare(
     everyone: bool,
     pairs: tuple[str, ...],
     root: tuple[str, ...],
+    gallery: str | None,
     quality_aware: bool,
     skip_failures: bool,
     save: str | None,
@@ -71,6 +78,7 @@ def compare(
         faceembed compare faceembed-r29 tuned.onnx --pairs pairs.csv --html encoders.html
         faceembed compare faceembed-r29 sface --pairs lfw_pairs.txt --root lfw --save kept --json
         faceembed compare --all --pairs lfw_pairs.txt --root lfw --pairs kin.csv --root fiw --html models.html
+        faceembed compare faceembed-r29 sface --pairs probes.csv --gallery gallery.csv --html search.html
     """
     from faceembed.engine.report.encoders import write_comparisons
     from faceembed.engine.verbs.compare_lists import compare_lists
@@ -79,6 +87,13 @@ def compare(
         raise click.UsageError("Missing argument 'MODELS...': give encoders, or --all")
     absent = _add_known(models_) if everyone else {}
     ctx.meta[OUTPUT] = html or save or ""
+    if gallery is not None:
+        if skip_failures or save or quality_aware or len(pairs) > 1 or len(root) > 1:
+            raise click.UsageError(
+                "--gallery compares one search: --save, --skip-failures, --quality-aware and further --pairs are of pairs"
+            )
+        _searches(ctx, (*models_, *absent), absent, pairs[0], gallery, next(iter(root), None), html, models, out)
+        return
     if save:
         ctx.meta[AFTER_INTERRUPT] = f"Encoders that were finished are kept in {save}; run the same command to go on."
     with out.reporter() as reporter:
@@ -104,6 +119,55 @@ def compare(
     if failed := [rows for rows in result.failed if not absent.get(rows[0].source)]:
         click.echo(f"Error: {len(failed)} of {len(result.encoders())} encoders failed; their rows say why", err=True)
         ctx.exit(1)
+
+
+def _searches(
+    ctx: click.Context,
+    encoders: tuple[str, ...],
+    absent: dict[str, bool],
+    probes: str,
+    gallery: str,
+    root: str | None,
+    html: str | None,
+    models: ModelOptions,
+    out: Output,
+) -> None:
+    from faceembed.engine.verbs.compare_searches import compare_searches
+
+    with out.reporter() as reporter:
+        found = compare_searches(
+            encoders,
+            probes,
+            gallery,
+            root=root,
+            settings=models.settings(),
+            notice=reporter.notice,
+            progress=reporter.progress,
+        )
+    try:
+        out.result(found.to_json_dict(), _text_of_searches(found))
+    finally:
+        if html is not None:
+            found.write_report(html, probes=probes, gallery=gallery)
+    if failed := [name for name in found.reasons if not absent.get(name)]:
+        click.echo(f"Error: {len(failed)} of {len(encoders)} encoders failed; their rows say why", err=True)
+        ctx.exit(1)
+
+
+def _text_of_searches(found: Searches) -> str:
+    rates = list(dict.fromkeys(rate for of in found.figures.values() for rate in of.figures.fnir_at_fpir))
+    table = [["encoder", "rank-1", *(f"FNIR at FPIR {rate}" for rate in rates)]]
+    for name, of in found.figures.items():
+        misses = [of.figures.fnir_at_fpir.get(rate) for rate in rates]
+        table.append(
+            [
+                printable(name),
+                _percent(of.figures.rank.get("1")),
+                *(_percent(None if at is None else at.rate) for at in misses),
+            ]
+        )
+    lines = _lines(table) if len(table) > 1 else []
+    return "\n".join([*lines, *(f"{printable(name)}: {printable(why)}" for name, why in found.reasons.items())])
 
 
 def _add_known(given: tuple[str, ...]) -> dict[str, bool]:

@@ -52,7 +52,10 @@ if TYPE_CHECKING:
 @click.option("--skip-failures", is_flag=True, help="Leave out pairs with a photo without a face; else they score -1.")
 @output_file_option("--scores", kind="scores", metavar="CSV", help="Also write every pair and its similarity there.")
 @output_file_option(
-    "--report", kind="page", metavar="HTML", help="Also write curves, histogram and the worst pairs there."
+    "--report",
+    kind="page",
+    metavar="HTML",
+    help="Also write curves, histogram and the worst pairs there; of a search the figures and their DET curve.",
 )
 @model_options
 @output_options
@@ -89,18 +92,18 @@ def evaluate(
         faceembed eval lfw/pairs.txt --root lfw --json
         faceembed eval cfp_fp.bin --aligner none
         faceembed eval pairs.csv --index people.faiss
-        faceembed eval probes.csv --gallery gallery.csv --root ijb
+        faceembed eval probes.csv --gallery gallery.csv --root ijb --report search.html
     """
     from faceembed.engine.evaluate.pair_formats import read_pairs
     from faceembed.engine.verbs.evaluate import check_report, score_pairs
 
     ctx.meta[OUTPUT] = report or scores or ""
     if gallery is not None:
-        if report or scores or skip_failures or threshold is not None or score != "cosine":
+        if scores or skip_failures or threshold is not None or score != "cosine":
             raise click.UsageError(
-                "--gallery measures a search: --report, --score, --scores, --skip-failures and --threshold are of pairs"
+                "--gallery measures a search: --score, --scores, --skip-failures and --threshold are of pairs"
             )
-        _search(pairs, gallery, root, index, models, out)
+        _search(pairs, gallery, root, index, report, models, out)
         return
     with out.reporter() as reporter:
         listed = read_pairs(pairs, root=root)
@@ -125,7 +128,15 @@ def evaluate(
             scored.write_report(report)
 
 
-def _search(probes: str, gallery: str, root: str | None, index: str | None, models: ModelOptions, out: Output) -> None:
+def _search(
+    probes: str,
+    gallery: str,
+    root: str | None,
+    index: str | None,
+    report: str | None,
+    models: ModelOptions,
+    out: Output,
+) -> None:
     from faceembed.engine.verbs.search_figures import evaluate_search
 
     with out.reporter() as reporter:
@@ -138,13 +149,11 @@ def _search(probes: str, gallery: str, root: str | None, index: str | None, mode
             notice=reporter.notice,
             progress=reporter.progress,
         )
-    document = {
-        **found.figures.to_json_dict(),
-        "encoder": found.encoder,
-        "template": found.template,
-        "gallery_without_face": found.without,
-    }
-    out.result(document, _text_of_search(found))
+    try:
+        out.result(found.to_json_dict(), _text_of_search(found))
+    finally:  # last, as of pairs
+        if report is not None:
+            found.write_report(report, probes=probes, gallery=gallery)
 
 
 def _text_of_search(found: SearchFigures) -> str:

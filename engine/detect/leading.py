@@ -1,4 +1,5 @@
-"""The leading face of each photo, judged alone: where one face a photo is wanted, the others' exact landmarks are nobody's.
+"""Which faces are judged: the leading one of each photo alone where one face a photo is wanted, as the others' exact landmarks are nobody's;
+one answer for each where all are.
 
 A judge (the refiner) lowers a face's score or leaves it, and moves its landmarks, never its box. So what it has not judged yet leads at most
 as far as it does now, and when the face that leads has been judged, it leads for good: the same one as if all had been judged.
@@ -47,6 +48,38 @@ class Sighted:
         faces = Detections.concatenate([self.faces, other.faces])
         return Sighted(faces, np.concatenate([self.judged, other.judged]))
 
+    def judged_by(self, judge: Judge, index: NDArray[np.int64], least: float) -> Sighted:
+        """The same, faces at ``index`` judged, without those that then score less than ``least``."""
+        found = judge(self.faces.take(index))
+        landmarks, scores, judged = self.faces.landmarks.copy(), self.faces.scores.copy(), self.judged.copy()
+        landmarks[index], scores[index], judged[index] = found.landmarks, found.scores, True
+        faces = dataclasses.replace(self.faces, landmarks=landmarks, scores=scores)
+        return Sighted(faces, judged).take(~judged | (scores >= np.float32(least)))
+
+
+def every_one(judge: Judge, faces: Detections, least: float, overlap: float) -> Detections:
+    """One answer for each face, judged: of those that overlap, the one of highest final score.
+
+    The same ones as if all answers had been judged: what is left out overlaps one that was judged and scores no less than it might. Where
+    two looks show most faces, the judge sees half as many.
+
+    Args:
+        judge: the judge.
+        faces: not yet judged, some of them answers for the same face.
+        least: score below which what was judged is no face.
+        overlap: intersection over union of boxes that are one face.
+
+    Returns:
+        The faces, of each photo by falling score.
+    """
+    seen = Sighted.new(faces)
+    while True:
+        kept = _native.nms(seen.faces.boxes, seen.faces.scores, seen.faces.photo, overlap, "union")
+        left = kept[~seen.judged[kept]]
+        if len(left) == 0:
+            return seen.faces.take(kept)
+        seen = seen.judged_by(judge, left, least)
+
 
 @dataclasses.dataclass(frozen=True)
 class Leader:
@@ -87,7 +120,7 @@ class Leader:
             left = np.flatnonzero(counts & ~seen.judged & among[seen.faces.photo])
             if len(left) == 0:
                 break
-            seen = self._judged(seen, left)
+            seen = seen.judged_by(self.judge, left, self.least)
         return seen
 
     def largest(self, seen: Sighted) -> Detections:
@@ -105,7 +138,7 @@ class Leader:
         same, leading = self._same(seen.faces)
         surer = np.flatnonzero(same & ~seen.judged & (seen.faces.scores > seen.faces.scores[leading]))
         if len(surer):
-            seen = self._judged(seen, surer)
+            seen = seen.judged_by(self.judge, surer, self.least)
             same, _ = self._same(seen.faces)
         answers = np.flatnonzero(same & seen.judged)
         kept = ~same
@@ -124,11 +157,3 @@ class Leader:
 
     def _apart(self, faces: Detections) -> NDArray[np.int64]:
         return _native.nms(faces.boxes, faces.scores, faces.photo, self.overlap, "union")
-
-    def _judged(self, seen: Sighted, index: NDArray[np.int64]) -> Sighted:
-        """The same, faces at ``index`` judged, without those that are none."""
-        found = self.judge(seen.faces.take(index))
-        landmarks, scores, judged = seen.faces.landmarks.copy(), seen.faces.scores.copy(), seen.judged.copy()
-        landmarks[index], scores[index], judged[index] = found.landmarks, found.scores, True
-        faces = dataclasses.replace(seen.faces, landmarks=landmarks, scores=scores)
-        return Sighted(faces, judged).take(~judged | (scores >= np.float32(self.least)))

@@ -29,7 +29,7 @@ from faceembed.engine.detect import canvas, refine
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector, Photos
-from faceembed.engine.detect.leading import Leader, Sighted
+from faceembed.engine.detect.leading import Leader, Sighted, every_one
 from faceembed.engine.models.oneshot import OUTPUTS, REFINED, STRIDES
 from faceembed.engine.models.spec import Model
 from faceembed.engine.native import _native
@@ -42,6 +42,8 @@ from faceembed.errors import DeviceError
 
 CANVAS_PIXELS = 1 << 18
 """In one run of the network; a single larger canvas runs alone. 1 << 20 takes 16 MiB more and no less time."""
+SQUARE_SIDE = 256
+"""Longest side of square canvases on a processor, in pixels: four make a run of the network."""
 _REACH = 6.0  # of the logarithm of a distance, so that nothing overflows
 
 
@@ -162,20 +164,15 @@ class OneShotDetector(Detector):
 
     def _all(self, photos: Photos, looks: Looks) -> Detections:
         """All faces: every photo is looked at as large as its smallest face needs."""
-        again = np.flatnonzero(looks.again)
         self._count_capped(looks, looks.again)
-        faces = self._both(photos, looks, again)
-        if len(again):
-            faces = faces.take(_native.nms(faces.boxes, faces.scores, faces.photo, self.settings.overlap, "union"))
+        seen = self._both(photos, looks, np.flatnonzero(looks.again))
+        faces = every_one(lambda some: self._judged(photos, some), seen, self.settings.score, self.settings.overlap)
         return faces.take(faces.sides() >= looks.smallest[faces.photo])
 
     def _both(self, photos: Photos, looks: Looks, again: NDArray[np.int64]) -> Detections:
-        """Judged faces of all photos' first look and of the second of those at ``again``."""
-        faces = self._sure_enough(self._judged(photos, self._look(photos, np.arange(len(photos)), looks.first)))
-        if not len(again):
-            return faces
-        more = self._sure_enough(self._judged(photos, self._look(photos, again, looks.second)))
-        return Detections.concatenate([faces, more])
+        """The faces of all photos' first look and of the second of those at ``again``, not yet judged."""
+        faces = self._look(photos, np.arange(len(photos)), looks.first)
+        return Detections.concatenate([faces, self._look(photos, again, looks.second)]) if len(again) else faces
 
     def _largest(self, photos: Photos, looks: Looks) -> Detections:
         """One face a photo: the second look is left out where it could add no larger one, and is no larger than that needs."""
@@ -241,10 +238,10 @@ class OneShotDetector(Detector):
         """The canvas for a photo's copy: one of few on a card, which prepares itself for each.
 
         On a processor small ones are square: full batches of one shape cost less than what is left empty in them (three forms: 6 runs of a
-        batch of `people_wild` in place of 4). Larger ones come one by one, and have the form of the photo.
+        batch of `people_wild` in place of 4). Larger ones come one by one, have the form of the photo, and sides in larger steps.
         """
         if self.choice.device == "cpu":
-            if side <= self.settings.first_side:
+            if side <= SQUARE_SIDE:
                 return canvas.square_for(side)
             return canvas.shape_for(size[0], size[1], side=side, step=self.settings.second_step)
         square, _ = look_of(side)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile
-from faceembed.engine.pipeline.batch import Faces, Read
+from faceembed.engine.pipeline.batch import Cut, Faces, Read
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.intake import Boundary
 from faceembed.engine.pipeline.quality import sharpness
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.pipeline.shortage import in_halves
+from faceembed.engine.pipeline.side_by_side import without_memory
 from faceembed.engine.pipeline.sound import only_sound
 from faceembed.engine.runtimes.unit import is_sound
 
@@ -49,6 +51,29 @@ class Outcome:
     failures: list[Failure]
     seconds: dict[str, float]
     """Seconds that one thread spent in each stage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """One batch of photos that were in memory, with the faces' chips."""
+
+    cut: Cut
+    embeddings: NDArray[np.float32]
+    """(F, D), unit length."""
+    norms: NDArray[np.float32]
+    """(F,)."""
+
+
+def looked_at(cutter: Cutter, encoder: Encoder, read: Read) -> list[Look]:
+    """What `Pipeline.look` does on the CPU."""
+
+    def look(part: Read) -> Look:
+        cut = cutter.cut_batch(part, 0.0)
+        embeddings, norms = encoder.encode(cut.chips)
+        sound = is_sound(embeddings)
+        return Look(only_sound(cut, sound), embeddings[sound], norms[sound])
+
+    return in_halves(look, read, instead=without_memory)
 
 
 class Pipeline:
@@ -128,6 +153,17 @@ class Pipeline:
         ``read`` takes one of `batches`; photos that fail are dropped on the way.
         """
         return {**self.cutter.stages(), "encode": self.encoder.encode}
+
+    def look(self, read: Read) -> list[Look]:
+        """Embed photos that are in memory, chips and all. May be called from several threads at once.
+
+        Args:
+            read: from this pipeline's `intake`; any number of them.
+
+        Returns:
+            What became of them, in their order; several parts where memory was short.
+        """
+        return looked_at(self.cutter, self.encoder, read)
 
     def batches(self, photos: Sequence[PhotoFile]) -> list[list[PhotoFile]]:
         """The runs of photos that are read together."""

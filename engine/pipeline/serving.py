@@ -10,6 +10,7 @@ Nothing here touches a file, or knows what a photo is called: names cannot leak 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -20,17 +21,13 @@ from faceembed.engine.detect.detections import Detections
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.engine.photos.photo_file import PhotoFile
 from faceembed.engine.pipeline import loading
-from faceembed.engine.pipeline.batch import Cut, Item, Read
-from faceembed.engine.pipeline.batches import Pipeline
+from faceembed.engine.pipeline.batch import Cut, Item
+from faceembed.engine.pipeline.batches import Look, Pipeline, looked_at
 from faceembed.engine.pipeline.chips import Cutter
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.quality import percentile, pose, sharpness
 from faceembed.engine.pipeline.realness import realness
 from faceembed.engine.pipeline.settings import EmbedSettings
-from faceembed.engine.pipeline.shortage import in_halves
-from faceembed.engine.pipeline.side_by_side import without_memory
-from faceembed.engine.pipeline.sound import only_sound
-from faceembed.engine.runtimes.unit import is_sound
 from faceembed.errors import DeviceError
 
 
@@ -84,18 +81,21 @@ class Embedder:
     Args:
         cutter: has passed its parity gate; its settings should say ``faces="all"`` where faces can be chosen.
         encoder: likewise.
+        pipeline: theirs, where it is not the CPU that computes.
     """
 
-    def __init__(self, cutter: Cutter, encoder: Encoder) -> None:
+    def __init__(self, cutter: Cutter, encoder: Encoder, pipeline: Pipeline | None = None) -> None:
         self.cutter = cutter
         self.encoder = encoder
-        self.workers = cutter.workers
+        self.intake = pipeline.intake if pipeline else cutter.intake
+        self.workers = pipeline.workers if pipeline else cutter.workers
+        self._look = pipeline.look if pipeline else functools.partial(looked_at, cutter, encoder)
         self._number = itertools.count()  # stands for a path inside of a batch
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Embedder:
         """The models of an opened pipeline."""
-        return cls(pipeline.cutter, pipeline.encoder)
+        return cls(pipeline.cutter, pipeline.encoder, pipeline)
 
     @property
     def spec(self) -> ModelSpec:
@@ -108,7 +108,7 @@ class Embedder:
         Raises:
             PhotoError: not a picture, cut off inside its header, or more pixels than the settings allow.
         """
-        return self.cutter.intake.item(PhotoFile(str(next(self._number)), len(data), 0), data)
+        return self.intake.item(PhotoFile(str(next(self._number)), len(data), 0), data)
 
     def take_pixels(self, pixels: NDArray[np.uint8]) -> Item:
         """A photo that is decoded already, uint8 RGB (H, W, 3), upright, ready for `embed`.
@@ -116,29 +116,23 @@ class Embedder:
         Raises:
             PhotoError: more pixels than the settings allow.
         """
-        return self.cutter.intake.decoded(PhotoFile(str(next(self._number)), pixels.nbytes, 0), pixels)
+        return self.intake.decoded(PhotoFile(str(next(self._number)), pixels.nbytes, 0), pixels)
 
     def embed(self, items: Sequence[Item]) -> list[SeenPhoto]:
-        """Decode, detect, align and encode one batch. May be called from several threads at once.
+        """Decode, detect, align and encode one batch. May be called from several threads at once; on a card their batches take turns.
 
         Returns:
             What became of each, in the order of ``items``.
         """
-        parts = in_halves(self._embed, items, instead=without_memory)
-        return [photo for part in parts for photo in part]
-
-    def _embed(self, read: Read) -> list[SeenPhoto]:
-        cut = self.cutter.cut_batch(read, 0.0)
-        embeddings, norms = self.encoder.encode(cut.chips)
-        sound = is_sound(embeddings)
-        looks = realness(embeddings[sound], self.spec)
-        return _seen(
-            only_sound(cut, sound), embeddings[sound], norms[sound], looks, percentile(norms[sound], self.spec)
-        )
+        return [photo for look in self._look(items) for photo in _seen(look, self.spec)]
 
 
 def open_embedder(
-    settings: EmbedSettings, *, gate: Sequence[PhotoFile] = (), notice: loading.Notice = lambda line: None
+    settings: EmbedSettings,
+    *,
+    gate: Sequence[PhotoFile] = (),
+    cards: bool = False,
+    notice: loading.Notice = lambda line: None,
 ) -> Embedder:
     """Load the models of ``settings``.
 
@@ -146,26 +140,26 @@ def open_embedder(
         settings: models, runtime and what to look for; the device ``auto`` is the CPU.
         gate: photos to pass the gates of a fast precision on, where that is still to be done; without any, drawn faces
             decide.
+        cards: whether a card may serve, where one is asked for.
         notice: called with lines for the user.
 
     Raises:
-        ModelError, DeviceError: as `loading.open_pipeline`; or a card is asked for, which is not served on yet.
+        ModelError, DeviceError: as `loading.open_pipeline`; or a card is asked for, and ``cards`` does not allow it.
     """
     if settings.runtime.device not in ("auto", "cpu"):
-        raise DeviceError(
-            f"device '{settings.runtime.device}': photos in memory are served by the CPU; use --device cpu"
-        )
-    settings = dataclasses.replace(settings, runtime=dataclasses.replace(settings.runtime, device="cpu"))
-    return Embedder.of(loading.open_pipeline(settings, loading.resolve_models(settings), gate, notice=notice))
+        if not cards:
+            raise DeviceError(
+                f"device '{settings.runtime.device}': photos in memory are served by the CPU; use --device cpu"
+            )
+    else:
+        settings = dataclasses.replace(settings, runtime=dataclasses.replace(settings.runtime, device="cpu"))
+    models = loading.resolve_models(settings)
+    return Embedder.of(loading.open_pipeline(settings, models, gate, notice=notice, all_cards=False))
 
 
-def _seen(
-    cut: Cut,
-    embeddings: NDArray[np.float32],
-    norms: NDArray[np.float32],
-    looks: NDArray[np.float32] | None,
-    quality: NDArray[np.float32] | None,
-) -> list[SeenPhoto]:
+def _seen(look: Look, spec: ModelSpec) -> list[SeenPhoto]:
+    cut, embeddings, norms = look.cut, look.embeddings, look.norms
+    looks, quality = realness(embeddings, spec), percentile(norms, spec)
     sharp, poses = sharpness(cut.chips), pose(cut.faces.landmarks)
     faces, failures = cut.faces, {failure.photo.path: failure for failure in cut.failures}
     found = Detections(faces.photo, faces.boxes, faces.landmarks, faces.scores)

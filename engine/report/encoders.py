@@ -17,7 +17,6 @@ from faceembed.engine.report.page import percent, shown, write_page
 
 _NAMES = {"other": "other people", "fake": "deepfakes"}
 _MEASURES = ("score", "norm")  # the aligner's, which is one for all encoders, and each encoder's own
-_LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
 
 
 def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
@@ -182,14 +181,6 @@ def _discarded(row: Row) -> bool:
     return _area(row, _MEASURES[0]) != "–"
 
 
-def _look(number: int) -> dict[str, Any]:
-    return {
-        "color": plots.SERIES[number % len(plots.SERIES)],
-        "linestyle": _LINES[number // len(plots.SERIES) % len(_LINES)],
-        "linewidth": 1.7,
-    }
-
-
 Curves = Sequence[tuple[int, metrics.Roc]]
 """Each with the number by which its encoder looks."""
 
@@ -201,7 +192,7 @@ def _roc_svg(curves: Curves, place: int) -> str:
     for number, curve in curves:
         kept = plots.thinned(curve)
         fmr, tmr = np.maximum(curve.fmr[kept], start / 2), 1 - curve.fnmr[kept]
-        axes.plot(fmr, tmr, **_look(number))
+        axes.plot(fmr, tmr, **plots.series_look(number))
         bottom = min(bottom, float(np.min(tmr[fmr >= start], initial=1.0)))
     axes.set_xscale("log")
     axes.set_xlim(min(start, 0.5), 1)
@@ -222,7 +213,7 @@ def _det_svg(curves: Curves, place: int) -> str:
         # A rate of 0 or 1 lies at infinity: it is drawn at half an error.
         x = [probit(min(max(v, 0.5 / curve.negatives), 1 - 0.5 / curve.negatives)) for v in curve.fmr[kept].tolist()]
         y = [probit(min(max(v, 0.5 / curve.positives), 1 - 0.5 / curve.positives)) for v in curve.fnmr[kept].tolist()]
-        axes.plot(x, y, **_look(number))
+        axes.plot(x, y, **plots.series_look(number))
     low, high = probit(min(least, 0.04)), probit(0.6)
     axes.plot([low, high], [low, high], color=plots.FAINT, linewidth=0.8, linestyle=":")
     ticks = [tick for tick in (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5) if probit(tick) >= low]
@@ -237,7 +228,7 @@ def _eer_svg(rows: Sequence[Row], numbers: dict[int, int], place: int) -> str:
     figure, axes = plots.open_figure("Equal error rate, with its 95 % interval", "")
     for number, row in enumerate(rows):
         assert row.evaluation is not None
-        (low, high), rate, look = row.evaluation.eer_ci, row.evaluation.eer, _look(numbers[id(row)])
+        (low, high), rate, look = row.evaluation.eer_ci, row.evaluation.eer, plots.series_look(numbers[id(row)])
         axes.plot([low, high], [number, number], **look)
         axes.plot([rate], [number], "o", color=look["color"], markersize=7, clip_on=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -254,7 +245,7 @@ def _discard_svg(rows: Sequence[Row], numbers: dict[int, int], place: int) -> st
         if _discarded(row):
             assert row.evaluation is not None and row.evaluation.discard is not None
             fnmr = row.evaluation.discard.by_quality[_MEASURES[0]].fnmr
-            axes.plot(np.linspace(0, UP_TO, len(fnmr)), fnmr, **_look(numbers[id(row)]))
+            axes.plot(np.linspace(0, UP_TO, len(fnmr)), fnmr, **plots.series_look(numbers[id(row)]))
     axes.set_xlim(0, UP_TO)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(plots.percent_tick)
@@ -267,7 +258,7 @@ def _trade_svg(comparison: Comparison, numbers: dict[int, int]) -> str:
     rows = [row for row in comparison.rows if row.rate and row.evaluation and not row.quality_aware]
     for row in rows:
         if row.rate and row.evaluation:
-            (low, high), colour = row.evaluation.eer_ci, _look(numbers[id(row)])["color"]
+            (low, high), colour = row.evaluation.eer_ci, plots.series_look(numbers[id(row)])["color"]
             axes.plot([row.rate.median] * 2, [low, high], color=colour, linewidth=1)
             axes.plot([row.rate.median], [row.evaluation.eer], "o", color=colour, markersize=8, clip_on=False)
     axes.set_xlim(left=0, right=1.12 * max(row.rate.median for row in rows if row.rate))

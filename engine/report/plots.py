@@ -181,6 +181,18 @@ def rates_svg(curves: Mapping[str, Roc], *, threshold: float) -> str:
     return to_svg(figure, "rates")
 
 
+_LINES = ("-", "--", "-.", ":")  # after the last colour the next line begins
+
+
+def series_look(number: int) -> dict[str, Any]:
+    """Colour and line of one of any number of curves, by its number."""
+    return {
+        "color": SERIES[number % len(SERIES)],
+        "linestyle": _LINES[number // len(SERIES) % len(_LINES)],
+        "linewidth": 1.7,
+    }
+
+
 def open_figure(x_label: str, y_label: str) -> tuple[Any, Any]:
     """A figure and its axes in the manner of the report."""
     from matplotlib.figure import Figure

@@ -29,7 +29,9 @@ from faceembed.errors import DataError, PhotoError
 
 @final
 class Embedder:
-    """Both models, opened once. Every method may be called from several threads at once; the CPU computes.
+    """Both models, opened once. Every method may be called from several threads at once.
+
+    The CPU computes; or a card, where ``settings`` ask for one (``RuntimeSettings(device="cuda")``). Its batches, of any number of threads, take turns.
 
     A photo is a path, a file's bytes, a file open for reading bytes, a uint8 array (H, W, 3), whose ``colour`` must be said, or (H, W)
     for grey, or a ``PIL.Image.Image``, which is turned upright as its EXIF says.
@@ -44,7 +46,7 @@ class Embedder:
 
     def __init__(self, settings: EmbedSettings | None = None, *, notice: Notify = lambda line: None) -> None:
         self.settings = settings or EmbedSettings(faces="all")
-        self._models = open_embedder(self.settings, notice=notice)
+        self._models = open_embedder(self.settings, cards=True, notice=notice)
         self._threads = concurrent.futures.ThreadPoolExecutor(self._models.workers, "faceembed-embedder")
 
     @property

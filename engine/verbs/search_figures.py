@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from faceembed.engine.pipeline import loading
 from faceembed.engine.pipeline.looking import LookedFace, look
 from faceembed.engine.pipeline.progress import Notify, OnProgress
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.report.search import write_search_report
 from faceembed.errors import DataError
 
 _LEAST_OVERLAP = 0.2  # of the listed place and a face that is found there, intersection over union
@@ -48,6 +50,30 @@ class SearchFigures:
     """Templates of the gallery without a face: nobody can be found by them, and their probes are missed."""
     failures: dict[str, str]
     """Photo to the reason why it has no face."""
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The fields of ``eval --gallery --json``."""
+        return {
+            **self.figures.to_json_dict(),
+            "encoder": self.encoder,
+            "template": self.template,
+            "gallery_without_face": self.without,
+        }
+
+    def write_report(self, path: str | os.PathLike[str], *, probes: str, gallery: str) -> None:
+        """Write the figures and the DET curve as one HTML file; of the lists it has the names.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_search_report(
+            path,
+            {self.encoder: self.figures},
+            title=f"{self.encoder}: a search",
+            facts={"Probes of": probes, "Gallery of": gallery, "Template": self.template},
+            failures=self.failures,
+            notes=[without_text(self.without)] if self.without else [],
+        )
 
 
 def evaluate_search(
@@ -108,6 +134,11 @@ def evaluate_search(
         failed=[row is None for row in looked],
     )
     return SearchFigures(figures, encoder, rule, len(rows) - len(enrolled), failures)
+
+
+def without_text(people: int) -> str:
+    """How many of a gallery have no face, in words."""
+    return f"{people:,} people of the gallery have no face: their probes are missed."
 
 
 def _template(listed: ListedTemplate, faces: Faces, rule: str) -> NDArray[np.float32] | None:

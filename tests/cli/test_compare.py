@@ -66,3 +66,21 @@ def test_all_encoders_on_two_lists(
 
 def test_neither_encoders_nor_all(run: Callable[..., Any], pairs: Path) -> None:
     assert "Missing argument 'MODELS...': give encoders, or --all" in run("compare", "--pairs", pairs, code=2).stderr
+
+
+def test_a_search(run: Callable[..., Any], samples: Path, tmp_path: Path) -> None:
+    for name, source in (
+        ("g/Eileen/1.png", "astronaut.png"),
+        ("p/Eileen/2.jpg", "darker.jpg"),
+        ("p/x/3.jpg", "mirrored.jpg"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes((samples / source).read_bytes())
+    words = ("compare", "dlib-resnet", "arcface-r50", "--pairs", tmp_path / "p", "--gallery", tmp_path / "g", "-q")
+    result = run(*words, "--html", tmp_path / "r.html", code=1)
+    assert result.stdout.splitlines()[1].split()[:3] == ["dlib-resnet", "100.00", "%"]
+    assert "faceembed models pull arcface-r50" in result.stdout
+    assert result.stderr == "Error: 1 of 2 encoders failed; their rows say why\n"
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "DET of the search" in page and "models pull arcface-r50" in page
+    assert "--gallery compares one search" in run(*words, "--skip-failures", code=2).stderr

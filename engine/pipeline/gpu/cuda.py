@@ -3,7 +3,8 @@
 Each stage has a stream of its own, the same one from first to last, so that the card works on several batches at once and what is
 prepared for a stream is prepared once; `finish` and `follow` order them with events, without the host waiting. The host waits twice a
 batch, for the faces and for the embeddings. It waits once more for the faces where one face a photo is wanted and the first look leaves a
-photo in doubt (`detect`), and where more faces are found than a record has room for (`record.ROOM`). Photos that the host decoded add none.
+photo in doubt (`detect`), where more faces are found than a record has room for (`record.ROOM`), and for chips to look at (`pictures`).
+Photos that the host decoded add none.
 """
 
 from __future__ import annotations
@@ -141,6 +142,18 @@ class CudaBackend(Backend):
         pixels = [DeviceArray.of(photo) for photo in photos]
         dtype = np.float16 if session.entry == "chips" else np.uint8
         return kernels.gather(self._lane, pixels, owner, matrices, spec, size=size, dtype=dtype)
+
+    def pictures(
+        self,
+        photos: Sequence[Any],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
+        pixels = [DeviceArray.of(photo) for photo in photos]
+        chips = kernels.gather(self._lane, pixels, owner, matrices, spec, size=size, dtype=np.uint8)
+        return np.asarray(self._lane.get(chips), np.uint8)
 
     def host(self, array: DeviceArray) -> NDArray[np.float32]:
         return np.asarray(self._lane.get(array), np.float32)

@@ -133,6 +133,17 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
+    def pictures(
+        self,
+        photos: Sequence[Array],
+        owner: NDArray[np.int32],
+        matrices: NDArray[np.float64],
+        spec: ModelSpec,
+        size: tuple[int, int],
+    ) -> NDArray[np.uint8]:
+        """The same chips to look at: uint8 RGB (F, height, width, 3), in the host's memory. Arguments as of `warp`."""
+
+    @abc.abstractmethod
     def host(self, array: Array) -> NDArray[np.float32]:
         """A copy in the host's memory, once the work that makes the array is done."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,8 @@ from typing import Any
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.photos.failures import Failure
 from faceembed.engine.photos.photo_file import PhotoFile, printable
-from faceembed.engine.pipeline.batch import Item, Read
-from faceembed.engine.pipeline.batches import FaceBatch, Outcome, Pipeline
+from faceembed.engine.pipeline.batch import Cut, Item, Read
+from faceembed.engine.pipeline.batches import FaceBatch, Look, Outcome, Pipeline
 from faceembed.engine.pipeline.encode import Encoder
 from faceembed.engine.pipeline.gpu.budget import Budget, needed
 from faceembed.engine.pipeline.gpu.flow import flow
@@ -57,6 +58,7 @@ class DevicePipeline(Pipeline):
         self.halvings = 0
         """How often the device was out of memory."""
         self.peak_bytes = 0
+        self._turn = threading.Lock()
         self._stages = Stages(backend, self.cutter, encoder)
         self.intake = Intake(
             settings, reducing=False, on_card=True
@@ -110,6 +112,27 @@ class DevicePipeline(Pipeline):
             batches.close()
             self.peak_bytes = max(self.peak_bytes, budget.peak)
 
+    def look(self, read: Read) -> list[Look]:
+        """Embed photos that are in memory, as `Pipeline.look` says; batches of several threads take turns, and no `run` may be under way."""
+        budget = Budget(self.memory, slots=SLOTS, batch=self.intake.batch)
+        looks: list[Look] = []
+        with self._turn:
+            stages = self._stages.all()
+            while read:
+                count = _fitting(read, budget)
+                part, read = read[:count], read[count:]
+                batch = Batch(0, part, keep=True)
+                try:
+                    self._all_stages(batch, stages)
+                    done = [batch]
+                except Exception as error:
+                    batch.drop()
+                    if not is_out_of_memory(error):
+                        raise
+                    done = list(self._halved(batch, error, stages))
+                looks += map(_look, done)
+        return looks
+
     def stages(self) -> dict[str, Callable[[Any], Any]]:
         """Each stage as a function of one batch (for `bench`), to be called inside the backend's lane."""
 
@@ -154,19 +177,20 @@ class DevicePipeline(Pipeline):
             raise batch.error
         budget.alone()
         try:
-            parts = list(self._halved(batch.tag, batch.read, batch.error, stages))
+            parts = list(self._halved(batch, batch.error, stages))
         finally:
             budget.resume(batch=max(1, len(batch.read) // 2))
         yield from parts
 
     def _halved(
-        self, tag: int, read: Read, error: BaseException, stages: Mapping[str, Callable[[Batch], None]]
+        self, whole: Batch, error: BaseException, stages: Mapping[str, Callable[[Batch], None]]
     ) -> Iterator[Batch]:
         self.halvings += 1
         self.backend.release()
+        tag, read, keep = whole.tag, whole.read, whole.keep
         middle = len(read) // 2
         for part in (read[:middle], read[middle:]) if middle else (read,):
-            batch = Batch(tag, part)
+            batch = Batch(tag, part, keep=keep)
             try:
                 self._all_stages(batch, stages)
             except Exception as again:
@@ -174,11 +198,11 @@ class DevicePipeline(Pipeline):
                 if not is_out_of_memory(again):
                     raise
                 if len(part) > 1:
-                    yield from self._halved(tag, part, again, stages)
+                    yield from self._halved(batch, again, stages)
                     continue
                 if not _is_large(part[0]):
                     raise DeviceError(self._too_large(part)) from again
-                batch = Batch(tag, [without_memory(part[0])])
+                batch = Batch(tag, [without_memory(part[0])], keep=keep)
                 self._all_stages(batch, stages)
             yield batch
 
@@ -233,6 +257,13 @@ def _fitting(entries: Read, budget: Budget) -> int:
             break
         count += 1
     return count
+
+
+def _look(batch: Batch) -> Look:
+    assert batch.faces is not None and batch.norms is not None and batch.embeddings is not None
+    assert batch.pictures is not None and batch.sizes is not None
+    cut = Cut(batch.files, batch.faces, batch.pictures, batch.sizes, batch.failures, batch.seconds)
+    return Look(cut, batch.embeddings, batch.norms)
 
 
 def _outcome(batch: Batch) -> Outcome:

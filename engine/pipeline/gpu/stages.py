@@ -40,6 +40,8 @@ class Batch:
     tag: int
     """The run of photos that they belong to."""
     read: Read
+    keep: bool = False
+    """Whether chips are wanted on the host too, and the photos' sizes."""
     budget: Budget | None = None
     """What is to be told when the device's memory is free again."""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -52,6 +54,10 @@ class Batch:
     found: Detections = dataclasses.field(default_factory=Detections.none)
     chips: Array = None
     raw: Array = None
+    pictures: NDArray[np.uint8] | None = None
+    """The chips on the host; None without a face."""
+    sizes: NDArray[np.int32] | None = None
+    """(P, 2) upright width and height of all photos of the batch; 0 where it could not be decoded."""
     faces: Faces | None = None
     embeddings: NDArray[np.float32] | None = None
     norms: NDArray[np.float32] | None = None
@@ -119,12 +125,19 @@ class Stages:
         """Files to photos on the device."""
         batch.failures += [entry for entry in batch.read if isinstance(entry, Failure)]
         wanted = {place: entry for place, entry in enumerate(batch.read) if isinstance(entry, Item)}
-        direct = [place for place, item in wanted.items() if item.ordinary or readable(item.data, item.header)]
+        given = {place: item.pixels for place, item in wanted.items() if item.pixels is not None}
+        direct = [
+            place
+            for place, item in wanted.items()
+            if place not in given and (item.ordinary or readable(item.data, item.header))
+        ]
         pixels: dict[int, Array] = dict(
             zip(direct, self.backend.decode([wanted[place].data for place in direct]), strict=True)
         )
         refused = {place for place, array in pixels.items() if array is None}
         self.decoded_by["device"] += len(pixels) - len(refused)
+        pixels |= {place: self.backend.upload(np.ascontiguousarray(array)) for place, array in given.items()}
+        self.decoded_by["given"] += len(given)
         for place, item in wanted.items():
             if place in pixels and place not in refused:
                 continue
@@ -159,6 +172,8 @@ class Stages:
             owner = np.ascontiguousarray(batch.found.photo)
             matrices = np.ascontiguousarray(matrices[sound])
             batch.chips = self.backend.warp(pixels, owner, matrices, self.encoder.session, spec, spec.input_size)
+            if batch.keep:
+                batch.pictures = self.backend.pictures(pixels, owner, matrices, spec, spec.input_size)
 
     def encode(self, batch: Batch) -> None:
         """Chips to raw embeddings on the device."""
@@ -176,5 +191,12 @@ class Stages:
         faces = faces_of(cast("list[Photo]", batch.photos), batch.found, np.array(batch.places, np.int32))
         batch.failures += without_embedding(batch.files, faces, sound)
         batch.faces = taken(faces, sound)
+        if batch.keep:
+            batch.sizes = np.zeros((len(batch.read), 2), np.int32)
+            for place, photo in zip(batch.places, batch.photos, strict=True):
+                batch.sizes[place] = photo.width, photo.height
+            height, width = self.encoder.model.spec.input_size
+            none = np.zeros((0, height, width, 3), np.uint8)
+            batch.pictures = none if batch.pictures is None else batch.pictures[sound]
         batch.failures.sort(key=lambda failure: failure.photo.path)
         batch.drop()

@@ -128,6 +128,25 @@ def test_small_faces_are_found_in_the_second_look(white_cells: Model) -> None:
     assert len(detector(white_cells, window=8, detect_side=160).detect([pixels], [8], only_largest=True)) == 0
 
 
+def test_canvases_of_small_looks_are_square_and_of_larger_ones_few(
+    white_cells: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the photos' forms: four of 256 make a run; above, sides come in steps of 96, 3/4 as high where that fits."""
+    runs: list[tuple[int, int, int]] = []
+    original = OneShotDetector._scan
+
+    def spy(
+        self: OneShotDetector, photos: list[Pixels], shape: canvas.Shape, group: list[int], sides: NDArray[np.float64]
+    ) -> Detections:
+        runs.append((len(group), shape.height, shape.width))
+        return original(self, photos, shape, group, sides)
+
+    monkeypatch.setattr(OneShotDetector, "_scan", spy)
+    photos = [photo(250, 250), photo(180, 240), photo(256, 100), photo(250, 200), photo(230, 230), photo(200, 300)]
+    detector(white_cells, window=12).detect(photos, [12.0] * 6, only_largest=False)
+    assert runs == [(6, 160, 160), (4, 256, 256), (1, 256, 256), (1, 288, 384)]
+
+
 def test_a_sure_face_ends_the_search(white_cells: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[list[int]] = []
     original = OneShotDetector._look

@@ -1,4 +1,4 @@
-"""One face a photo, judged alone: the same face, the same count of others, as if all faces had been judged."""
+"""Who is judged: the same faces, and the same count of others, come out as if all had been judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceembed.engine.detect.detections import Detections
-from faceembed.engine.detect.leading import Leader, Sighted
+from faceembed.engine.detect.leading import Leader, Sighted, every_one
+from faceembed.engine.native import _native
 
 PHOTOS, SURE, LEAST, OVERLAP = 4, 0.6, 0.2, 0.45
 SIZES = np.full((PHOTOS, 2), 1000.0)
@@ -93,3 +94,58 @@ def test_of_two_looks_answers_for_a_face_the_surer_is_taken(final: list[float], 
 def test_nothing_is_judged_where_nothing_is() -> None:
     judge = Judge(Detections.none(), [])
     assert len(leader(judge).largest(Sighted.new(Detections.none()))) == 0 and judge.seen == 0
+
+
+two_looks = st.lists(
+    st.tuples(
+        st.tuples(st.integers(0, PHOTOS - 1), st.integers(0, 5), st.integers(10, 90)),
+        st.floats(0, 1),  # how much of the first look's box the second look's answer for a face takes
+        st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
+        st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    ),
+    max_size=20,
+    unique_by=lambda face: face[0][:2],
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(given=two_looks)
+def test_every_face_is_one_answer_as_if_all_had_been_judged(
+    given: list[tuple[tuple[int, int, int], float, tuple[float, float], tuple[float, float]]],
+) -> None:
+    first = faces_at([face[0] for face in given], [face[2][0] for face in given])
+    second = faces_at([face[0] for face in given], [face[2][1] for face in given])
+    shares = np.array([face[1] for face in given], np.float32)
+    second.boxes[:, 2] -= shares * (second.boxes[:, 2] - second.boxes[:, 0]) / 2
+    faces = Detections.concatenate([first, second])
+    final = [face[3][0] for face in given] + [face[3][1] for face in given]
+    distinct = len({box.tobytes() for box in faces.boxes + faces.photo[:, None]}) == len(faces)
+    if not distinct:  # a judge knows a face by its box
+        final = [face[3][0] for face in given] * 2
+    judge = Judge(faces, final)
+    found = every_one(judge, faces, LEAST, OVERLAP)
+    everybody = Judge(faces, final)(faces)
+    everybody = everybody.take(everybody.scores >= np.float32(LEAST))
+    kept = _native.nms(everybody.boxes, everybody.scores, everybody.photo, OVERLAP, "union")
+    expected = everybody.take(kept)
+    assert sorted(zip(found.photo.tolist(), found.scores.tolist(), strict=True)) == sorted(
+        zip(expected.photo.tolist(), expected.scores.tolist(), strict=True)
+    )
+    np.testing.assert_array_equal(found.landmarks, 1 + 0 * found.landmarks)  # each was judged, once
+    assert judge.seen <= len(faces)
+
+
+@pytest.mark.parametrize(
+    ("final", "scores", "asked"),
+    [
+        ([0.93, 0.75], [0.93, 0.75], 2),  # the surer answer for each
+        ([0.85, 0.75], [0.85, 0.75], 3),  # the first face's other answer might be surer after all
+        ([0.1, 0.75], [0.75], 3),
+    ],
+)
+def test_of_two_looks_the_judge_sees_what_may_win(final: list[float], scores: list[float], asked: int) -> None:
+    faces = faces_at([(0, 0, 80), (0, 3, 40), (0, 0, 80), (0, 3, 40)], [0.9, 0.8, 0.95, 0.7])
+    judge = Judge(faces.take(np.array([0, 1])), final)
+    found = every_one(judge, faces, LEAST, OVERLAP)
+    assert found.scores.tolist() == pytest.approx(scores)
+    assert judge.seen == asked

@@ -12,11 +12,14 @@ import pytest
 from faceembed.engine.evaluate.template_lists import read_templates_of
 from faceembed.engine.pipeline.looking import LookedFace
 from faceembed.engine.pipeline.settings import EmbedSettings
+from faceembed.engine.verbs.compare_searches import compare_searches
 from faceembed.engine.verbs.search_figures import _meant, evaluate_search
-from faceembed.errors import DataError, PairListError
+from faceembed.errors import DataError, PairListError, UsageError
 from tests.engine.verbs.albums import Counted, picture, run
+from tests.pages import Page
 
 CROPS = EmbedSettings(aligner="none", batch_size=16)
+HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }}"
 
 
 def photo(path: Path, person: int, number: int = 0) -> Path:
@@ -133,3 +136,39 @@ def test_the_face_at_the_place_is_meant() -> None:
     assert _meant([large, small], (205, 12, 40, 40)) is small
     assert _meant([large, small], None) is large
     assert _meant([large, small], (500, 500, 40, 40)) is None and _meant([], None) is None
+
+
+def test_the_page_of_a_search(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    found = evaluate_search(*lists, settings=CROPS)
+    assert [point[0] for point in found.figures.det] == sorted(point[0] for point in found.figures.det)
+    found.write_report(tmp_path / "r.html", probes="probes.csv", gallery=HOSTILE)
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.tags["svg"] == 1 and page.tags["script"] == 0 and HOSTILE in page.text
+    assert "6 people" in page.text and "6 of them, 12 of strangers" in page.text and "insufficient data" in page.text
+    at = found.figures.fnir_at_fpir["1e-1"]
+    assert at is not None and f"at {at.threshold:.4f}" in page.text
+
+
+def test_without_strangers_there_is_no_curve(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    mated = tmp_path / "mated.csv"
+    mated.write_text("\n".join(line for line in lists[0].read_text().splitlines() if not line.startswith("s")))
+    found = evaluate_search(mated, lists[1], settings=CROPS)
+    assert found.figures.det == []
+    found.write_report(tmp_path / "r.html", probes="mated.csv", gallery="gallery.csv")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.tags["svg"] == 0 and "there is no DET curve" in page.text
+
+
+def test_encoders_in_a_search(lists: tuple[Path, Path], tmp_path: Path) -> None:
+    searches = compare_searches(["faceembed-r29", "nobody", "faceembed-r29"], *lists, settings=CROPS)
+    alone = evaluate_search(*lists, settings=CROPS)
+    assert searches.figures.keys() == {"faceembed-r29"} and searches.figures["faceembed-r29"] == alone
+    document = searches.to_json_dict()
+    assert document["failed"] == 1 and [row["reason"] is None for row in document["encoders"]] == [True, False]
+    searches.write_report(tmp_path / "r.html", probes="p", gallery="g")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.tags["svg"] == 1 and searches.reasons["nobody"] in page.text
+    with pytest.raises(UsageError, match="give at least one encoder"):
+        compare_searches([], *lists)
+    with pytest.raises(DataError, match=r"nix\.csv"):
+        compare_searches(["faceembed-r29"], tmp_path / "nix.csv", lists[1])
