@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from faceembed.trainer.export.encoder import Precision
 
 EDGEFACE = ("edgeface-xs", "edgeface-xxs")  # written out as ARCHITECTURES is; rewritten by the engine, without torch
-ALIGNERS = ("retinaface", "scrfd", "yunet")  # rewritten by the engine too
+ALIGNERS = ("dfa", "retinaface", "scrfd", "yunet")  # rewritten by the engine too
 
 
 @click.group(cls=Group)
@@ -90,7 +90,7 @@ def pull(ctx: click.Context, name: str, sha256: str | None, file: str | None, ou
 @click.option(
     "--arch",
     type=click.Choice((*ARCHITECTURES, *EDGEFACE, *ALIGNERS)),
-    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace and the aligners (retinaface: biubug6's checkpoints; scrfd, yunet: ONNX files) need no PyTorch.",
+    help="FILE is a PyTorch checkpoint of this network: convert it. EdgeFace and the aligners (dfa: CVLface's; retinaface: biubug6's checkpoints; scrfd, yunet: ONNX files) need no PyTorch.",
 )
 @click.option(
     "--precision", type=click.Choice(EXPORT_PRECISIONS), help="Of a checkpoint's conversion.  [default: fp32]"
@@ -143,6 +143,7 @@ def import_(
         faceembed models import edgeface_xs_q.pt --arch edgeface-xs
         faceembed models import face_detection_yunet_2026may.onnx --name yunet-2026may
         faceembed models import mobilenet0.25_Final.pth --arch retinaface --name retinaface
+        faceembed models import model.safetensors --arch dfa --name dfa
     """
     from faceembed.engine.models import registry
     from faceembed.engine.models.catalog import CATALOG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from faceembed.engine.detect.anchored import RetinaFaceDetector, ScrfdDetector
+from faceembed.engine.detect.dfa import DfaDetector
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.mtcnn import MtcnnDetector
 from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
@@ -79,6 +80,10 @@ def open_detector(
         return kind(
             model, choice, threads=threads, settings=YunetSettings(detect_side=detect_size), min_score=sure, watch=watch
         )
+    if model.spec.decoder == "dfa":
+        if detect_size:
+            raise UsageError(f"aligner '{model.spec.name}' takes pictures of one size; leave --detect-size out")
+        return DfaDetector(model, choice, threads=threads, min_score=sure)
     if detect_size:
         raise UsageError(f"aligner '{model.spec.name}' looks at all sizes down to --min-face; leave --detect-size out")
     return MtcnnDetector(model, choice, threads=threads, min_score=sure)

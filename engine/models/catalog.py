@@ -18,7 +18,7 @@ from faceembed.engine.models.entry import Entry, Triple
 from faceembed.engine.models.packages import ACCURATE
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE
 
-DECODERS = ("mtcnn", "one-shot", "retinaface", "scrfd", "yunet")
+DECODERS = ("dfa", "mtcnn", "one-shot", "retinaface", "scrfd", "yunet")
 """Kinds of aligner output that the engine can turn into faces."""
 
 _ZERO: Triple = (0.0, 0.0, 0.0)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from faceembed.engine.models import builtin, edgeface, retinaface, scrfd, store, yunet
+from faceembed.engine.models import builtin, dfa, edgeface, retinaface, scrfd, store, yunet
 from faceembed.engine.models.catalog import CATALOG
 from faceembed.engine.models.spec import ARCFACE_TEMPLATE, Colour, Model, ModelSpec, Points, Task
 from faceembed.engine.models.store import Agree, unasked
 from faceembed.engine.models.trial import check_encoder
 from faceembed.errors import ModelError
 
-ALIGNERS = ("retinaface", "scrfd", "yunet")
+ALIGNERS = ("dfa", "retinaface", "scrfd", "yunet")
 """Networks of aligners that `import_aligner` rewrites."""
 
 
@@ -130,7 +130,7 @@ def import_aligner(
 
     Args:
         path: an ONNX file of YuNet with OpenCV's twelve outputs (`yunet`), one of SCRFD with five points (`scrfd`), or a PyTorch
-            checkpoint of biubug6's RetinaFace (`retinaface`), of which nothing that it names is run.
+            checkpoint of biubug6's RetinaFace (`retinaface`) or CVLface's DFA (`dfa`), of which nothing that it names is run.
         arch: one of `ALIGNERS`.
         name, licence, source, replace: as for `import_model`.
 
@@ -142,7 +142,9 @@ def import_aligner(
     """
     _check_free(name, replace=replace)
     path = Path(path)
-    if arch == "retinaface":
+    if arch == "dfa":
+        data, spec = dfa.build(path)
+    elif arch == "retinaface":
         data, spec = retinaface.build(path)
     elif arch == "scrfd":
         data, spec = scrfd.rewrite(path), scrfd.SPEC

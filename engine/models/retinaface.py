@@ -13,6 +13,7 @@ Pixels: BGR, 0 to 255, less (104, 117, 123).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,12 @@ def build(path: str | Path) -> tuple[bytes, ModelSpec]:
         ModelError: unreadable, or not the weights of this network; one line that says why.
     """
     state = {name.removeprefix("module."): values for name, values in read_state(path).items()}
-    network = _Network(path, state)
-    small = "body.stage1.0.0.weight" in state
-    maps = network.mobilenet() if small else network.resnet()
-    network.heads(maps)
-    left = sorted(name for name in state.keys() - network.used if not name.endswith("num_batches_tracked"))
-    if left:
-        raise ModelError(f"{path} holds {len(left)} weights that RetinaFace has not, such as '{left[0]}'")
+    if any("aggregator." in name for name in state):
+        raise ModelError(f"{path} is no RetinaFace alone but CVLface's DFA, which is made of one; take --arch dfa")
+    network = Network(path, state)
+    small = network.is_small
+    network.heads(network.levels(network.input("N", "H", "W")))
+    network.check_all_read("RetinaFace")
     spec = ModelSpec(
         name="retinaface-mobilenet0.25" if small else "retinaface-resnet50",
         task="aligner",
@@ -74,26 +74,49 @@ def build(path: str | Path) -> tuple[bytes, ModelSpec]:
     return data, spec
 
 
-class _Network:
-    """Writes the graph, and notes which weights it has read."""
+class Network:
+    """Writes the graph of trunk, pyramid and context modules, and notes which weights it has read."""
 
-    def __init__(self, path: str | Path, state: dict[str, NDArray[np.generic]]) -> None:
+    def __init__(
+        self, path: str | Path, state: Mapping[str, NDArray[np.generic]], project: str = "Pytorch_Retinaface"
+    ) -> None:
         self._path = path
         self._state = state
-        self.used: set[str] = set()
+        self._project = project
+        self._used: set[str] = set()
         self.writer = GraphWriter("retinaface")
 
-    def _get(self, name: str) -> Array:
+    @property
+    def is_small(self) -> bool:
+        """Whether the trunk is MobileNet, not ResNet."""
+        return "body.stage1.0.0.weight" in self._state
+
+    def get(self, name: str) -> Array:
+        """A weight.
+
+        Raises:
+            ModelError: the file has none of that name.
+        """
         if name not in self._state:
-            raise ModelError(f"{self._path} is not a checkpoint of Pytorch_Retinaface: it has no '{name}'")
-        self.used.add(name)
+            raise ModelError(f"{self._path} is not a checkpoint of {self._project}: it has no '{name}'")
+        self._used.add(name)
         return np.asarray(self._state[name], np.float32)
+
+    def check_all_read(self, network: str) -> None:
+        """Raises ModelError if the file holds weights that no part asked for."""
+        left = sorted(name for name in self._state.keys() - self._used if not name.endswith("num_batches_tracked"))
+        if left:
+            raise ModelError(f"{self._path} holds {len(left)} weights that {network} has not, such as '{left[0]}'")
+
+    def input(self, count: int | str, height: int | str, width: int | str) -> str:
+        """The input of pixels."""
+        return self.writer.input("input", [count, 3, height, width])
 
     def _conv(self, x: str, conv: str, norm: str, *, stride: int = 1, pad: int = 0, leak: float | None = None) -> str:
         """A convolution without bias and the batch norm behind it, as one; then a ReLU that leaks so much, or none."""
-        weight = self._get(f"{conv}.weight")
-        scale = self._get(f"{norm}.weight") / np.sqrt(self._get(f"{norm}.running_var") + _EPS)
-        bias = self._get(f"{norm}.bias") - self._get(f"{norm}.running_mean") * scale
+        weight = self.get(f"{conv}.weight")
+        scale = self.get(f"{norm}.weight") / np.sqrt(self.get(f"{norm}.running_var") + _EPS)
+        bias = self.get(f"{norm}.bias") - self.get(f"{norm}.running_mean") * scale
         constants = [self.writer.constant(values) for values in (weight * scale[:, None, None, None], bias)]
         group = weight.shape[0] if weight.shape[1] == 1 and weight.shape[0] > 1 and weight.shape[2] > 1 else 1
         x = self.writer.node(
@@ -111,9 +134,8 @@ class _Network:
             return x
         return self.writer.node("LeakyRelu", [x], alpha=leak) if leak else self.writer.node("Relu", [x])
 
-    def mobilenet(self) -> list[str]:
+    def _mobilenet(self, x: str) -> list[str]:
         """The three maps of the small trunk."""
-        x = self.writer.input("input", ["N", 3, "H", "W"])
         maps = []
         strides = {1: (2, 1, 2, 1, 2, 1), 2: (2, 1, 1, 1, 1, 1), 3: (2, 1)}
         for stage, steps in strides.items():
@@ -125,11 +147,9 @@ class _Network:
             maps.append(x)
         return maps
 
-    def resnet(self) -> list[str]:
+    def _resnet(self, x: str) -> list[str]:
         """The three maps of ResNet-50, as torchvision names its layers."""
-        x = self._conv(
-            self.writer.input("input", ["N", 3, "H", "W"]), "body.conv1", "body.bn1", stride=2, pad=3, leak=0
-        )
+        x = self._conv(x, "body.conv1", "body.bn1", stride=2, pad=3, leak=0)
         x = self.writer.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
         maps = []
         for stage, blocks in enumerate(_RESNET, 1):
@@ -144,9 +164,10 @@ class _Network:
             maps.append(x)
         return maps[1:]
 
-    def heads(self, maps: list[str]) -> None:
-        """The pyramid, its context modules and what is said at every cell."""
-        leak = _LEAK if self._get("fpn.output1.0.weight").shape[0] <= 64 else 0.0
+    def levels(self, x: str) -> list[str]:
+        """The trunk, the pyramid over three of its maps and the context module of each: one map a stride."""
+        maps = self._mobilenet(x) if self.is_small else self._resnet(x)
+        leak = _LEAK if self.get("fpn.output1.0.weight").shape[0] <= 64 else 0.0
         levels = [
             self._conv(x, f"fpn.output{number}.0", f"fpn.output{number}.1", leak=leak)
             for number, x in enumerate(maps, 1)
@@ -163,8 +184,11 @@ class _Network:
             merged = self.writer.node("Add", [levels[number - 1], larger])
             at = f"fpn.merge{number}"
             levels[number - 1] = self._conv(merged, f"{at}.0", f"{at}.1", pad=1, leak=leak)
+        return [self._context(x, f"ssh{index}", leak) for index, x in enumerate(levels, 1)]
+
+    def heads(self, levels: list[str]) -> None:
+        """What is said at every cell, one output a stride."""
         for index, (x, stride, output) in enumerate(zip(levels, STRIDES, OUTPUTS, strict=True)):
-            x = self._context(x, f"ssh{index + 1}", leak)
             weight, bias = self._said(index)
             shape: list[int | str] = ["N", CHANNELS, f"H/{stride}", f"W/{stride}"]
             self.writer.output(self.writer.conv(x, weight, bias), output, shape)
@@ -182,7 +206,7 @@ class _Network:
 
         def head(name: str) -> tuple[Array, Array]:
             at = f"{name}.{index}.conv1x1"
-            return self._get(f"{at}.weight"), self._get(f"{at}.bias")
+            return self.get(f"{at}.weight"), self.get(f"{at}.bias")
 
         parts = [head("ClassHead"), head("BboxHead"), head("LandmarkHead")]
         weights, biases = (

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from faceembed.engine.models import safetensors_file
 from faceembed.errors import ModelError
 
 Array = NDArray[Any]
@@ -49,7 +50,7 @@ def read_state(path: str | Path) -> dict[str, Array]:
     """All tensors of a state dict, under their names.
 
     Args:
-        path: a file of ``torch.save(network.state_dict())``, of any version of PyTorch.
+        path: a file of ``torch.save(network.state_dict())``, of any version of PyTorch, or a ``.safetensors`` file.
 
     Returns:
         Arrays in the type of the file; quantised ones as float32.
@@ -59,8 +60,11 @@ def read_state(path: str | Path) -> dict[str, Array]:
     """
     try:
         with open(path, "rb") as file:
-            if file.read(len(_LEGACY)) == _LEGACY:
-                file.seek(0)
+            head = file.read(max(len(_LEGACY), safetensors_file.HEAD))
+            file.seek(0)
+            if safetensors_file.looks_so(head):
+                content = safetensors_file.read(file)
+            elif head.startswith(_LEGACY):
                 content = _legacy(file)
             else:
                 with zipfile.ZipFile(file) as archive:

@@ -13,6 +13,7 @@ from faceembed.engine.detect.confirm import confirmed
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.tiles import detect_every
+from faceembed.engine.detect.tilted import look_tilted
 from faceembed.engine.detect.turned import look_again
 from faceembed.engine.detect.upside_down import turned_over
 from faceembed.engine.models.spec import ModelSpec
@@ -76,6 +77,7 @@ class Finder:
             faces = turned_over(self.detector, pixels, faces)
         if self.detector.turns:
             faces = look_again(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
+            faces = look_tilted(self.detector, pixels, smallest, faces, only_largest=self.only_largest)
         faces = faces.take(np.lexsort((-faces.sides(), faces.photo)))
         without = self._without(photos, faces, least)
         return faces.take(faces.scores >= np.float32(least)), without

@@ -9,7 +9,7 @@ from typing import Any
 
 from faceembed.engine.evaluate.identification import FnirAt, Identification
 from faceembed.engine.report import plots
-from faceembed.engine.report.page import percent, shown, write_page
+from faceembed.engine.report.page import percent, short_names, shown, write_page
 
 MOST_FAILURES = 60
 
@@ -44,6 +44,7 @@ def write_search_report(
     first = next(iter(figures.values()), None)
     counts = {} if first is None else {"Gallery": f"{first.gallery:,} people", "Probes": _probes(first)}
     lost = list((failures or {}).items())
+    names = short_names([name for name, _ in lost])
     write_page(
         path,
         "search",
@@ -69,7 +70,7 @@ def write_search_report(
         det=_det_svg(drawn) if drawn else None,
         how=first.ci_how if first else "",
         notes=[shown(note) for note in notes],
-        failures=[(shown(name), shown(reason)) for name, reason in lost[:MOST_FAILURES]],
+        failures=[(names[name], shown(reason)) for name, reason in lost[:MOST_FAILURES]],
         failed=len(lost),
     )
 

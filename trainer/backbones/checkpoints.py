@@ -26,7 +26,7 @@ from faceembed.errors import ModelError, UsageError
 from faceembed.files import atomic_write
 from faceembed.trainer.backbones.branched import BranchedResNet29
 from faceembed.trainer.backbones.foreign import is_safetensors, load_pickle, read_weights
-from faceembed.trainer.backbones.registry import ARCHITECTURES, GATE, find
+from faceembed.trainer.backbones.registry import APART, ARCHITECTURES, GATE, find
 from faceembed.trainer.backbones.resnet29 import ResNet29, load_dlib
 from faceembed.trainer.backbones.slimface import SlimFace, load_sface
 
@@ -166,7 +166,7 @@ def load_encoder(
         raise ModelError(f"{source} holds '{checkpoint.arch}', not '{arch}'; leave --arch out")
     if colour not in (None, checkpoint.spec.colour):
         raise UsageError(f"{source} takes {checkpoint.spec.colour}, not {colour}; leave --colour out")
-    if checkpoint.arch.removesuffix(GATE) not in ARCHITECTURES:
+    if checkpoint.arch.removesuffix(GATE).removesuffix(APART) not in ARCHITECTURES:
         raise ModelError(f"{source} holds '{checkpoint.arch}', which this faceembed does not know; upgrade it")
     model = find(checkpoint.arch).build(checkpoint.dimension)
     try:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import UsageError
 from faceembed.trainer.backbones import (
+    apart,
     branched,
     gated,
     ghostfacenet,
@@ -77,14 +78,20 @@ GATE = "+gate"
 """What the name of a gated encoder ends in, after that of its identity network."""
 
 
+APART = "+apart"
+"""What the name of a network with strangers laid apart ends in, before `GATE`."""
+
+
 def find(name: str) -> Architecture:
-    """The architecture of a name; with `GATE` at its end, that of the gated encoder round it.
+    """The architecture of a name; with `GATE` at its end, that of the gated encoder round it, with `APART` that of the fold behind it.
 
     Raises:
         UsageError: there is none; the message names the nearest.
     """
     if name.endswith(GATE):
         return _gated(find(name.removesuffix(GATE)))
+    if name.endswith(APART):
+        return _apart(find(name.removesuffix(APART)))
     if name not in ARCHITECTURES:
         near = difflib.get_close_matches(name.lower().replace("_", ""), ARCHITECTURES, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
@@ -98,6 +105,14 @@ def _gated(identity: Architecture) -> Architecture:
     )
     make = functools.partial(gated.build_gated, identity.build, identity.texture)
     return Architecture(identity.name + GATE, make, spec, f"identity.{identity.last}")
+
+
+def _apart(folded: Architecture) -> Architecture:
+    def make(dimension: int) -> nn.Module:
+        return apart.LaidApart(folded.build(dimension), dimension)
+
+    spec = dataclasses.replace(folded.spec, name=folded.spec.name + APART)
+    return dataclasses.replace(folded, name=folded.name + APART, build=make, spec=spec, last=f"body.{folded.last}")
 
 
 def build(name: str, *, dimension: int | None = None) -> nn.Module:

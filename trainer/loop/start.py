@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from faceembed.engine.models.spec import ModelSpec
 from faceembed.errors import ModelError, UsageError
+from faceembed.trainer.backbones.apart import laid_apart
+from faceembed.trainer.backbones.branched import REDUCED_SPEC, BranchedResNet29, reduced
 from faceembed.trainer.backbones.checkpoints import load_encoder
 from faceembed.trainer.backbones.gated import GatedEncoder
-from faceembed.trainer.backbones.registry import GATE, build, find
+from faceembed.trainer.backbones.registry import APART, GATE, build, find
 from faceembed.trainer.recipes.settings import Model as ModelConfig
 
 
@@ -43,6 +47,32 @@ def make_start(config: ModelConfig) -> Start:
         raise UsageError(
             f"model.dimension is {config.dimension}, but {config.start} has {spec.dimension}; leave it out to keep that"
         )
+    return Start(body, spec, arch)
+
+
+@torch.no_grad()
+def reshaped(start: Start, config: ModelConfig, inputs: Iterable[Tensor]) -> Start:
+    """The start with a shorter embedding (``model.reduce``) and with strangers laid apart (``model.apart``), where these are asked for.
+
+    Args:
+        start: the network; it is put into eval mode.
+        config: what is asked for.
+        inputs: what the network takes, of some thousand training photos.
+
+    Raises:
+        UsageError: ``reduce`` of a network without a branch, too few photos, or strangers that lie apart already.
+    """
+    body, arch, spec = start.body.eval(), start.arch, start.spec
+    embeddings = torch.cat([body(x).float().cpu() for x in inputs])
+    if config.reduce:
+        if not isinstance(body, BranchedResNet29):
+            raise UsageError(f"model.reduce is for resnet29-branch, and {config.start} is {arch}; set model.reduce = 0")
+        body = reduced(body.cpu(), embeddings, dimension=config.reduce)
+        embeddings = body.fc(embeddings)
+        arch, spec = REDUCED_SPEC.name, dataclasses.replace(spec, name=REDUCED_SPEC.name, dimension=config.reduce)
+    if config.apart:
+        body = laid_apart(body.cpu(), embeddings)
+        arch, spec = arch + APART, dataclasses.replace(spec, name=spec.name + APART)
     return Start(body, spec, arch)
 
 

@@ -37,7 +37,7 @@ from faceembed.trainer.loop.fit import fit_start
 from faceembed.trainer.loop.keeper import BEST, LAST, Run
 from faceembed.trainer.loop.learner import make_learner, wanted_losses
 from faceembed.trainer.loop.maps import MAPS, teach_first
-from faceembed.trainer.loop.start import Start, gated, make_start, trained_spec
+from faceembed.trainer.loop.start import Start, gated, make_start, reshaped, trained_spec
 from faceembed.trainer.loop.state import Row, seed_everything
 from faceembed.trainer.loop.validate import check_leaks, make_validation, write_pairs
 from faceembed.trainer.recipes.config import to_toml
@@ -163,6 +163,12 @@ def _train(config: TrainConfig, folder: Path, tell: Callbacks, accelerator: Acce
         inputs, wanted = _inputs(start, cache, chosen, accelerator.device), torch.from_numpy(targets.vectors[chosen])
         cosine = fit_start(start.body, find(start.arch).last, inputs, wanted)
         tell.notice(f"the embedding layer is fitted to the teachers: cosine {cosine:.3f} on {len(chosen):,} crops")
+    if config.model.reduce or config.model.apart:
+        chosen = _evenly(real, _FIT_CROPS)
+        start = reshaped(start, config.model, _inputs(start, cache, chosen, accelerator.device))
+        tell.notice(
+            f"the start's embedding is {start.arch}'s now, of {start.spec.dimension} numbers: from {len(chosen):,} crops"
+        )
     if config.model.gate:
         start = gated(start)
     spec = trained_spec(start, config.model)

@@ -36,6 +36,11 @@ class Model:
     centre: float = 0.0
     """Share that is taken away of what all embeddings of the start have in common; at 1, strangers begin near cosine 0, and lengths
     that the start was trained with no longer count; see `centre.py`."""
+    reduce: int = 0
+    """Numbers to which a `resnet29-branch` start's embedding is cut, similarities as they were; 0: as it is; see `backbones/branched.py`."""
+    apart: bool = False
+    """Fold away the direction that all embeddings of the start share: strangers come near cosine 0, and the order of similarities stays;
+    see `backbones/apart.py`."""
     balance: bool = False
     """Give the start weights of the usual size, with the same outputs, so that a learning rate means what it means elsewhere;
     see `balance.py`. For frozen batch statistics."""
@@ -48,14 +53,16 @@ class Model:
         one_of("model.freeze", self.freeze, ("none", "body"))
         one_of("model.batch_norm", self.batch_norm, ("auto", "train", "frozen", "calibrate"))
         at_least("model.dimension", self.dimension, 0)
+        at_least("model.reduce", self.reduce, 0)
         if not 0 <= self.centre <= 1:
             raise UsageError(f"model.centre is {self.centre}; expected a share in [0, 1]")
         if not self.arch and not self.start:
             raise UsageError(
                 "model.arch is empty, and so is model.start; name an architecture, for instance 'resnet29'"
             )
-        if (self.centre or self.balance) and not self.start:
-            name, off = ("centre", "0") if self.centre else ("balance", "false")
+        shaping = {"centre": self.centre, "reduce": self.reduce, "apart": self.apart, "balance": self.balance}
+        if not self.start and (asked := [name for name, value in shaping.items() if value]):
+            name, off = asked[0], "false" if shaping[asked[0]] is True else "0"
             raise UsageError(
                 f"model.{name} without model.start is for weights that were trained before; set it to {off}"
             )

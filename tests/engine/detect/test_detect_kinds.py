@@ -47,7 +47,7 @@ def test_the_decoder_counts_not_the_name(mtcnn: Model, tmp_path: Path) -> None:
 )
 def test_unreadable_outputs_are_refused(mtcnn: Model, tmp_path: Path, decoder: str, message: str) -> None:
     own = renamed(mtcnn, tmp_path, name="mtcnn", decoder=decoder)
-    with pytest.raises(ModelError, match=message + ".*reads mtcnn, one-shot, retinaface, scrfd, yunet"):
+    with pytest.raises(ModelError, match=message + ".*reads dfa, mtcnn, one-shot, retinaface, scrfd, yunet"):
         check_decoder(own)
     with pytest.raises(ModelError, match=message):
         loading.resolve_aligner(EmbedSettings(aligner=own.path))

@@ -164,3 +164,56 @@ def faces(network: RetinaFace, photo: NDArray[np.uint8], least: float) -> tuple[
     marks = priors[:, None, :2] + points.reshape(-1, 5, 2) * 0.1 * priors[:, None, 2:]
     sure = scores[:, 1] >= least
     return found[sure], marks[sure], scores[sure, 1]
+
+
+class Mlp(nn.Module):
+    def __init__(self, given: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(given, hidden), nn.Linear(hidden, given)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        said: torch.Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return said
+
+
+class MixerBlock(nn.Module):
+    """MLP-Mixer (https://arxiv.org/abs/2105.01601, figure 1), half as wide across places and four times across channels, as in timm."""
+
+    def __init__(self, width: int, places: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=1e-6) for _ in range(2))
+        self.mlp_tokens, self.mlp_channels = Mlp(places, width // 2), Mlp(width, 4 * width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.mlp_tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        x = x + self.mlp_channels(self.norm2(x))
+        return x
+
+
+class Dfa(RetinaFace):
+    """CVLface's DFA (https://arxiv.org/abs/2403.14852): of 160x160 pixels one box, two scores and five points, (N, 16)."""
+
+    priors: torch.Tensor
+
+    def __init__(self, *, large: bool) -> None:
+        super().__init__(large=large)
+        self.aggregator = nn.Sequential(*(MixerBlock(16, 1050) for _ in range(3)), nn.Linear(16, 1))
+        priors = [
+            ((column + 0.5) * stride / 160, (row + 0.5) * stride / 160, side / 160, side / 160)
+            for stride, sides in ((8, (64, 80)), (16, (96, 112)), (32, (128, 144)))
+            for row in range(160 // stride)
+            for column in range(160 // stride)
+            for side in sides
+        ]
+        self.register_buffer("priors", torch.tensor(priors), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        levels = [ssh(x) for ssh, x in zip((self.ssh1, self.ssh2, self.ssh3), self.fpn(self.body(x)), strict=True)]
+        heads: Any = (self.BboxHead, self.ClassHead, self.LandmarkHead)
+        boxes, scores, points = (torch.cat([h(x) for h, x in zip(head, levels, strict=True)], 1) for head in heads)
+        centre = self.priors[:, :2] + boxes[..., :2] * 0.1 * self.priors[:, 2:]
+        size = self.priors[:, 2:] * torch.exp(boxes[..., 2:] * 0.2)
+        first = centre - size / 2
+        marks = self.priors[:, None, :2] + points.unflatten(2, (5, 2)) * 0.1 * self.priors[:, None, 2:]
+        said = torch.cat([first, first + size, scores, marks.flatten(2)], 2)
+        return (functional.softmax(self.aggregator(said), 1) * said).sum(1)

@@ -92,7 +92,7 @@ def test_names_that_are_taken(path: Path, tiny_encoder: Build) -> None:
 
 
 def test_aligners_cannot_be_imported(path: Path) -> None:
-    with pytest.raises(ModelError, match="only encoders and the aligners retinaface, scrfd, yunet"):
+    with pytest.raises(ModelError, match="only encoders and the aligners dfa, retinaface, scrfd, yunet"):
         take(path, task="aligner")
 
 
