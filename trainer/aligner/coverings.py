@@ -108,7 +108,7 @@ def _glasses(canvas: Pixels, frame: _Frame, landmarks: Floats, rng: np.random.Ge
     angle = float(np.degrees(np.arctan2(frame.right[1], frame.right[0])))
     for eye in landmarks[:2]:
         middle = tuple(float(v) for v in eye - 0.5)
-        cv2.ellipse(where, (middle, (2.3 * size, 1.7 * size), angle), 255, -1, cv2.LINE_AA)  # type: ignore[call-overload]
+        cv2.ellipse(where, (middle, (2.3 * size, 1.7 * size), angle), 255, -1, cv2.LINE_AA)
     ends = [tuple(int(v) for v in np.round((eye - 0.5) * (1 << _SUBPIXEL))) for eye in landmarks[:2]]
     cv2.line(where, ends[0], ends[1], 255, max(round(0.12 * frame.height), 1), cv2.LINE_AA, _SUBPIXEL)
     return where
@@ -139,8 +139,8 @@ def _hood(canvas: Pixels, frame: _Frame, landmarks: Floats, rng: np.random.Gener
     angle = float(np.degrees(np.arctan2(frame.right[1], frame.right[0])))
     middle = tuple(float(v) for v in frame.at(0.0, 0.5) - 0.5)
     wide, tall = rng.uniform(0.8, 1.0) * frame.half, rng.uniform(1.15, 1.5) * frame.height
-    cv2.ellipse(outer, (middle, (3.0 * frame.half, 4.6 * frame.height), angle), 255, -1, cv2.LINE_AA)  # type: ignore[call-overload]
-    cv2.ellipse(inner, (middle, (2 * wide, 2 * tall), angle), 255, -1, cv2.LINE_AA)  # type: ignore[call-overload]
+    cv2.ellipse(outer, (middle, (3.0 * frame.half, 4.6 * frame.height), angle), 255, -1, cv2.LINE_AA)
+    cv2.ellipse(inner, (middle, (2 * wide, 2 * tall), angle), 255, -1, cv2.LINE_AA)
     return np.minimum(outer, 255 - inner)
 
 
@@ -148,7 +148,7 @@ def _material(canvas: Pixels, frame: _Frame, skin: bool, rng: np.random.Generato
     """What a covering is made of, as large as the canvas."""
     height, width = canvas.shape[:2]
     if not skin and rng.random() < 0.25:  # the pattern of another part of the canvas
-        return np.roll(canvas, (int(rng.integers(height)), int(rng.integers(width))), axis=(0, 1))
+        return np.asarray(np.roll(canvas, (int(rng.integers(height)), int(rng.integers(width))), axis=(0, 1)), np.uint8)
     draw = rng.random()
     if skin:
         colour = _SKIN[rng.integers(len(_SKIN))] * rng.uniform(0.8, 1.15)
@@ -158,7 +158,7 @@ def _material(canvas: Pixels, frame: _Frame, skin: bool, rng: np.random.Generato
         colour = rng.uniform(0, 255, 3).astype(np.float32)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     folds = np.sin((x * frame.down[0] + y * frame.down[1]) / frame.height * rng.uniform(4, 16) + rng.uniform(0, 6))
-    return np.clip(colour * (1 + rng.uniform(0, 0.12) * folds[..., None]), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(colour * (1 + rng.uniform(0, 0.12) * folds[..., None]), 0, 255), np.uint8)
 
 
 def _paint(canvas: Pixels, where: Pixels, material: Pixels, rng: np.random.Generator, *, strength: float) -> None:

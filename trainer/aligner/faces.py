@@ -20,6 +20,7 @@ import numpy as np
 
 from faceembed.engine.detect.interface import Detector
 from faceembed.engine.detect.kinds import open_detector
+from faceembed.engine.models.spec import Model
 from faceembed.engine.photos.decode import decode
 from faceembed.engine.photos.failures import Failure, format_errors
 from faceembed.engine.photos.listing import Listing
@@ -166,7 +167,7 @@ def _open(names: Sequence[str], settings: EmbedSettings, notice: Callable[[str],
     exact = dataclasses.replace(settings.runtime, precision="fp32")  # labels are made once
     choice = choose(exact, cpu_only="labels are made on the CPU")
     workers = settings.runtime.thread_count
-    models = []
+    models: list[Model] = []
     for name in names:
         aligner = loading.resolve_aligner(dataclasses.replace(settings, aligner=name))
         if aligner is None:
