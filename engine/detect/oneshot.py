@@ -72,7 +72,7 @@ class OneShotSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Looks:
+class Looks:
     """How large P photos are looked at; sides in pixels."""
 
     sizes: NDArray[np.float64]
@@ -149,7 +149,7 @@ class OneShotDetector(Detector):
         faces = self._judged(photos, faces.take(faces.scores >= np.float32(least)))
         return faces.take((faces.scores >= np.float32(least)) & (faces.sides() >= looks.smallest[faces.photo]))
 
-    def _looks(self, photos: Photos, min_faces: Sequence[float]) -> _Looks:
+    def _looks(self, photos: Photos, min_faces: Sequence[float]) -> Looks:
         settings = self.settings
         sizes = np.array([photo.shape[1::-1] for photo in photos], np.float64).reshape(-1, 2)
         smallest = np.asarray(min_faces, np.float32)
@@ -160,19 +160,21 @@ class OneShotDetector(Detector):
             wanted = np.minimum(wanted, settings.detect_side)
         second = np.minimum(wanted, self.largest_side)
         again = np.ceil(second / canvas.STEP) > np.ceil(first / canvas.STEP)
-        return _Looks(sizes, longer, smallest, first, wanted, second, again)
+        return Looks(sizes, longer, smallest, first, wanted, second, again)
 
-    def _all(self, photos: Photos, looks: _Looks) -> Detections:
+    def _all(self, photos: Photos, looks: Looks) -> Detections:
         """All faces: every photo is looked at as large as its smallest face needs."""
-        seen = self._look(photos, np.arange(len(photos)), looks.first)
         self._count_capped(looks, looks.again)
-        if looks.again.any():
-            more = self._look(photos, np.flatnonzero(looks.again), looks.second)
-            seen = Detections.concatenate([seen, more])
+        seen = self._both(photos, looks, np.flatnonzero(looks.again))
         faces = every_one(lambda some: self._judged(photos, some), seen, self.settings.score, self.settings.overlap)
         return faces.take(faces.sides() >= looks.smallest[faces.photo])
 
-    def _largest(self, photos: Photos, looks: _Looks) -> Detections:
+    def _both(self, photos: Photos, looks: Looks, again: NDArray[np.int64]) -> Detections:
+        """The faces of all photos' first look and of the second of those at ``again``, not yet judged."""
+        faces = self._look(photos, np.arange(len(photos)), looks.first)
+        return Detections.concatenate([faces, self._look(photos, again, looks.second)]) if len(again) else faces
+
+    def _largest(self, photos: Photos, looks: Looks) -> Detections:
         """One face a photo: the second look is left out where it could add no larger one, and is no larger than that needs."""
         settings = self.settings
         leader = Leader(
@@ -190,13 +192,13 @@ class OneShotDetector(Detector):
             seen = seen.joined(self._seen(photos, np.flatnonzero(again), second))
         return leader.largest(seen.take(seen.faces.sides() >= looks.smallest[seen.faces.photo]))
 
-    def _large_enough(self, looks: _Looks, best: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _large_enough(self, looks: Looks, best: NDArray[np.float64]) -> NDArray[np.float64]:
         """(photos,) sides of second looks that find what is larger than ``best``, a side in pixels of each photo, as surely as any would."""
         if self.choice.device != "cpu":  # a card has its own few sizes
             return looks.second
         return np.minimum(looks.second, self.settings.sure * looks.longer / np.maximum(best, looks.smallest))
 
-    def _count_capped(self, looks: _Looks, again: NDArray[np.bool_]) -> None:
+    def _count_capped(self, looks: Looks, again: NDArray[np.bool_]) -> None:
         self.capped += int(np.count_nonzero(again & (looks.wanted > looks.second)))
 
     def _sure_enough(self, faces: Detections) -> Detections:

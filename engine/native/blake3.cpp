@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "inlined.h"
+#include "warp_host.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FE_X86_CLONES 1
 #endif
@@ -38,8 +41,6 @@ struct Pair {
     const Node* children;
     std::uint32_t flags;
 };
-
-#define FE_INLINE inline __attribute__((always_inline))
 
 template <int W>
 struct Lanes {
@@ -179,8 +180,8 @@ __attribute__((target("avx512f"))) void pairs16(const Pair* p, std::size_t n, No
 
 Kernels kernels() {
 #ifdef FE_X86_CLONES
-    if (__builtin_cpu_supports("avx512f")) return {16, chunks16, pairs16};
-    if (__builtin_cpu_supports("avx2")) return {8, chunks8, pairs8};
+    if (instruction_set() == InstructionSet::avx512) return {16, chunks16, pairs16};
+    if (instruction_set() == InstructionSet::avx2) return {8, chunks8, pairs8};
 #endif
     return {4, chunks4, pairs4};
 }

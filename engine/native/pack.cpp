@@ -46,7 +46,7 @@ using Row = void (*)(const unsigned char*, int, const float*, float, Number*);
 template <typename Number>
 Row<Number> best() {
 #if defined(__x86_64__) && defined(__GNUC__)
-    const InstructionSet set = best_instruction_set();
+    const InstructionSet set = instruction_set();
     if (set == InstructionSet::avx512) return avx512<Number>;
     if (set == InstructionSet::avx2) return avx2<Number>;
 #endif

@@ -65,7 +65,7 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) double avx512(cons
 
 double sharpness(const unsigned char* pixels, int height, int width, short* room) {
 #if defined(__x86_64__) && defined(__GNUC__)
-    const InstructionSet set = best_instruction_set();
+    const InstructionSet set = instruction_set();
     if (set == InstructionSet::avx512) return avx512(pixels, height, width, room);
     if (set == InstructionSet::avx2) return avx2(pixels, height, width, room);
 #endif

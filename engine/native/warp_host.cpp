@@ -154,6 +154,8 @@ InstructionSet best_instruction_set() {
     return InstructionSet::baseline;
 }
 
+InstructionSet instruction_set() { return chosen(); }
+
 void use_instruction_set(InstructionSet set) { chosen() = std::min(set, best_instruction_set()); }
 
 void warp(const Image& image, const Matrix& m, Border border, const Canvas& out, Arithmetic arithmetic) {

@@ -33,9 +33,10 @@ void resize(const Image& image, const Canvas& out, Arithmetic arithmetic = Arith
 
 // The loops are compiled for several instruction sets and the best one the processor has is used. Sums are made in
 // another order, and fused or not, so that a value may round to the neighbouring level. Tests and benchmarks may ask
-// for a lesser one.
+// for a lesser one, here and in `pack`, `sharpness` and `blake3`, whose results do not depend on it.
 enum class InstructionSet { baseline, avx2, avx512 };
 InstructionSet best_instruction_set();
+InstructionSet instruction_set();  // that is used
 void use_instruction_set(InstructionSet set);
 
 }  // namespace faceembed

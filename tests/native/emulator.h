@@ -1,11 +1,14 @@
 // A card made of one CPU thread: enough of CUDA's C++ to compile kernels.cu as it stands and run every thread of every
 // block. Each of a block's threads is a fibre with its own stack, so that barriers work; they run in an order that the
-// caller chooses, so that a missing barrier shows as a result that depends on it.
+// caller chooses, so that a missing barrier shows as a result that depends on it. A fibre lives on for the next block, and
+// changes place by _setjmp, which, unlike swapcontext, asks nothing of the kernel.
 //
 // It reports what a card would leave undefined: threads of a block that wait at different barriers, or that end while
 // others wait. Shared memory is filled with 0xFF, which is NaN and -1, before every block.
 #pragma once
 
+#undef _FORTIFY_SOURCE  // its longjmp refuses to go to another stack
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstring>
@@ -33,23 +36,29 @@ struct Index {
 inline Index thread_index, block_index, block_size, grid_size;
 
 struct Fibre {
-    ucontext_t context;
+    jmp_buf place;  // where it goes on
     std::vector<char> stack = std::vector<char>(64 << 10);
+    bool started = false;
     bool done;
     int waits_at;  // the line of its barrier, 0 for none
 };
 
 inline std::vector<Fibre> fibres;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::function<void()> body;
 inline int yes_count, yes_total;
 inline std::string problem;
 
 inline Fibre& current() { return fibres[thread_index.x]; }
 
+// Back to the scheduler; it returns when the fibre is resumed.
+inline void leave() {
+    if (_setjmp(current().place) == 0) _longjmp(scheduler, 1);
+}
+
 inline void barrier(int line) {
     current().waits_at = line;
-    swapcontext(&current().context, &scheduler);
+    leave();
 }
 
 inline int barrier_count(int line, bool yes) {
@@ -58,10 +67,26 @@ inline int barrier_count(int line, bool yes) {
     return yes_total;
 }
 
-inline void enter() {
-    body();
-    current().done = true;
-    swapcontext(&current().context, &scheduler);
+[[noreturn]] inline void enter() {
+    for (;;) {
+        body();
+        current().done = true;
+        leave();
+    }
+}
+
+// Run a fibre until it leaves.
+__attribute__((noinline)) inline void resume(Fibre& fibre) {
+    if (_setjmp(scheduler) != 0) return;
+    if (fibre.started) _longjmp(fibre.place, 1);
+    fibre.started = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fibre.stack.data();
+    context.uc_stack.ss_size = fibre.stack.size();
+    context.uc_link = nullptr;
+    makecontext(&context, reinterpret_cast<void (*)()>(&enter), 0);
+    setcontext(&context);
 }
 
 // Thread `turn` of n: forwards, backwards, or every seventh.
@@ -72,14 +97,7 @@ inline unsigned int in_order(int order, unsigned int turn, unsigned int n) {
 // Run one block until all its threads are done. False: see `problem`.
 inline bool run_block(int order) {
     std::memset(__start_fe_shared, 0xff, static_cast<std::size_t>(__stop_fe_shared - __start_fe_shared));
-    for (Fibre& fibre : fibres) {
-        fibre.done = false;
-        getcontext(&fibre.context);
-        fibre.context.uc_stack.ss_sp = fibre.stack.data();
-        fibre.context.uc_stack.ss_size = fibre.stack.size();
-        fibre.context.uc_link = nullptr;
-        makecontext(&fibre.context, &enter, 0);
-    }
+    for (Fibre& fibre : fibres) fibre.done = false;
     for (bool running = true; running;) {
         running = false;
         yes_count = 0;
@@ -89,7 +107,7 @@ inline bool run_block(int order) {
             Fibre& fibre = current();
             if (!fibre.done) {
                 fibre.waits_at = 0;
-                swapcontext(&scheduler, &fibre.context);
+                resume(fibre);
             }
             if (fibre.done) {
                 ++done;
@@ -128,7 +146,10 @@ bool launch(void (*kernel)(Arguments...), void** values, unsigned int grid, unsi
     fibres.resize(block);
     for (unsigned int turn = 0; turn < count; ++turn) {
         block_index.x = first + in_order(order == 1 ? 1 : 0, turn, count);
-        if (!run_block(order)) return false;
+        if (!run_block(order)) {
+            fibres.clear();  // some are in the midst of it
+            return false;
+        }
     }
     return true;
 }

@@ -6,11 +6,16 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
+#include "blake3.h"
 #include "nms.h"
+#include "pack.h"
 #include "photo_reader.h"
+#include "sharpness.h"
 #include "similarity.h"
 #include "warp_host.h"
 
@@ -188,6 +193,115 @@ static void test_fit_similarity() {
     CHECK(std::isnan(fe::fit_similarity(points, goal).a));
 }
 
+// Number by number from the description in pack.h; rows shorter and longer than a vector, rooms of exactly their size.
+static void test_pack_follows_its_description() {
+    for (int step : {1, 2, 3, 4})
+        for (int blocks : {1, 2, 5, 23}) {
+            const int height = 2 * step, width = blocks * step;
+            const Pixels source(height, width, static_cast<unsigned>(blocks));
+            const float mean[3] = {127.5f, 103.94f, 1.0f}, scale = 1.0f / 57.3f;
+            std::vector<float> means, line(3 * width), out(source.bytes.size());
+            for (int x = 0; x < width; ++x) means.insert(means.end(), mean, mean + 3);
+            fe::pack(source.bytes.data(), height, width, step, means.data(), scale, line.data(), out.data());
+            std::vector<fe::BFloat16> short_line(3 * width), halves(source.bytes.size());
+            fe::pack(source.bytes.data(), height, width, step, means.data(), scale, short_line.data(), halves.data());
+            bool same = true, rounded = true;
+            std::size_t at = 0;
+            for (int by = 0; by < height / step; ++by)
+                for (int bx = 0; bx < blocks; ++bx)
+                    for (int dy = 0; dy < step; ++dy)
+                        for (int dx = 0; dx < step; ++dx)
+                            for (int c = 0; c < 3; ++c, ++at) {
+                                const int y = by * step + dy, x = bx * step + dx;
+                                const float value =
+                                    (static_cast<float>(source.bytes[3 * (std::size_t(y) * width + x) + c]) - mean[c]) *
+                                    scale;
+                                same = same && out[at] == value;
+                                const std::uint32_t bits = std::uint32_t(halves[at].bits) << 16;
+                                float half;
+                                std::memcpy(&half, &bits, sizeof half);
+                                rounded = rounded && std::fabs(half - value) <= std::fabs(value) / 256;
+                            }
+            CHECK(same);
+            CHECK(rounded);
+        }
+    // Half-way between two: to the even one.
+    const unsigned char pixels[3] = {0, 1, 2};
+    const float means[3] = {-257.0f, -258.0f, -257.0f};  // 257, 259, 259: 9 bits, of which 8 stay
+    fe::BFloat16 line[3], out[3];
+    fe::pack(pixels, 1, 1, 1, means, 1.0f, line, out);
+    CHECK(out[0].bits == 0x4380 && out[1].bits == 0x4382 && out[2].bits == 0x4382);
+}
+
+// The sum from the description in sharpness.h; widths on both sides of a vector and of the 1,024 that are summed in 32 bits.
+static void test_sharpness_follows_its_description() {
+    const auto mirrored = [](int at, int length) { return at < 0 ? -at : at >= length ? 2 * length - 2 - at : at; };
+    for (int width : {2, 3, 8, 33, 1023, 1025, 2100})
+        for (int height : {2, 3, 7}) {
+            Pixels source(height, width, static_cast<unsigned>(width + height));
+            if (height == 3)  // the largest Laplacians there are
+                for (std::size_t i = 0; i < source.bytes.size(); ++i)
+                    source.bytes[i] = (i / 3 / width + i / 3 % width) % 2 ? 255 : 0;
+            const auto grey = [&](int y, int x) {
+                const unsigned char* p = &source.bytes[3 * (std::size_t(mirrored(y, height)) * width + mirrored(x, width))];
+                return (p[0] * 9798 + p[1] * 19235 + p[2] * 3735 + (1 << 14)) >> 15;
+            };
+            double sum = 0.0, squares = 0.0;
+            for (int y = 0; y < height; ++y)
+                for (int x = 0; x < width; ++x) {
+                    const double value =
+                        grey(y - 1, x) + grey(y + 1, x) + grey(y, x - 1) + grey(y, x + 1) - 4 * grey(y, x);
+                    sum += value;
+                    squares += value * value;
+                }
+            const double count = double(height) * width, wanted = squares / count - sum / count * (sum / count);
+            std::vector<short> room(3 * (std::size_t(width) + 2));
+            const double found = fe::sharpness(source.bytes.data(), height, width, room.data());
+            CHECK(std::fabs(found - wanted) <= 1e-12 * wanted);
+        }
+}
+
+// What BLAKE3's own package says of its test vectors' input: the bytes 0, 1, ... 250, 0, ...; all at once, so that lanes hold different files.
+static void test_blake3_agrees_with_its_authors() {
+    struct Known {
+        std::size_t size;
+        const char* digest;
+    };
+    const Known known[] = {{0, "af1349b9f5f9a1a6a0404dea36dcc949"},
+                           {1, "2d3adedff11b61f14c886e35afa03673"},
+                           {2, "7b7015bb92cf0b318037702a6cdd81de"},
+                           {63, "e9bc37a594daad83be9470df7f7b3798"},
+                           {64, "4eed7141ea4a5cd4b788606bd23f46e2"},
+                           {65, "de1e5fa0be70df6d2be8fffd0e99ceaa"},
+                           {127, "d81293fda863f008c09e92fc382a81f5"},
+                           {1023, "10108970eeda3eb932baac1428c7a216"},
+                           {1024, "42214739f095a406f3fc83deb889744a"},
+                           {1025, "d00278ae47eb27b34faecf67b4fe263f"},
+                           {2048, "e776b6028c7cd22a4d0ba182a8bf6220"},
+                           {2049, "5f4d72f40d7a5f82b15ca2b2e44b1de3"},
+                           {3072, "b98cb0ff3623be03326b373de6b90952"},
+                           {3073, "7124b49501012f81cc7f11ca069ec922"},
+                           {4097, "9b4052b38f1c5fc8b1f9ff7ac7b27cd2"},
+                           {5121, "628bd2cb2004694adaab7bbd778a25df"},
+                           {8193, "bab6c09cb8ce8cf459261398d2e7aef3"},
+                           {16384, "f875d6646de28985646f34ee13be9a57"},
+                           {31744, "62b6960e1a44bcc1eb1a611a8d6235b6"},
+                           {102400, "bc3e3d41a1146b069abffad3c0d44860"}};
+    std::vector<std::vector<unsigned char>> blocks;
+    std::vector<fe::Bytes> files;
+    for (const Known& one : known) {
+        blocks.emplace_back(one.size);
+        for (std::size_t i = 0; i < one.size; ++i) blocks.back()[i] = static_cast<unsigned char>(i % 251);
+    }
+    for (const auto& block : blocks) files.push_back({block.data(), block.size()});
+    const std::vector<fe::Digest> digests = fe::blake3(files);
+    for (std::size_t i = 0; i < digests.size(); ++i) {
+        char text[33];
+        for (int k = 0; k < 16; ++k) std::snprintf(text + 2 * k, 3, "%02x", digests[i].bytes[k]);
+        CHECK(std::string(text) == known[i].digest);
+    }
+}
+
 // In blocks of exactly their size: cut anywhere, a header is read no further than it goes.
 static void test_photos() {
     const unsigned char jpeg[] = {0xFF, 0xD8, 0xFF, 0xE1, 0, 34, 'E', 'x', 'i', 'f', 0, 0, 'I', 'I', 42, 0, 8, 0, 0, 0,
@@ -222,6 +336,9 @@ int main() {
         test_warp_follows_the_definition();
         test_fixed_point_is_a_level_away_at_most();
         test_resize_keeps_a_constant_and_its_rectangle();
+        test_pack_follows_its_description();
+        test_sharpness_follows_its_description();
+        test_blake3_agrees_with_its_authors();
     }
     test_matrices_are_judged();
     test_weights_in_closed_form();

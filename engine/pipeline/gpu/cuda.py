@@ -1,8 +1,10 @@
 """The GPU path on an NVIDIA card: nvImageCodec or DALI decodes, TensorRT or ONNX Runtime computes, our kernels do the rest.
 
 Each stage has a stream of its own, the same one from first to last, so that the card works on several batches at once and what is
-prepared for a stream is prepared once; `finish` and `follow` order them with events, without the host waiting. The host waits for the
-faces that a look found and for the embeddings: twice a batch, once more where photos need a second look.
+prepared for a stream is prepared once; `finish` and `follow` order them with events, without the host waiting. The host waits twice a
+batch, for the faces and for the embeddings. It waits once more for the faces where one face a photo is wanted and the first look leaves a
+photo in doubt (`detect`), where more faces are found than a record has room for (`record.ROOM`), and for chips to look at (`pictures`).
+Photos that the host decoded add none.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class CudaBackend(Backend):
         return self.decoder.decode(files, self._lane.stream)
 
     def upload(self, pixels: NDArray[np.uint8]) -> Any:
-        return self._lane.put(pixels)
+        return self._lane.upload(pixels)
 
     def run(self, session: Session, pixels: DeviceArray) -> tuple[DeviceArray, ...]:
         assert isinstance(session, DeviceSession)
@@ -124,7 +126,8 @@ class CudaBackend(Backend):
             (answers,) = self.run(refiner, crops)
             kernels.refine(lane, answers, matrices, TEMPLATE, scores=faces.scores, landmarks=faces.landmarks)
 
-        return record.fetch(lane, counts, found, refined, room=record.ROOM)
+        looks = -(-counts.shape[0] // max(len(photos), 1))  # two in one record, where all faces are wanted
+        return record.fetch(lane, counts, found, refined, room=looks * record.ROOM)
 
     def warp(
         self,
@@ -173,6 +176,8 @@ class CudaBackend(Backend):
     def release(self) -> None:
         for session in self._warm:
             session.release()
+        for lane in self._lanes.values():
+            lane.staging.release()
         if dali := sys.modules.get("nvidia.dali.backend"):
             dali.ReleaseUnusedMemory()
         self._cuda.trim()

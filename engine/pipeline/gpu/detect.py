@@ -2,6 +2,11 @@
 
 What comes to the host are the faces found, 64 bytes each and all of a look at once: which of them is a photo's subject, and whether
 the photo needs a second look, is decided there. Canvases are square, and of few sizes (`networks.LOOKS`).
+
+Each look is a wait of the host's. Where all faces are wanted, sizes alone say who is looked at twice: both looks are one record and one
+wait. Where one face a photo is, what the first look found says it: batches with a photo that needs a second look wait once more. To do
+without that, every photo whose smallest face is too small for the first look would get the second, nine times its canvas: 919 of 1,000
+photos of people_wild (a median of 448 px), none of LFW's, which wait twice in any case.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from numpy.typing import NDArray
 from faceembed.engine.detect.canvas import Shape
 from faceembed.engine.detect.detections import Detections
 from faceembed.engine.detect.leading import Sighted
-from faceembed.engine.detect.oneshot import OneShotDetector, OneShotSettings
+from faceembed.engine.detect.oneshot import Looks, OneShotDetector, OneShotSettings
 from faceembed.engine.models.spec import Model
 from faceembed.engine.pipeline.build_engine import ready
 from faceembed.engine.pipeline.gpu.interface import Backend, Scan
@@ -66,15 +71,26 @@ class DeviceOneShotDetector(OneShotDetector):
             return super().detect(uploaded, min_faces, only_largest=only_largest)
 
     def _look(self, photos: Sequence[Any], members: NDArray[np.int64], sides: NDArray[np.float64]) -> Detections:
+        return self._shown(photos, self._scans(photos, members, sides))
+
+    def _both(self, photos: Sequence[Any], looks: Looks, again: NDArray[np.int64]) -> Detections:
+        everybody = np.arange(len(photos))
+        scans = self._scans(photos, everybody, looks.first) + self._scans(photos, again, looks.second)
+        return self._shown(photos, scans)
+
+    def _shown(self, photos: Sequence[Any], scans: Sequence[Scan]) -> Detections:
+        """The faces of some scans, refined. The host waits here, and nowhere else."""
+        faces = self._backend.look(photos, scans, self._session, self._refiner, self.model.spec, self.settings)
+        return faces.take(faces.scores >= self.settings.score)
+
+    def _scans(self, photos: Sequence[Any], members: NDArray[np.int64], sides: NDArray[np.float64]) -> list[Scan]:
         looks = networks.looks_of(sides[members])
-        scans = [
+        return [
             self._scan_of(photos, side, group[start : start + count], sides)
             for look, (side, count) in enumerate(networks.LOOKS)
             for group in [members[looks == look]]
             for start in range(0, len(group), count)
         ]
-        faces = self._backend.look(photos, scans, self._session, self._refiner, self.model.spec, self.settings)
-        return faces.take(faces.scores >= self.settings.score)
 
     def _judged(self, photos: Sequence[Any], faces: Detections) -> Detections:
         """As they are: on a card the look has refined them all, in one go."""

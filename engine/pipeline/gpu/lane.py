@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceembed.engine.pipeline.gpu.compiler import load_or_compile
+from faceembed.engine.pipeline.gpu.staging import Staging
 from faceembed.engine.runtimes.arrays import DeviceArray
 from faceembed.engine.runtimes.cuda_memory import pinned
 from faceembed.errors import DeviceError
@@ -63,6 +64,7 @@ class CudaLane:
 
         self.stream = stream if isinstance(stream, Stream) else self._device.create_stream(stream)
         self._staged = pinned(0)
+        self.staging = Staging()
         self._library = _library(self._device.device_id, architecture(self._device))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
@@ -77,6 +79,18 @@ class CudaLane:
         target = self.empty(source.shape, source.dtype)
         if source.size:  # from pageable memory: read before the call returns
             _driver("cuMemcpyHtoDAsync", target.pointer, source.ctypes.data, source.nbytes, self._handle)
+        return target
+
+    def upload(self, array: NDArray[Any]) -> DeviceArray:
+        """As `put`, for what is large: the host does not wait for the stream, as long as `staging` has room."""
+        piece = self.staging.take(array.nbytes) if array.size else None
+        if piece is None:
+            return self.put(array)
+        target = self.empty(array.shape, array.dtype)
+        source = piece[: array.nbytes]
+        np.copyto(source.view(array.dtype).reshape(array.shape), array)
+        _driver("cuMemcpyHtoDAsync", target.pointer, source.ctypes.data, source.nbytes, self._handle)
+        self.staging.keep(piece, self.stream.record())
         return target
 
     def get(self, array: DeviceArray) -> NDArray[Any]:

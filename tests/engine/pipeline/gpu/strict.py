@@ -23,6 +23,7 @@ import numpy as np
 from tests.engine.runtimes.test_tensorrt import FakeContext, FakeEngine
 
 POISON = 0xA5
+STAGED = 16 << 10  # bytes from pageable memory that the driver takes without a wait; 64 KiB on a real card
 Work = Callable[[], None]
 
 
@@ -30,6 +31,10 @@ class Event:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.position = stream.queued
+
+    @property
+    def is_done(self) -> bool:
+        return self.stream.done >= self.position
 
 
 class Stream:
@@ -101,6 +106,9 @@ class Memory:
         self.handle = -(-self._bytes.ctypes.data // 256) * 256
         card.live += size
 
+    def holds(self, address: int) -> bool:
+        return self.handle <= address < self.handle + self.size
+
     def __del__(self) -> None:
         self._card.freed.append((self._bytes, self._stream, self.size))  # seen to when the card is asked next
 
@@ -122,6 +130,7 @@ class Card:
         self.freed: list[tuple[np.ndarray, Stream | None, int]] = []
         self._graves: list[np.ndarray] = []  # so that a use after a free reads poison, and not somebody's memory
         self.waits = self.graphs = self.replays = self.live = self.allocations = 0
+        self.pinned: weakref.WeakSet[Memory] = weakref.WeakSet()
         self.refused: frozenset[int] = frozenset()  # which allocations find no memory
 
     def new_stream(self) -> Stream:
@@ -206,6 +215,11 @@ class Card:
 
             stream.put(run)
 
+        def page_locked(size: int) -> Memory:
+            memory = Memory(card, size, None)
+            card.pinned.add(memory)
+            return memory
+
         for name, value in {
             "Device": Device,
             "Stream": Stream,
@@ -213,7 +227,7 @@ class Card:
             "ObjectCode": ObjectCode,
             "launch": launch,
             "LaunchConfig": lambda grid, block: types.SimpleNamespace(grid=grid, block=block),
-            "LegacyPinnedMemoryResource": lambda: types.SimpleNamespace(allocate=lambda size: Memory(card, size, None)),
+            "LegacyPinnedMemoryResource": lambda: types.SimpleNamespace(allocate=page_locked),
         }.items():
             setattr(module, name, value)
         return module
@@ -222,6 +236,10 @@ class Card:
         """`cuda.bindings.driver`."""
 
         def to_device(target: int, source: int, size: int, handle: Any) -> tuple[int]:
+            if any(memory.holds(source) for memory in self.pinned):
+                return move(target, source, size, handle)
+            if size > STAGED:
+                self.stream(handle).sync()
             data = ctypes.string_at(source, size)  # from pageable memory: read before the call returns
             self.stream(handle).put(lambda: ctypes.memmove(target, data, size) and None)
             return (0,)

@@ -34,7 +34,9 @@ class Recorder:
         return Detections.none()
 
 
-def search(sizes: list[tuple[int, int]], min_face: int, detect_size: int = 0) -> list[list[Scan]]:
+def search(
+    sizes: list[tuple[int, int]], min_face: int, detect_size: int = 0, *, only_largest: bool = True
+) -> list[list[Scan]]:
     detector = DeviceOneShotDetector.__new__(DeviceOneShotDetector)
     detector.model, detector.choice, detector.settings = MODEL, CHOICE, OneShotSettings(detect_side=detect_size)
     detector._session = detector._refiner = None  # type: ignore[assignment]
@@ -42,11 +44,25 @@ def search(sizes: list[tuple[int, int]], min_face: int, detect_size: int = 0) ->
     detector._backend = recorder = Recorder()  # type: ignore[assignment]
     photos = [SimpleNamespace(shape=(height, width, 3)) for height, width in sizes]
     smallest = [min_face_of(width, height, min_face) for height, width in sizes]
-    detector.detect(photos, smallest, only_largest=True)
+    detector.detect(photos, smallest, only_largest=only_largest)
     return recorder.looks
 
 
 SIZES = st.lists(st.tuples(st.integers(1, 12_000), st.integers(1, 12_000)), min_size=1, max_size=150)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES, st.sampled_from([0, 8, 20, 300]), st.sampled_from([0, 64, 5000]))
+def test_all_faces_are_one_look(sizes: list[tuple[int, int]], min_face: int, detect_size: int) -> None:
+    """Whose result the host waits for once; here nothing is found, so that the largest face wants all second looks, too: the same scans."""
+    one = search(sizes, min_face, detect_size, only_largest=False)
+    assert len(one) == 1
+    two = [scan for look in search(sizes, min_face, detect_size) for scan in look]
+    assert len(one[0]) == len(two)
+    for mine, theirs in zip(one[0], two, strict=True):
+        assert mine.shape == theirs.shape
+        np.testing.assert_array_equal(mine.photo, theirs.photo)
+        np.testing.assert_array_equal(mine.sizes, theirs.sizes)
 
 
 @settings(deadline=None, max_examples=60)
