@@ -143,6 +143,7 @@ class ModelOptions:
     precision: str
     workers: int | None
     batch_size: int | None
+    memory: str | None
     min_face: int
     min_score: float | None
     detect_size: int
@@ -182,7 +183,13 @@ class ModelOptions:
 
         runtime = RuntimeSettings(self.device, self.runtime, self.precision, self.workers or 0)
         most = None if self.max_bytes is None else parse_amount(self.max_bytes, "--max-bytes")
-        given: dict[str, Any] = {"batch_size": self.batch_size, "max_pixels": self.max_pixels, "max_bytes": most}
+        memory = None if self.memory is None else parse_amount(self.memory, "--memory")
+        given: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "memory": memory,
+            "max_pixels": self.max_pixels,
+            "max_bytes": most,
+        }
         return EmbedSettings(
             encoder=self.encoder,
             aligner=self.aligner,
@@ -250,6 +257,11 @@ _OTHER_MODEL_OPTIONS: tuple[Decorator, ...] = (
         type=click.IntRange(min=1),
         metavar="N",
         help="Photos in a batch, at most.  [default: 32, on a card 128]",
+    ),
+    click.option(
+        "--memory",
+        metavar="BYTES",
+        help="What a run on processors may take, about, as in 300M: fewer and smaller batches.  [default: as is fastest]",
     ),
     click.option(
         "--min-face",

@@ -90,7 +90,7 @@ class Service:
             most=self.embedder.cutter.intake.batch,
             enough=ENOUGH_PHOTOS,
             weigh=lambda item: item.decoded_bytes,
-            heaviest=BATCH_BYTES,
+            heaviest=self.embedder.cutter.settings.spending.decoded or BATCH_BYTES,
             in_all=COMPUTING_BYTES,
             queue=self.limits.queue,
             on_batch=self.metrics.batch.observe,

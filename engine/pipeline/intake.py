@@ -143,13 +143,14 @@ class Intake:
         return reduction_for(header, self.settings.min_face, every=every) if self.reducing else 1
 
 
-def split(read: Sequence[Item | Failure]) -> Iterator[list[Item | Failure]]:
-    """Cut what was read where its decoded pixels would exceed `BATCH_BYTES`."""
+def split(read: Sequence[Item | Failure], most: int = 0) -> Iterator[list[Item | Failure]]:
+    """Cut what was read where its decoded pixels would exceed `BATCH_BYTES`, or fewer bytes."""
+    most = min(most or BATCH_BYTES, BATCH_BYTES)
     part: list[Item | Failure] = []
     size = 0
     for entry in read:
         more = entry.decoded_bytes if isinstance(entry, Item) else 0
-        if part and size + more > BATCH_BYTES:
+        if part and size + more > most:
             yield part
             part, size = [], 0
         part.append(entry)

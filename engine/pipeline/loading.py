@@ -104,7 +104,7 @@ def open_cutter(
     Raises:
         DeviceError: what was asked for cannot serve.
     """
-    threads = settings.runtime.thread_count
+    threads = settings.spending.workers
     if aligner is None:
         return Cutter(settings, None, spec, workers=threads)
 
@@ -149,6 +149,10 @@ def _settled(
 ) -> G:
     """Open something with a runtime and a precision that it may run at."""
     choice = choose(settings.runtime, cpu_only=cpu_only, unfit=unfit)
+    if choice.device != "cpu" and settings.memory:
+        raise UsageError(
+            f"--memory is for processors, and this run computes on a card ({choice.why}); use --gpu-memory"
+        )
     if choice.device == "cpu" and (option := settings.of_cards):
         raise UsageError(f"{option} is for an NVIDIA card, and this run computes on the CPU ({choice.why})")
     opened = open_with(choice)
@@ -162,7 +166,7 @@ def _settled(
                 raise
             choice = dataclasses.replace(choice, precision="fp32", why=f"{error}; fp32 instead")
             opened = open_with(choice)
-    threads = f"; {settings.runtime.thread_count} threads" if choice.device == "cpu" else ""
+    threads = f"; {settings.spending.workers} threads" if choice.device == "cpu" else ""
     notice(f"{choice.device}, {choice.runtime}, {choice.precision} ({choice.why}){threads}")
     return opened
 
@@ -172,17 +176,25 @@ def _open(settings: EmbedSettings, models: Models, choice: RuntimeChoice, watch:
         from faceembed.engine.pipeline.gpu.opening import Opening  # optional: what [gpu] installs
 
         return Opening(settings, models.encoder, models.aligner, choice, settings.gpu_memory).open(watch)
-    threads = settings.runtime.thread_count
-    key = (models, choice.runtime, choice.precision, threads, settings.detect_size, settings.min_score)
+    threads = settings.spending.workers
+    key = (
+        models,
+        choice.runtime,
+        choice.precision,
+        threads,
+        settings.spending.chips,
+        settings.detect_size,
+        settings.min_score,
+    )
     encoder, detector = warm.warm(key, lambda: _opened(settings, models, choice))
     return Pipeline(settings, detector, encoder, workers=threads)
 
 
 def _opened(settings: EmbedSettings, models: Models, choice: RuntimeChoice) -> warm.Pair:
     """Both models on the CPU."""
-    threads = settings.runtime.thread_count
+    threads, chips = settings.spending.workers, settings.spending.chips
     with concurrent.futures.ThreadPoolExecutor(1, "faceembed-open") as pool:  # both at once: 0.36 s in place of 0.45
-        encoder = pool.submit(Encoder, models.encoder, choice, threads=threads)
+        encoder = pool.submit(Encoder, models.encoder, choice, threads=threads, chunk=chips)
         detector = (
             open_detector(
                 models.aligner,

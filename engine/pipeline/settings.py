@@ -6,6 +6,7 @@ import dataclasses
 
 from faceembed.engine.photos.decode import MAX_PIXELS
 from faceembed.engine.photos.reading import MAX_BYTES
+from faceembed.engine.pipeline.sparing import Spending, spending
 from faceembed.engine.runtimes.choose import RuntimeSettings
 from faceembed.errors import UsageError
 
@@ -41,6 +42,8 @@ class EmbedSettings:
     """Photos with more pixels are refused."""
     max_bytes: int = MAX_BYTES
     """Files with more bytes are refused before they are read."""
+    memory: int = 0
+    """Bytes that a run on processors may take, about: batches are smaller and fewer at a time for it (`sparing`); 0: as is fastest."""
     gpu_memory: int = 0
     """Bytes of a card's memory that batches in flight may take; 0: 60 % of what is free once the models are loaded."""
     decoder: str = "auto"
@@ -61,6 +64,11 @@ class EmbedSettings:
             raise UsageError(f"--detect-size {self.detect_size} is too small; give 64 pixels or more, or 0")
         if self.batch_size < 0:
             raise UsageError(f"--batch-size {self.batch_size} must be at least 1")
+        if self.memory < 0:
+            raise UsageError(f"--memory {self.memory} must be 0 (as is fastest) or more")
+        if self.memory and self.runtime.device.startswith("cuda"):
+            raise UsageError("--memory is for processors; on a card use --gpu-memory")
+        _ = self.spending
         if self.gpu_memory < 0:
             raise UsageError(f"--gpu-memory {self.gpu_memory} must be 0 (most of what is free) or more")
         if self.processes < 0:
@@ -76,7 +84,16 @@ class EmbedSettings:
 
     def photos_a_batch(self, *, on_card: bool = False) -> int:
         """How many photos make a batch, at most."""
-        return self.batch_size or (CARD_BATCH if on_card else HOST_BATCH)
+        if on_card:
+            return self.batch_size or CARD_BATCH
+        return (
+            min(self.batch_size or HOST_BATCH, self.spending.photos) if self.memory else self.batch_size or HOST_BATCH
+        )
+
+    @property
+    def spending(self) -> Spending:
+        """What a run on processors holds at a time."""
+        return spending(self.memory, self.runtime.thread_count)
 
     @property
     def of_cards(self) -> str:

@@ -30,6 +30,7 @@ def side_by_side(
     process: Callable[[Read, float], T],
     *,
     at_once: int,
+    decoded: int = 0,
 ) -> Generator[T, None, None]:
     """Read groups of photos one after another, and process batches of them in threads.
 
@@ -38,6 +39,7 @@ def side_by_side(
         read_one: called in one of a few threads.
         process: called in a thread with a batch and the seconds spent reading it.
         at_once: how many batches are processed side by side.
+        decoded: bytes of decoded pixels in a batch; 0: `BATCH_BYTES`.
 
     Yields:
         What ``process`` gave, in the order of the photos; more than once a batch where memory was short.
@@ -51,7 +53,7 @@ def side_by_side(
             read = _read_all(readers, read_one, group)
             waited = time.perf_counter() - started
             each = functools.partial(_sharing, process, waited / len(read))
-            for part in split(read):
+            for part in split(read, decoded):
                 pending.append(computing.submit(in_halves, each, part, instead=without_memory))
             while len(pending) > at_once + 1:
                 yield from pending.popleft().result()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -36,6 +36,7 @@ def write_comparisons(path: str | os.PathLike[str], comparisons: Comparisons) ->
     """
     lists, names = comparisons.lists, [shown(name) for name in comparisons.names]
     several = len(lists) > 1
+    nowhere = {rows[0].source for rows in comparisons.encoders() if all(row.reason for row in rows)}
     # One look for an encoder, whichever list it failed on.
     good = [rows for rows in comparisons.encoders() if any(row.evaluation for row in rows)]
     numbers = {id(row): number for number, rows in enumerate(good) for row in rows if row.evaluation}
@@ -53,7 +54,7 @@ def write_comparisons(path: str | os.PathLike[str], comparisons: Comparisons) ->
         ],
         summary=_summary(comparisons, numbers) if several else None,
         lists=[
-            _section(of, numbers, place, name if several else "")
+            _section(of, numbers, place, name if several else "", nowhere if several else ())
             for place, (of, name) in enumerate(zip(lists, names, strict=True))
         ],
         trade=_trade_svg(lists[0], numbers) if any(row.rate and row.evaluation for row in lists[0].rows) else None,
@@ -70,15 +71,17 @@ def _list_facts(comparison: Comparison) -> dict[str, str]:
     }
 
 
-def _section(comparison: Comparison, numbers: dict[int, int], place: int, name: str) -> dict[str, Any]:
-    """What the page shows of one list."""
+def _section(
+    comparison: Comparison, numbers: dict[int, int], place: int, name: str, left_out: Collection[str]
+) -> dict[str, Any]:
+    """What the page shows of one list, without encoders whose reason is in the table of all."""
     pairs = comparison.pairs
     good = [row for row in comparison.rows if row.evaluation]
     curves = [(numbers[id(row)], comparison.curve(row)) for row in good]
     return {
         "name": name,
         "facts": {name: shown(value) for name, value in _list_facts(comparison).items()},
-        "rows": [_cells(row, numbers.get(id(row))) for row in comparison.rows],
+        "rows": [_cells(row, numbers.get(id(row))) for row in comparison.rows if row.source not in left_out],
         "kinds": list(pairs.negative_kinds),
         "names": {kind: shown(_NAMES.get(kind, kind)) for kind in pairs.negative_kinds},
         "how": "; ".join(dict.fromkeys(row.evaluation.eer_ci_how for row in good if row.evaluation)),
@@ -104,7 +107,7 @@ def _summary(comparisons: Comparisons, numbers: dict[int, int]) -> dict[str, Any
         columns.append((place, "area", "EDC area"))
     spans = [sum(column[0] == place for column in columns) for place in range(len(comparisons.lists))]
     rows = []
-    for entry in comparisons.encoders():
+    for entry in sorted(comparisons.encoders(), key=lambda rows: all(row.reason for row in rows)):  # those to pull last
         first = next((row for row in entry if not row.reason), entry[0])
         cells = _cells(first, next((numbers[id(row)] for row in entry if id(row) in numbers), None))
         rates = next((row for row in entry if row.rate), first)

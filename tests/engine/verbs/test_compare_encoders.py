@@ -284,7 +284,7 @@ def test_the_page_of_several_lists(encoders: list[str], pairs: Path, second: Pat
     assert page.text.count(both.names[0]) == 2 and "EER, deepfakes" in page.text
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids)), "two plots of one page share an identifier"
-    assert page.text.count(both.lists[0].rows[1].reason) == 3
+    assert page.text.count(both.lists[0].rows[1].reason) == 1, "where it failed everywhere, the table of all says so"
 
 
 @pytest.mark.parametrize(
