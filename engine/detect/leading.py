@@ -113,7 +113,7 @@ class Leader:
         Returns:
             The faces, without those that the judge took for none.
         """
-        while not seen.judged.all():
+        while among.any() and not seen.judged.all():
             same, leading = self._same(seen.faces)
             counts = ~same & (seen.faces.scores >= np.float32(self.min_score))
             counts[leading] = True

@@ -95,7 +95,7 @@ class Stages:
         self.cutter = cutter
         self.encoder = encoder
         self.decoded_by: collections.Counter[str] = collections.Counter()
-        """Photos decoded by ``device`` and ``host``, the latter with the reason: ``host: format`` or ``host: refused``."""
+        """Photos decoded by ``device`` and ``host``, the latter with the reason: ``host: format`` or ``host: refused``; and those ``given`` decoded."""
 
     def all(self) -> dict[str, Callable[[Batch], None]]:
         """By name, in their order."""
@@ -137,7 +137,8 @@ class Stages:
         refused = {place for place, array in pixels.items() if array is None}
         self.decoded_by["device"] += len(pixels) - len(refused)
         pixels |= {place: self.backend.upload(np.ascontiguousarray(array)) for place, array in given.items()}
-        self.decoded_by["given"] += len(given)
+        if given:
+            self.decoded_by["given"] += len(given)
         for place, item in wanted.items():
             if place in pixels and place not in refused:
                 continue
