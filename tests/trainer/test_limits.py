@@ -66,7 +66,7 @@ def test_labels_are_made_of_what_fits(album: list[PhotoFile], giant: str, monkey
 
     monkeypatch.setattr(faces, "label", label)
     photos = [*album, photo_file(giant)]
-    done, failed = faces._label_all(None, photos, "set", faces.TeacherSettings(), EmbedSettings())  # type: ignore[arg-type]
+    done, failed = faces._label_all([None], photos, "set", faces.TeacherSettings(), EmbedSettings())  # type: ignore[list-item]
     assert [photo.path for photo in done] == [photo.path for photo in album if photo is not album[2]]
     assert [(failure.photo, failure.stage) for failure in failed] == [(album[2], "memory"), (photos[-1], "read")]
     assert all(isinstance(failure, Failure) for failure in failed)
