@@ -32,9 +32,7 @@ _root_option = file_option("--root", help="Folder of a table's photos, where it 
 _min_quality_option = click.option(
     "--min-quality",
     type=Numbers(0, 1),
-    default=0.0,
-    show_default=True,
-    help="Photos whose face has a lower score, as the aligner gives it, are not used.",
+    help="Photos whose face has a lower score, as the aligner gives it, are not used.  [default: the gallery's, or 0]",
 )
 _SHOWN = 20  # photos that cannot be used, in text
 
@@ -54,8 +52,8 @@ def enrol(
     people: tuple[str, ...],
     output: str,
     root: str | None,
-    min_quality: float,
-    several: str,
+    min_quality: float | None,
+    several: str | None,
     choice: Choice,
     models: ModelOptions,
     out: Output,
@@ -148,8 +146,8 @@ def add(
     path: str,
     people: tuple[str, ...],
     root: str | None,
-    min_quality: float,
-    several: str,
+    min_quality: float | None,
+    several: str | None,
     choice: Choice,
     models: ModelOptions,
     out: Output,
@@ -250,11 +248,20 @@ def split(
 @gallery.command()
 @file_argument("path", metavar="GALLERY")
 @click.option("--drop-missing", is_flag=True, help="Leave out photos that are gone or cannot be read.")
+@_min_quality_option
 @several_option
 @model_options
 @output_options
 @click.pass_context
-def update(ctx: click.Context, path: str, drop_missing: bool, several: str, models: ModelOptions, out: Output) -> None:
+def update(
+    ctx: click.Context,
+    path: str,
+    drop_missing: bool,
+    min_quality: float | None,
+    several: str | None,
+    models: ModelOptions,
+    out: Output,
+) -> None:
     """Embed all photos of a gallery again, as for another encoder; names stay.
 
     \b
@@ -269,6 +276,7 @@ def update(ctx: click.Context, path: str, drop_missing: bool, several: str, mode
             path,
             settings=models.settings(),
             several=several,
+            min_quality=min_quality,
             drop_missing=drop_missing,
             notice=reporter.notice,
             progress=reporter.progress,

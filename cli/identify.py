@@ -49,7 +49,7 @@ def identify(
     fpir: float | None,
     threshold: float | None,
     unknown: bool,
-    several: str,
+    several: str | None,
     choice: Choice,
     models: ModelOptions,
     out: Output,

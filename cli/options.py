@@ -336,9 +336,7 @@ faces_option = click.option(
 several_option = click.option(
     "--several",
     type=click.Choice(["refuse", "largest"]),
-    default="refuse",
-    show_default=True,
-    help="Photos of people with several faces: not used, or the largest is taken.",
+    help="Photos of people with several faces: not used, or the largest is taken.  [default: the gallery's, or refuse]",
 )
 """For commands that take photos of people by name."""
 

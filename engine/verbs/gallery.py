@@ -63,8 +63,8 @@ def enrol(
     output: Source,
     *,
     settings: EmbedSettings | None = None,
-    several: str = "refuse",
-    min_quality: float = 0.0,
+    several: str | None = None,
+    min_quality: float | None = None,
     root: Source | None = None,
     choice: Choice | None = None,
     notice: Notify = lambda line: None,
@@ -76,8 +76,9 @@ def enrol(
         people: folders of people and tables ``name,path`` (`read_people_list`).
         output: the gallery. If it is there, people are added, and photos that are in it and have not changed are not computed again.
         settings: models and runtime; None: those that made the gallery, or the defaults for a new one.
-        several: what becomes of a photo with several faces: ``refuse``, a row with the reason, or ``largest``.
-        min_quality: photos whose face has less are not used: the aligner's score, 0 to 1.
+        several: what becomes of a photo with several faces: ``refuse``, a row with the reason, or ``largest``. None: what the gallery was
+            made with; ``refuse`` for a new one.
+        min_quality: photos whose face has less are not used: the aligner's score, 0 to 1. None: what the gallery was made with, or 0.
         root: what a table's paths are relative to.
         choice: what is left out of folders and what is taken.
         notice: called with lines for the user.
@@ -85,20 +86,19 @@ def enrol(
 
     Raises:
         DataError: nobody is in what was given, or none of its photos can be used; then nothing was written.
-        UsageError: two people of one name, a name that is none, or a file of that name that is no gallery.
+        UsageError: two people of one name, a name that is none, a file of that name that is no gallery, or another rule (``several``,
+            ``min_quality``) than that of the photos that are there.
         IndexFormatError: the gallery is damaged, or another encoder's.
         IndexBusyError: another process is writing it.
     """
     sources = [people] if isinstance(people, str | os.PathLike) else list(people)
-    if several not in enrolling.SEVERAL:
-        raise UsageError(f"--several '{several}' is none of {', '.join(enrolling.SEVERAL)}")
-    if not 0 <= min_quality <= 1:
-        raise UsageError(f"--min-quality {min_quality:g} is not between 0 and 1")
+    enrolling.rule_of(None, several, min_quality)  # said before anything is read
     check_output(output, "gallery", sources)
     listed = _listed(sources, root, choice, notice)
     with writing(Path(os.path.abspath(output))):
         old = read_gallery(output) if os.path.exists(output) and os.path.getsize(output) else None
-        return _enrolled(old, listed, output, settings, several, min_quality, notice, progress)
+        rule = enrolling.rule_of(old, several, min_quality)
+        return _enrolled(old, listed, output, settings, rule, notice, progress)
 
 
 def add(gallery: Source, people: Source | Sequence[Source], **options: object) -> GalleryReport:
@@ -115,7 +115,8 @@ def update(
     gallery: Source,
     *,
     settings: EmbedSettings | None = None,
-    several: str = "refuse",
+    several: str | None = None,
+    min_quality: float | None = None,
     drop_missing: bool = False,
     notice: Notify = lambda line: None,
     progress: OnProgress = lambda progress: None,
@@ -124,7 +125,7 @@ def update(
 
     Args:
         settings: the models from now on; None: the defaults.
-        several: as for `enrol`.
+        several, min_quality: the rule from now on, as for `enrol`; None: as it was.
         drop_missing: leave out photos that are gone or cannot be read; else they end the run and nothing is changed.
         notice: called with lines for the user.
         progress: called after every batch.
@@ -135,6 +136,7 @@ def update(
     settings = settings or EmbedSettings()
     with changing(gallery) as (opened, write):
         models = loading.resolve_models(settings)
+        rule = enrolling.rule_of(opened, several, min_quality)
         listed = [(photo.person, decode_path(photo.path)) for photo in opened.photos]
         gone = [
             n for n, photo in enumerate(opened.photos) if photo.embedding is not None and not _readable(listed[n][1])
@@ -151,8 +153,8 @@ def update(
                 f"'{printable(listed[gone[0]][0])}'; {_NOBODY_MISSING}"
             )
         listed = [entry for number, entry in enumerate(listed) if number not in set(gone)]
-        photos = enrolling.embed_people(listed, settings, models, several=several, notice=notice, progress=progress)
-        new = Gallery(enrolling.about_of(settings, models), tuple(photos))
+        photos = enrolling.embed_people(listed, settings, models, rule=rule, notice=notice, progress=progress)
+        new = Gallery(enrolling.about_of(settings, models, rule), tuple(photos))
         _check_usable(new, os.fspath(gallery))
         write(new)
     return _report(gallery, new, {photo.person for photo in photos}, len(photos))
@@ -162,7 +164,7 @@ def enrolled_in_memory(
     people: Source,
     *,
     settings: EmbedSettings,
-    several: str,
+    several: str | None,
     choice: Choice | None,
     notice: Notify,
     progress: OnProgress = lambda progress: None,
@@ -170,8 +172,9 @@ def enrolled_in_memory(
     """A gallery that is written nowhere; arguments and errors as for `enrol`."""
     listed = _listed([people], None, choice, notice)
     models = loading.resolve_models(settings)
-    photos = enrolling.embed_people(listed, settings, models, several=several, notice=notice, progress=progress)
-    made = Gallery(enrolling.about_of(settings, models), tuple(photos))
+    rule = enrolling.rule_of(None, several, None)
+    photos = enrolling.embed_people(listed, settings, models, rule=rule, notice=notice, progress=progress)
+    made = Gallery(enrolling.about_of(settings, models, rule), tuple(photos))
     _check_usable(made, os.fspath(people))
     for photo in photos:
         if photo.reason is not None:
@@ -184,8 +187,7 @@ def _enrolled(
     listed: Sequence[tuple[str, str]],
     output: Source,
     settings: EmbedSettings | None,
-    several: str,
-    min_quality: float,
+    rule: enrolling.Rule,
     notice: Notify,
     progress: OnProgress,
 ) -> GalleryReport:
@@ -194,14 +196,15 @@ def _enrolled(
     settings = settings or EmbedSettings()
     models = loading.resolve_models(settings)
     if old is not None:
-        enrolling.check_models(old, printable(os.fspath(output)), models)
+        enrolling.check_models(old, printable(os.fspath(output)), models, notice)
+        enrolling.check_rule(old, printable(os.fspath(output)), rule)
     known = {(photo.person, photo.path): photo for photo in (old.photos if old else ())}
     check_alike(dict.fromkeys([*(person for person, _ in known), *(person for person, _ in listed)]))
     listed = not_anothers(listed, known, notice)
     todo = [entry for entry in dict.fromkeys(listed) if not unchanged(known.get((entry[0], encode_path(entry[1]))))]
-    about = old.about if old else enrolling.about_of(settings, models)
-    work = Partial(output, {**about, "several": several, "min_quality": min_quality})
-    fresh = embed_todo(todo, settings, models, several, min_quality, work, notice, progress)
+    about = {**enrolling.about_of(settings, models, rule), **(old.about if old else {})}  # one of before gets its rule
+    work = Partial(output, about)
+    fresh = embed_todo(todo, settings, models, rule, work, notice, progress)
     merged = {**known, **{(photo.person, photo.path): photo for photo in fresh}}
     new = Gallery(about, tuple(merged.values()))
     _check_usable(new, ", ".join(sorted({person for person, _ in listed})[:3]))

@@ -118,7 +118,7 @@ def identify(
     fpir: float | None = None,
     threshold: float | None = None,
     k: int = 3,
-    several: str = "refuse",
+    several: str | None = None,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
     pages: bool = False,
@@ -169,7 +169,7 @@ def identify(
         settings = settings or enrolling.settings_of(opened, EmbedSettings())
     settings = dataclasses.replace(settings, faces="all")
     models = loading.resolve_models(settings)
-    enrolling.check_models(opened, printable(os.fspath(gallery)), models)
+    enrolling.check_models(opened, printable(os.fspath(gallery)), models, notice)
     asked = Identifier(opened, models.encoder.spec, fpir=fpir, threshold=threshold)
     if not asked.names:
         raise DataError(f"{printable(os.fspath(gallery))}: nobody in it has a photo that can be used")
