@@ -7,6 +7,7 @@ system's own (flock; over NFS as far as the server gives it). Readers take none:
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -39,6 +40,8 @@ def writing(index: Path, *, wait_seconds: float = 0) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
+        if not os.path.lexists(lock.lock_file) and not holder.exists():  # nobody holds what cannot be made
+            raise PermissionError(errno.EACCES, "nothing can be written there", os.fspath(index)) from None
         raise IndexBusyError(f"{index} is being written by {_describe(holder)}; wait until that has ended") from None
     except OSError as error:
         error.filename = os.fspath(index)  # nobody knows the lock's name

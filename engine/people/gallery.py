@@ -106,10 +106,10 @@ def good_name(name: str, where: str) -> str:
     """A person's name as it is kept: trimmed, in Unicode's composed form (NFC), so that one name has one spelling.
 
     Raises:
-        UsageError: it is empty, has control characters, or is what strangers are called.
+        UsageError: it shows nothing, has control characters or ends of lines, or is what strangers are called.
     """
     clean = unicodedata.normalize("NFC", name).strip()
-    if not clean or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in clean):
+    if not _seen(clean).strip() or any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in clean):
         raise UsageError(f"{where}: {name!r} is no name of a person; give it letters on one line")
     if clean.casefold() == UNKNOWN:
         raise UsageError(
@@ -118,15 +118,20 @@ def good_name(name: str, where: str) -> str:
     return clean
 
 
+def _seen(name: str) -> str:
+    """What of a name can be seen: signs of format, such as spaces without width, are not."""
+    return "".join(sign for sign in name if unicodedata.category(sign) != "Cf")
+
+
 def check_alike(names: Iterable[str]) -> None:
-    """Refuse names that only differ in capitals or spaces: they are one person's, or nobody could tell.
+    """Refuse names that only differ in capitals, spaces or what cannot be seen: they are one person's, or nobody could tell.
 
     Raises:
         UsageError: naming both.
     """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault("".join(name.casefold().split()), name)
+        other = seen.setdefault("".join(_seen(name).casefold().split()), name)
         if other != name:
             raise UsageError(
                 f"'{printable(other)}' and '{printable(name)}' are two people of one name, or one person spelt in two ways; rename one"

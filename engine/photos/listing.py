@@ -73,7 +73,7 @@ class Listing:
 
 
 def list_photos(
-    roots: Sequence[str | os.PathLike[str]],
+    roots: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     place: Callable[[str], str] = os.path.abspath,
     may_be_gone: Callable[[str], bool] = lambda path: False,
@@ -85,7 +85,7 @@ def list_photos(
     loop of links ends.
 
     Args:
-        roots: folders, files, archives and what is in these (`archives`), and lists of such (`FileList`).
+        roots: folders, files, archives and what is in these (`archives`), and lists of such (`FileList`); or one of them.
         place: the absolute path by which a root is called.
         may_be_gone: whether a root that does not exist is listed as missing instead of raising.
         choice: what is left out of folders and what is taken, besides the rules of `left_out`.
@@ -96,7 +96,7 @@ def list_photos(
     choice = choice or Choice()
     rules = Rules.of(choice)
     walk = _Walk(Listing([], [], collections.Counter(), []), rules, choice)
-    for root in roots:
+    for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
         if isinstance(root, FileList):
             for path in root.read():
                 walk.add(place(path), may_be_gone, from_list=True)

@@ -63,3 +63,10 @@ def test_public_names() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'faceembed' has no attribute 'embedd'"):
         faceembed.embedd  # noqa: B018
+
+
+def test_what_the_package_shows_is_what_it_offers() -> None:
+    import faceembed
+
+    shown = [name for name in dir(faceembed) if not name.startswith("__")]
+    assert shown == sorted(name for name in faceembed.__all__ if not name.startswith("__"))

@@ -93,3 +93,10 @@ def test_a_note_that_says_nothing(tmp_path: Path, note: str) -> None:
         (tmp_path / ".p.faiss.writer").write_text(note)
         with pytest.raises(IndexBusyError, match="written by another process; wait"), writing(index):
             pytest.fail("two writers")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a place where nobody can write, root included")
+def test_where_nothing_can_be_written_nobody_is_blamed() -> None:
+    with pytest.raises(OSError) as caught, writing(Path("/proc/staff.gallery")):
+        pass
+    assert not isinstance(caught.value, IndexBusyError) and caught.value.filename == "/proc/staff.gallery"

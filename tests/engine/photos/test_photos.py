@@ -250,3 +250,11 @@ def test_printable_is_one_line(path: str) -> None:
 )
 def test_is_below(path: str, roots: list[str], below: bool) -> None:
     assert is_below(path, roots) == below
+
+
+def test_one_photo_is_a_list_of_one(tmp_path: Path) -> None:
+    """A name is no sequence of letters, of which `/` would be the whole disk."""
+    photo = tmp_path / "ab.jpg"
+    photo.write_bytes(b"x")
+    for one_or_several in (str(photo), photo, [photo], [str(photo)]):
+        assert [found.path for found in list_photos(one_or_several).photos] == [str(photo)]

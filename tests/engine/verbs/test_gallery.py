@@ -155,6 +155,21 @@ def test_one_name_has_one_spelling(staff: Path) -> None:
     assert remove(staff, ["zoe\u0308"])[0].name == "zoë"
 
 
+@pytest.mark.parametrize("name", ["\u200b", " \u2060 ", "a\u2028b", "a\nb", "\x07"])
+def test_a_name_can_be_seen_on_one_line(staff: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is no name of a person"):
+        rename(staff, "ann", name)
+    assert names(staff).keys() == PEOPLE.keys()
+
+
+def test_what_cannot_be_seen_tells_nobody_apart(staff: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "more" / "ann\u200b" / "0.png", 9)
+    with pytest.raises(UsageError, match="two people of one name"):
+        add(staff, tmp_path / "more", settings=CROPS)
+    rename(staff, "bob", "می\u200cخواهم")  # a joiner that Persian spells with
+    assert "می\u200cخواهم" in names(staff)
+
+
 def test_another_encoder(staff: Path, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos are embedded again, names stay; until then one line says what to do, and nothing is changed."""
     other = dataclasses.replace(CROPS, encoder="dlib-resnet")
